@@ -1,0 +1,264 @@
+//! The one normaliser: whatever envelope a record or body has, an [`Event`] or an exact complaint
+//! comes out (C16).
+
+mod bus;
+mod cloudevents;
+mod domain_event;
+mod frontend;
+mod native;
+mod reader;
+
+use std::fmt;
+
+use time::{Duration, OffsetDateTime, UtcOffset};
+use uuid::Uuid;
+
+use crate::category::EventCategory;
+use crate::event::{Event, EventSource};
+use crate::field::{Code, FieldError};
+use crate::id::TenantId;
+use crate::json::{Members, ScanError, scan_depth};
+use crate::limits::Limits;
+use crate::timestamp;
+use reader::Reader;
+
+/// Through which door an event came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A backend route: any envelope; the sender cannot set `tenant_id` or `received_at`.
+    Http,
+    /// A frontend route: the frontend form only (S0-31).
+    Frontend,
+    /// The log: any envelope, and our own canonical form with all its fields.
+    Log,
+}
+
+/// What the surroundings know of an event that it may not say itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The door.
+    pub origin: Origin,
+    /// Whose event it is, unless the canonical form on the log says otherwise.
+    pub tenant: &'a TenantId,
+    /// When it was received, unless the canonical form on the log says otherwise.
+    pub received_at: OffsetDateTime,
+    /// The id it gets if it has none of its own.
+    pub fresh_id: Uuid,
+    /// Its source if it names none we know.
+    pub default_source: EventSource,
+    /// Its category if it names none we know.
+    pub default_category: EventCategory,
+    /// Media type it was declared with; `application/cloudevents…` insists on that envelope.
+    pub content_type: Option<&'a str>,
+    /// What it may be at most.
+    pub limits: Limits,
+}
+
+/// Why there is no event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DecodeError {
+    /// Not UTF-8 or not JSON (400).
+    Syntax(String),
+    /// Larger than [`Limits::max_event_bytes`] (413).
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// JSON, but these fields are wrong (400 or 422); never empty.
+    Fields(Vec<FieldError>),
+}
+
+impl DecodeError {
+    /// A stable, bounded word for metrics and dead letters.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Syntax(_) => "invalid_json",
+            Self::TooLarge { .. } => "too_large",
+            Self::Fields(errors) => errors.first().map_or("invalid", |e| e.code.as_str()),
+        }
+    }
+}
+
+impl fmt::Display for DecodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax(message) => f.write_str(message),
+            Self::TooLarge { bytes, limit } => {
+                write!(
+                    f,
+                    "the event has {bytes} bytes, more than the limit of {limit}"
+                )
+            }
+            Self::Fields(errors) => {
+                for (i, error) in errors.iter().enumerate() {
+                    write!(f, "{}{error}", if i == 0 { "" } else { "; " })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for DecodeError {}
+
+/// Reads one event from the bytes of a record or body.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode(bytes: &[u8], cx: &Context<'_>) -> Result<Event, DecodeError> {
+    check_size(bytes.len(), cx)?;
+    let text = std::str::from_utf8(bytes).map_err(|error| {
+        DecodeError::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to()))
+    })?;
+    decode_text(text, cx)
+}
+
+/// Reads one event from a JSON text, for instance one element of a batch.
+///
+/// # Errors
+/// See [`DecodeError`].
+pub fn decode_text(text: &str, cx: &Context<'_>) -> Result<Event, DecodeError> {
+    check_size(text.len(), cx)?;
+    let cx = &Context {
+        received_at: timestamp::to_micros(cx.received_at.to_offset(UtcOffset::UTC)),
+        ..*cx
+    };
+    let max_depth = cx.limits.max_json_depth.min(DEEPEST);
+    let wrapped = if cx.origin == Origin::Log { WRAPPED } else { 0 };
+    let depth = checked(text, max_depth + wrapped)?;
+    let members = Members::split(text).ok_or_else(|| {
+        let hint = if text.trim_start().starts_with('[') {
+            "must be one event (an object), not an array"
+        } else {
+            "must be an object"
+        };
+        DecodeError::Fields(vec![FieldError::new("", Code::WrongType, hint)])
+    })?;
+    let mut reader = Reader::new(members);
+    let envelope = envelope(&reader, cx);
+    if depth > max_depth && !matches!(envelope, Envelope::Native) {
+        // Only the canonical form has been wrapped; say where this one is too deep.
+        checked(text, max_depth)?;
+    }
+    let event = match envelope {
+        Envelope::Frontend => frontend::read(&mut reader, cx),
+        Envelope::Native => native::read(&mut reader, cx),
+        Envelope::Payload => domain_event::read_payload(&mut reader, cx),
+        Envelope::Generic => domain_event::read_generic(&mut reader, cx),
+        Envelope::Bus => bus::read(&mut reader, cx),
+        Envelope::CloudEvent => cloudevents::read(&mut reader, cx),
+    };
+    check_time(&event, &mut reader, cx);
+    let errors = reader.into_errors();
+    if errors.is_empty() {
+        Ok(event)
+    } else {
+        Err(DecodeError::Fields(errors))
+    }
+}
+
+/// What the gateway wraps (an attribute into `context`, a lone value into `data`) stands deeper on
+/// the log than it stood at the door, by at most so much, and must not be refused there.
+const WRAPPED: usize = 4;
+
+/// No configuration allows more: what reads the stored JSON into a tree stops at 128.
+const DEEPEST: usize = 100;
+
+fn checked(text: &str, max_depth: usize) -> Result<usize, DecodeError> {
+    scan_depth(text, max_depth).map_err(|error| match error {
+        ScanError::Syntax { .. } => DecodeError::Syntax(error.to_string()),
+        ScanError::Field(field) => DecodeError::Fields(vec![field]),
+    })
+}
+
+enum Envelope {
+    Frontend,
+    Native,
+    Payload,
+    Generic,
+    Bus,
+    CloudEvent,
+}
+
+/// Tells the envelopes apart by the keys that only one of them has. A null counts as absent, for
+/// some senders write every field they know.
+fn envelope(reader: &Reader<'_>, cx: &Context<'_>) -> Envelope {
+    const CLOUDEVENTS: &[u8] = b"application/cloudevents";
+    let declared = cx.content_type.is_some_and(|media_type| {
+        let start = media_type.trim_start().as_bytes().get(..CLOUDEVENTS.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(CLOUDEVENTS))
+    });
+    let set = |key| reader.members().get(key).is_some();
+    let named = set("event_type");
+    if cx.origin == Origin::Frontend {
+        Envelope::Frontend
+    } else if declared || set("specversion") {
+        Envelope::CloudEvent
+    } else if named && set("data") {
+        Envelope::Native
+    } else if set("event_data") {
+        Envelope::Generic
+    } else if set("payload") {
+        Envelope::Payload
+    } else if set("occurred_at") {
+        Envelope::Generic
+    } else if !named && (reader.members().has("type") || nameless(reader, cx)) {
+        Envelope::Bus
+    } else {
+        Envelope::Native
+    }
+}
+
+/// A bus map may lack its `type` (S4-57); only on the log, for elsewhere the sender can be told.
+fn nameless(reader: &Reader<'_>, cx: &Context<'_>) -> bool {
+    let has = |key| reader.members().has(key);
+    cx.origin == Origin::Log && has("id") && has("source") && !has("event_type")
+}
+
+fn check_size(bytes: usize, cx: &Context<'_>) -> Result<(), DecodeError> {
+    let limit = cx.limits.max_event_bytes;
+    if bytes > limit {
+        Err(DecodeError::TooLarge { bytes, limit })
+    } else {
+        Ok(())
+    }
+}
+
+/// Absurd times are refused, so that no client's clock decides which partitions exist.
+fn check_time(event: &Event, reader: &mut Reader<'_>, cx: &Context<'_>) {
+    let ahead = Duration::seconds(cx.limits.max_future_seconds);
+    let seconds = cx.limits.max_future_seconds;
+    // The gateway's clock may differ a little from ours; a direct producer's may be anything.
+    bound(
+        reader,
+        ("received_at", event.received_at),
+        cx.received_at.saturating_add(ahead),
+        format_args!("lies more than {seconds} seconds ahead of the record"),
+    );
+    let received_at = event.received_at.max(cx.received_at);
+    bound(
+        reader,
+        ("timestamp", event.timestamp),
+        received_at.saturating_add(ahead),
+        format_args!("lies more than {seconds} seconds after the time of receipt"),
+    );
+}
+
+fn bound(
+    reader: &mut Reader<'_>,
+    (field, at): (&str, OffsetDateTime),
+    latest: OffsetDateTime,
+    too_late: fmt::Arguments<'_>,
+) {
+    if at > latest {
+        reader.complain(field, Code::OutOfRange, too_late.to_string());
+    } else if at < OffsetDateTime::UNIX_EPOCH {
+        reader.complain(field, Code::OutOfRange, "lies before 1970-01-01T00:00:00Z");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,123 @@
+//! CloudEvents 1.0, structured mode in JSON
+//! (`cloudevents/spec`: `cloudevents/formats/json-format.md`, `spec.md`).
+
+use crate::category::EventCategory;
+use crate::event::Event;
+use crate::field::Code;
+use crate::id;
+use crate::json::{Json, quoted};
+
+use super::Context;
+use super::reader::{Inside, Reader, string};
+
+/// What is read into fields of the event; every other attribute is kept in `context.cloudevent`.
+const READ: [&str; 12] = [
+    "id",
+    "type",
+    "time",
+    "data",
+    "data_base64",
+    "userid",
+    "sessionid",
+    "organizationid",
+    "deviceid",
+    "correlationid",
+    "aggregatetype",
+    "aggregateid",
+];
+
+pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
+    if r.required("specversion").is_some_and(|text| text != "1.0") {
+        r.complain("specversion", Code::IllegalValue, "must be \"1.0\"");
+    }
+    let event_type = r.event_type("type");
+    let source = r.required_address("source").unwrap_or_default();
+    let own_id = r.required("id").unwrap_or_default();
+    // A UUID is unique by itself; any other id only together with its source (spec.md, `id`).
+    let (event_id, client_event_id) = match uuid::Uuid::try_parse(&own_id) {
+        Ok(id) => (id, None),
+        Err(_) => {
+            let (mapped, _) = id::from_client(cx.tenant, &format!("{source}/{own_id}"));
+            (mapped, Some(own_id))
+        }
+    };
+    let data = data(r);
+    let inside = Inside::of(&data);
+    let user_id = r.text(&["userid"]).or_else(|| inside.text("user_id"));
+    let session_id = r.text(&["sessionid"]).or_else(|| inside.text("session_id"));
+    Event {
+        event_id,
+        client_event_id,
+        tenant_id: cx.tenant.clone(),
+        event_source: cx.default_source,
+        event_category: EventCategory::from_event_type(&event_type),
+        event_type,
+        user_id,
+        session_id,
+        organization_id: r.text(&["organizationid"]),
+        device_id: r.text(&["deviceid"]),
+        correlation_id: r.text(&["correlationid"]),
+        aggregate_type: r.text(&["aggregatetype"]),
+        aggregate_id: r.text(&["aggregateid"]),
+        expected_version: None,
+        data,
+        metadata: Json::default(),
+        context: Json::default().with("cloudevent", &attributes(r)),
+        properties: Json::default(),
+        timestamp: r.time(&["time"]).unwrap_or(cx.received_at),
+        received_at: cx.received_at,
+        version: "1.0.0".to_owned(),
+        schema_version: "1.0.0".to_owned(),
+    }
+}
+
+/// `data` may be any JSON; what is no object is kept under `value`, binary data under `base64`.
+fn data(r: &mut Reader<'_>) -> Json {
+    let (data, binary) = (r.members().get("data"), r.members().get("data_base64"));
+    if let Some(raw) = data {
+        if binary.is_some() {
+            r.complain("data_base64", Code::IllegalValue, "stands beside data");
+        }
+        let text = raw.get();
+        return if text.starts_with('{') {
+            Json::from_checked(text)
+        } else {
+            Json::from_checked(&format!("{{\"value\":{text}}}"))
+        };
+    }
+    let Some(raw) = binary else {
+        return Json::default();
+    };
+    match string(raw) {
+        None => r.complain("data_base64", Code::WrongType, "must be a string"),
+        Some(text) if !is_base64(&text) => {
+            r.complain("data_base64", Code::BadFormat, "must be base64");
+        }
+        Some(text) => return Json::default().with_text("base64", &text),
+    }
+    Json::default()
+}
+
+/// The alphabet, whole groups of four, and padding only at the end (RFC 4648, section 4).
+fn is_base64(text: &str) -> bool {
+    let body = text.trim_end_matches('=');
+    text.len().is_multiple_of(4)
+        && text.len() - body.len() <= 2
+        && body
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+}
+
+fn attributes(r: &Reader<'_>) -> Json {
+    let mut text = String::from("{");
+    for (key, raw) in r.members().iter().filter(|(key, _)| !READ.contains(key)) {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        text.push_str(&quoted(key));
+        text.push(':');
+        text.push_str(raw.get());
+    }
+    text.push('}');
+    Json::from_checked(&text)
+}

@@ -1,0 +1,342 @@
+//! One pass over a JSON text: is it JSON, and can PostgreSQL hold it?
+
+use std::fmt;
+
+use crate::field::{Code, FieldError};
+
+/// Why a text was refused by [`scan`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScanError {
+    /// Not JSON at all (400).
+    Syntax {
+        /// Byte position of the first offence.
+        at: usize,
+        /// What was wrong there.
+        message: &'static str,
+    },
+    /// JSON, but something in it cannot be kept (422), with the path of the offending field.
+    Field(FieldError),
+}
+
+impl fmt::Display for ScanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Syntax { at, message } => write!(f, "invalid JSON at byte {at}: {message}"),
+            Self::Field(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Checks one JSON text in one pass without building anything: the grammar of RFC 8259, and what
+/// PostgreSQL's `jsonb` cannot hold (`\u0000`, lone surrogates, numbers beyond a double or with
+/// more than 16,383 digits after the point), and the depth (the outermost container is 1).
+///
+/// # Errors
+/// The first offence, with its path.
+pub fn scan(text: &str, max_depth: usize) -> Result<(), ScanError> {
+    scan_depth(text, max_depth).map(drop)
+}
+
+/// As [`scan`]; returns how deep the text is nested.
+pub(crate) fn scan_depth(text: &str, max_depth: usize) -> Result<usize, ScanError> {
+    let mut scanner = Scanner {
+        bytes: text.as_bytes(),
+        at: 0,
+        max_depth,
+        deepest: 0,
+        path: Vec::with_capacity(8),
+    };
+    scanner.space();
+    scanner.value()?;
+    scanner.space();
+    if scanner.at == text.len() {
+        Ok(scanner.deepest)
+    } else {
+        Err(scanner.syntax("text after the end of the value"))
+    }
+}
+
+enum Step {
+    /// Byte range of the key's text between its quotes.
+    Key(usize, usize),
+    Index(usize),
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    max_depth: usize,
+    deepest: usize,
+    path: Vec<Step>,
+}
+
+/// jsonb numbers are PostgreSQL `numeric`: at most this many digits after the point. As many zeros
+/// before it only a zero with an absurd exponent can have, which `numeric` refuses as well.
+const MAX_SCALE: i64 = 16_383;
+
+impl Scanner<'_> {
+    fn peek(&self) -> Option<u8> {
+        self.bytes.get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn syntax(&self, message: &'static str) -> ScanError {
+        ScanError::Syntax {
+            at: self.at,
+            message,
+        }
+    }
+
+    fn refuse(&self, code: Code, message: impl Into<String>) -> ScanError {
+        ScanError::Field(FieldError::new(self.path(), code, message))
+    }
+
+    /// The path so far, cut to a length that suits an answer.
+    fn path(&self) -> String {
+        const SHOWN: usize = 200;
+        let mut path = String::new();
+        for step in &self.path {
+            match step {
+                Step::Key(from, to) => {
+                    if !path.is_empty() {
+                        path.push('.');
+                    }
+                    let key = self.bytes.get(*from..*to).unwrap_or_default();
+                    path.push_str(&String::from_utf8_lossy(key));
+                }
+                Step::Index(index) => path.push_str(&format!("[{index}]")),
+            }
+            if path.len() > SHOWN {
+                let cut = (0..=SHOWN)
+                    .rev()
+                    .find(|at| path.is_char_boundary(*at))
+                    .unwrap_or(0);
+                path.truncate(cut);
+                path.push('…');
+                break;
+            }
+        }
+        path
+    }
+
+    fn value(&mut self) -> Result<(), ScanError> {
+        match self.peek() {
+            Some(b'{') => self.object(),
+            Some(b'[') => self.array(),
+            Some(b'"') => self.string().map(drop),
+            Some(b'-' | b'0'..=b'9') => self.number(),
+            Some(b't') => self.word(b"true"),
+            Some(b'f') => self.word(b"false"),
+            Some(b'n') => self.word(b"null"),
+            Some(_) => Err(self.syntax("expected a value")),
+            None => Err(self.syntax("unexpected end")),
+        }
+    }
+
+    fn word(&mut self, word: &[u8]) -> Result<(), ScanError> {
+        if self
+            .bytes
+            .get(self.at..)
+            .is_some_and(|rest| rest.starts_with(word))
+        {
+            self.at += word.len();
+            Ok(())
+        } else {
+            Err(self.syntax("expected a value"))
+        }
+    }
+
+    /// Steps into a container. The recursion is bounded by `max_depth`, so the stack is too.
+    fn descend(&mut self) -> Result<(), ScanError> {
+        if self.path.len() >= self.max_depth {
+            return Err(self.refuse(
+                Code::TooDeep,
+                format!("nested deeper than {}", self.max_depth),
+            ));
+        }
+        self.deepest = self.deepest.max(self.path.len() + 1);
+        self.at += 1;
+        self.space();
+        Ok(())
+    }
+
+    fn object(&mut self) -> Result<(), ScanError> {
+        self.descend()?;
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(self.syntax("expected a key in quotes"));
+            }
+            let (from, to) = self.string()?;
+            self.path.push(Step::Key(from, to));
+            self.space();
+            if self.peek() != Some(b':') {
+                return Err(self.syntax("expected ':' after a key"));
+            }
+            self.at += 1;
+            self.space();
+            self.value()?;
+            self.path.pop();
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => {
+                    self.at += 1;
+                    return Ok(());
+                }
+                _ => return Err(self.syntax("expected ',' or '}'")),
+            }
+            self.space();
+        }
+    }
+
+    fn array(&mut self) -> Result<(), ScanError> {
+        self.descend()?;
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        for index in 0.. {
+            self.path.push(Step::Index(index));
+            self.value()?;
+            self.path.pop();
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => {
+                    self.at += 1;
+                    break;
+                }
+                _ => return Err(self.syntax("expected ',' or ']'")),
+            }
+            self.space();
+        }
+        Ok(())
+    }
+
+    /// Reads a string; returns the byte range between its quotes.
+    fn string(&mut self) -> Result<(usize, usize), ScanError> {
+        self.at += 1;
+        let from = self.at;
+        loop {
+            let rest = self.bytes.get(self.at..).unwrap_or_default();
+            let plain = |b: &u8| !matches!(b, b'"' | b'\\' | 0..=0x1f);
+            self.at += rest.iter().take_while(|b| plain(b)).count();
+            match self.peek() {
+                Some(b'"') => {
+                    self.at += 1;
+                    return Ok((from, self.at - 1));
+                }
+                Some(b'\\') => self.escape()?,
+                Some(_) => return Err(self.syntax("control character in a string")),
+                None => return Err(self.syntax("unexpected end of a string")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), ScanError> {
+        match self.bytes.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 2;
+                return Ok(());
+            }
+            Some(b'u') => {}
+            _ => return Err(self.syntax("unknown escape in a string")),
+        }
+        let unit = self.unit(self.at)?;
+        self.at += 6;
+        match unit {
+            0 => Err(self.refuse(Code::NotStorable, "contains a NUL character (\\u0000)")),
+            0xD800..=0xDBFF => {
+                let low = self.bytes.get(self.at..self.at + 2) == Some(b"\\u".as_slice());
+                if low && (0xDC00..=0xDFFF).contains(&self.unit(self.at)?) {
+                    self.at += 6;
+                    Ok(())
+                } else {
+                    Err(self.refuse(Code::NotStorable, "contains a lone surrogate"))
+                }
+            }
+            0xDC00..=0xDFFF => Err(self.refuse(Code::NotStorable, "contains a lone surrogate")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The code unit of the `\uXXXX` that starts at `at`.
+    fn unit(&self, at: usize) -> Result<u16, ScanError> {
+        self.bytes
+            .get(at + 2..at + 6)
+            .filter(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u16::from_str_radix(hex, 16).ok())
+            .ok_or_else(|| self.syntax("expected four hexadecimal digits after \\u"))
+    }
+
+    fn digits(&mut self) -> usize {
+        let from = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        self.at - from
+    }
+
+    fn number(&mut self) -> Result<(), ScanError> {
+        let from = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else if self.digits() == 0 {
+            return Err(self.syntax("expected a digit"));
+        }
+        let mut scale = 0_i64;
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            let count = self.digits();
+            if count == 0 {
+                return Err(self.syntax("expected a digit after '.'"));
+            }
+            scale = i64::try_from(count).unwrap_or(i64::MAX);
+        }
+        let mut plain = true;
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            plain = false;
+            self.at += 1;
+            let sign_at = self.at;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            if self.digits() == 0 {
+                return Err(self.syntax("expected a digit in the exponent"));
+            }
+            let exponent: i64 = self.text(sign_at).parse().unwrap_or(i64::MIN / 2);
+            scale = scale.saturating_sub(exponent);
+        }
+        // Most numbers are short and plain; only the others can be out of range.
+        let finite =
+            (plain && self.at - from < 300) || self.text(from).parse().is_ok_and(f64::is_finite);
+        if finite && (-MAX_SCALE..=MAX_SCALE).contains(&scale) {
+            Ok(())
+        } else {
+            Err(self.refuse(Code::NotStorable, "number out of range"))
+        }
+    }
+
+    fn text(&self, from: usize) -> &str {
+        self.bytes
+            .get(from..self.at)
+            .and_then(|b| std::str::from_utf8(b).ok())
+            .unwrap_or("")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,25 @@
+//! The event and everything that can be said about it without I/O: identity, envelopes,
+//! validation, categories, subjects and stream ids.
+//!
+//! Invariants, stated as absences: no runtime, no I/O, no clock reads, no randomness. Whatever
+//! depends on the moment or on chance (received time, fresh ids) comes in through [`envelope::Context`].
+
+pub mod catalogue;
+pub mod category;
+pub mod envelope;
+pub mod event;
+pub mod field;
+pub mod id;
+pub mod json;
+pub mod limits;
+pub mod stream;
+pub mod subject;
+pub mod timestamp;
+
+pub use category::EventCategory;
+pub use envelope::{Context, DecodeError, decode};
+pub use event::{Event, EventSource, EventStatus};
+pub use field::{Code, FieldError};
+pub use id::TenantId;
+pub use json::Json;
+pub use limits::Limits;
