@@ -1,0 +1,105 @@
+//! An HTTP server as all services run it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use actix_web::dev::{Handler, Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::{App, FromRequest, HttpServer, Resource, Responder, guard, web};
+use prometheus::Registry;
+
+use crate::config::HttpConfig;
+use crate::health::Health;
+use crate::problem::{Problem, not_found};
+use crate::request_id::request_id;
+
+/// A server that is bound but not yet polled: await `server` (it ends after [`ServerHandle::stop`]).
+pub struct Bound {
+    /// The server; await or spawn it.
+    pub server: Server,
+    /// Stops it.
+    pub handle: ServerHandle,
+    /// Where it listens; the port is the real one where 0 was asked for.
+    pub address: SocketAddr,
+}
+
+/// A resource that answers GET and HEAD, and 405 as JSON to everything else.
+pub fn get<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path.to_owned())
+        .route(
+            web::route()
+                .guard(guard::Any(guard::Get()).or(guard::Head()))
+                .to(handler),
+        )
+        .default_service(web::to(|| async {
+            Problem::method_not_allowed("GET, HEAD").respond()
+        }))
+}
+
+/// A resource that answers POST, and 405 as JSON to everything else.
+pub fn post<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    web::resource(path.to_owned())
+        .route(web::post().to(handler))
+        .default_service(web::to(|| async {
+            Problem::method_not_allowed("POST").respond()
+        }))
+}
+
+/// Binds a server with the probes, /metrics, request ids, JSON 404, and the routes that `configure`
+/// adds after the common ones.
+///
+/// # Errors
+/// The address cannot be bound; the error names it.
+pub fn bind<F>(
+    config: &HttpConfig,
+    registry: &Registry,
+    health: &Health,
+    configure: F,
+) -> std::io::Result<Bound>
+where
+    F: Fn(&mut web::ServiceConfig) + Send + Clone + 'static,
+{
+    let (registry, health) = (registry.clone(), health.clone());
+    let server = HttpServer::new(move || {
+        let (health, configure) = (health.clone(), configure.clone());
+        App::new()
+            .app_data(web::Data::new(registry.clone()))
+            .configure(|app| health.routes(app))
+            .service(get("/metrics", crate::metrics::metrics))
+            .configure(configure)
+            .default_service(web::to(not_found))
+            .wrap(from_fn(request_id))
+    })
+    // A client that is gone must not keep its request alive (actix-web #1313, #3665).
+    .h1_allow_half_closed(false)
+    .client_request_timeout(Duration::from_secs(10))
+    .keep_alive(Duration::from_secs(75))
+    .shutdown_timeout(config.grace.as_secs())
+    .disable_signals()
+    .bind((config.host.as_str(), config.port))
+    .map_err(|error| {
+        std::io::Error::new(
+            error.kind(),
+            format!("cannot listen on {}:{}: {error}", config.host, config.port),
+        )
+    })?;
+    let address = server.addrs().first().copied().ok_or_else(|| {
+        std::io::Error::other(format!("{} names no address to listen on", config.host))
+    })?;
+    let server = server.run();
+    Ok(Bound {
+        handle: server.handle(),
+        server,
+        address,
+    })
+}

@@ -1,0 +1,15 @@
+//! What every service needs and none should write twice: configuration, logs, metrics, probes,
+//! the one mapping from errors to HTTP, and a start and stop in good order.
+
+pub mod clock;
+pub mod config;
+pub mod health;
+pub mod http;
+pub mod metrics;
+pub mod problem;
+pub mod request_id;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use config::{ConfigError, Env, Secret};
+pub use problem::Problem;

@@ -1,0 +1,82 @@
+//! Request ids: taken from `X-Request-Id` or made, echoed, and logged with whatever goes wrong.
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage};
+
+/// The header.
+pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The id of a request, in its extensions.
+#[derive(Debug, Clone)]
+pub struct RequestId(pub HeaderValue);
+
+impl RequestId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
+
+/// The middleware: `App::new().wrap(from_fn(request_id))`. Logs a line per request at DEBUG, and
+/// answers of 500 and more at WARN.
+///
+/// # Errors
+/// Those of the wrapped service.
+pub async fn request_id<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let given = request
+        .headers()
+        .get(&HEADER)
+        .filter(|value| is_sane(value.as_bytes()));
+    let id = match given {
+        Some(value) => value.clone(),
+        None => fresh(),
+    };
+    request.extensions_mut().insert(RequestId(id.clone()));
+    let mut response = next.call(request).await?;
+    let status = response.status();
+    if status.is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
+        let (request, id) = (response.request(), id.to_str().unwrap_or_default());
+        let (method, path) = (request.method().as_str(), request.path());
+        let status = status.as_u16();
+        if status >= 500 {
+            tracing::warn!(request_id = id, method, path, status, "request failed");
+        } else {
+            tracing::debug!(request_id = id, method, path, status, "request");
+        }
+    }
+    response.headers_mut().insert(HEADER, id);
+    Ok(response)
+}
+
+fn is_sane(id: &[u8]) -> bool {
+    (1..=128).contains(&id.len())
+        && id
+            .iter()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':'))
+}
+
+fn fresh() -> HeaderValue {
+    let mut buffer = uuid::Uuid::encode_buffer();
+    let text = uuid::Uuid::now_v7().simple().encode_lower(&mut buffer);
+    HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_sane;
+
+    #[test]
+    fn only_plain_ids_are_taken() {
+        assert!(is_sane(b"abc-1.2_3:4"));
+        for bad in [b"".as_slice(), b"a b", b"a\"b", &[b'a'; 129]] {
+            assert!(!is_sane(bad));
+        }
+    }
+}
