@@ -1,0 +1,216 @@
+//! What a writer reads from: chunks of one partition's records, bounded in bytes.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::rebalance::Assignment;
+use crate::Record;
+
+/// Records of one partition, in order. Its bytes count against the consumer's buffer until the
+/// [`Permit`] inside is dropped, so keep it until the records are stored and marked done.
+#[derive(Debug)]
+pub struct Chunk {
+    /// At least one record, offsets rising.
+    pub records: Vec<Record>,
+    /// The room these records take in the buffer.
+    pub permit: Permit,
+    assignment: Arc<Assignment>,
+}
+
+impl Chunk {
+    pub(super) fn new(records: Vec<Record>, permit: Permit, assignment: Arc<Assignment>) -> Self {
+        Self {
+            records,
+            permit,
+            assignment,
+        }
+    }
+
+    /// Full name of the topic.
+    pub fn topic(&self) -> &Arc<str> {
+        &self.assignment.topic
+    }
+
+    /// Partition of every record in the chunk.
+    pub fn partition(&self) -> i32 {
+        self.assignment.partition
+    }
+
+    /// False once the partition was taken away: storing the records is then another consumer's
+    /// business, and the fence in Postgres will refuse them if that consumer was faster.
+    pub fn is_current(&self) -> bool {
+        !self.assignment.revoked()
+    }
+
+    /// Takes the chunk apart: the records, and the permit to hold until they are done.
+    pub fn into_parts(self) -> (Vec<Record>, Permit) {
+        (self.records, self.permit)
+    }
+}
+
+/// Room in the consumer's buffer; dropping it gives the room back.
+#[derive(Debug)]
+pub struct Permit {
+    room: Arc<Room>,
+    bytes: usize,
+}
+
+impl Permit {
+    /// How many bytes of buffer it stands for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.room.release(self.bytes);
+    }
+}
+
+/// The part of the buffer that belongs to one lane.
+#[derive(Debug)]
+pub(super) struct Room {
+    limit: usize,
+    used: AtomicUsize,
+    poller: Arc<Poller>,
+}
+
+/// The polling thread, to be woken when it waits for room.
+#[derive(Debug, Default)]
+pub(super) struct Poller {
+    pub(super) thread: OnceLock<Thread>,
+    pub(super) waiting: AtomicBool,
+}
+
+impl Room {
+    fn new(limit: usize, poller: Arc<Poller>) -> Self {
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+            poller,
+        }
+    }
+
+    /// Takes room for `bytes`; an empty lane takes anything, or a record larger than the limit
+    /// would never get through.
+    pub(super) fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        // Only the polling thread takes room, so nobody else raises `used` in between.
+        let used = self.used.load(Ordering::SeqCst);
+        if used != 0 && used + bytes > self.limit {
+            return None;
+        }
+        self.used.fetch_add(bytes, Ordering::SeqCst);
+        Some(Permit {
+            room: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::SeqCst)
+    }
+
+    /// Whether it is worth starting a paused lane again.
+    pub(super) fn half_empty(&self) -> bool {
+        self.used() <= self.limit / 2
+    }
+
+    fn release(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Ordering::SeqCst);
+        if self.poller.waiting.load(Ordering::SeqCst)
+            && let Some(thread) = self.poller.thread.get()
+        {
+            thread.unpark();
+        }
+    }
+}
+
+/// The reading end of one lane. A partition always arrives on the same lane while it is assigned.
+#[derive(Debug)]
+pub struct Lane {
+    index: usize,
+    chunks: UnboundedReceiver<Chunk>,
+}
+
+impl Lane {
+    /// Which lane this is, from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The next chunk; `None` once the consumer was shut down and everything was handed out.
+    /// Chunks of partitions taken away meanwhile are skipped. Cancelling loses nothing.
+    pub async fn recv(&mut self) -> Option<Chunk> {
+        loop {
+            let chunk = self.chunks.recv().await?;
+            if chunk.is_current() {
+                return Some(chunk);
+            }
+        }
+    }
+
+    /// The next chunk if there is one now.
+    pub fn try_recv(&mut self) -> Option<Chunk> {
+        loop {
+            let chunk = self.chunks.try_recv().ok()?;
+            if chunk.is_current() {
+                return Some(chunk);
+            }
+        }
+    }
+}
+
+/// The polling thread's end of a lane.
+pub(super) struct LaneSender {
+    /// `None` once the lanes are draining.
+    pub(super) chunks: Option<UnboundedSender<Chunk>>,
+    pub(super) room: Arc<Room>,
+    /// The partitions of this lane are paused until there is room again.
+    pub(super) paused: bool,
+}
+
+pub(super) fn lanes(
+    count: usize,
+    bytes: usize,
+    poller: &Arc<Poller>,
+) -> (Vec<LaneSender>, Vec<Lane>) {
+    let share = bytes / count.max(1);
+    (0..count.max(1))
+        .map(|index| {
+            let (sender, chunks) = unbounded_channel();
+            let room = Arc::new(Room::new(share, Arc::clone(poller)));
+            (
+                LaneSender {
+                    chunks: Some(sender),
+                    room,
+                    paused: false,
+                },
+                Lane { index, chunks },
+            )
+        })
+        .unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_larger_than_the_room_passes_when_it_is_empty() {
+        let room = Arc::new(Room::new(10, Arc::default()));
+        let large = room.admit(100).expect("empty");
+        assert!(room.admit(1).is_none());
+        drop(large);
+        assert_eq!(room.used(), 0);
+        let small = room.admit(4).expect("empty again");
+        assert!(room.admit(7).is_none());
+        let other = room.admit(6).expect("exactly full");
+        assert!(!room.half_empty());
+        drop((small, other));
+        assert!(room.half_empty());
+    }
+}

@@ -1,0 +1,80 @@
+//! From librdkafka's message to our record.
+
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use rdkafka::bindings::{
+    rd_kafka_header_cnt, rd_kafka_header_get_all, rd_kafka_message_headers, rd_kafka_resp_err_t,
+};
+use rdkafka::message::{BorrowedMessage, Message};
+
+use crate::Record;
+
+/// Bookkeeping of a header beside its bytes: two vectors and their allocations.
+const HEADER_OVERHEAD: usize = 80;
+/// Bookkeeping of a record beside its bytes.
+const RECORD_OVERHEAD: usize = size_of::<Record>() + 32;
+
+/// Copies a message. `topic` is its topic's name, shared by all records of the partition.
+pub(super) fn record(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record {
+    Record {
+        topic: Arc::clone(topic),
+        partition: message.partition(),
+        offset: message.offset(),
+        timestamp_ms: message.timestamp().to_millis(),
+        key: message.key().map(<[u8]>::to_vec),
+        headers: headers(message),
+        payload: message.payload().map(<[u8]>::to_vec),
+    }
+}
+
+/// About how many bytes of memory a record takes.
+pub(super) fn cost(record: &Record) -> usize {
+    let headers: usize = record
+        .headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len() + HEADER_OVERHEAD)
+        .sum();
+    RECORD_OVERHEAD
+        + headers
+        + record.key.as_ref().map_or(0, Vec::len)
+        + record.payload.as_ref().map_or(0, Vec::len)
+}
+
+/// rdkafka's own accessor panics on a header name that is no UTF-8, and anybody who may write to
+/// the topic can send one: read them lossily from librdkafka instead.
+#[expect(
+    unsafe_code,
+    reason = "the safe accessor panics on bytes a stranger may send"
+)]
+fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
+    let mut list = std::ptr::null_mut();
+    // SAFETY: the message lives as long as the borrow, and owns the list put into `list`.
+    let found = unsafe { rd_kafka_message_headers(message.ptr(), &mut list) };
+    if found != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || list.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: `list` is a valid header list, see above.
+    let count = unsafe { rd_kafka_header_cnt(list) };
+    let header = |index| {
+        let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+        // SAFETY: the pointers are only read below, while the message is alive.
+        let found =
+            unsafe { rd_kafka_header_get_all(list, index, &mut name, &mut value, &mut size) };
+        if found != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR || name.is_null() {
+            return None;
+        }
+        // SAFETY: librdkafka terminates header names with a zero byte.
+        let name = unsafe { CStr::from_ptr(name) }
+            .to_string_lossy()
+            .into_owned();
+        let value = if value.is_null() {
+            Vec::new()
+        } else {
+            // SAFETY: `value` points to `size` bytes inside the message.
+            unsafe { std::slice::from_raw_parts(value.cast::<u8>(), size) }.to_vec()
+        };
+        Some((name, value))
+    };
+    (0..count).filter_map(header).collect()
+}

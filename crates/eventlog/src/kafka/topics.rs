@@ -1,0 +1,193 @@
+//! Makes sure the topics exist.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+use super::KafkaConfig;
+
+/// How long one question to Kafka may take.
+const REQUEST: Duration = Duration::from_secs(5);
+
+/// A topic this service needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Full name, prefix included ([`KafkaConfig::topic`]).
+    pub name: Arc<str>,
+    /// Partitions if it has to be created.
+    pub partitions: i32,
+    /// Topic settings if it has to be created, such as `retention.ms`.
+    pub settings: Vec<(String, String)>,
+}
+
+impl TopicSpec {
+    /// The topic `prefix + name` with the configured partitions and record size.
+    pub fn new(config: &KafkaConfig, name: &str) -> Self {
+        Self {
+            name: config.topic(name),
+            partitions: config.partitions,
+            settings: vec![(
+                "max.message.bytes".to_owned(),
+                config.max_message_bytes.to_string(),
+            )],
+        }
+    }
+}
+
+/// Why the topics are not there.
+#[derive(Debug, thiserror::Error)]
+pub enum EnsureError {
+    /// Kafka did not answer, or a topic got no leader, before the time was up.
+    #[error("the topics are not ready after {waited:?}: {last}")]
+    Timeout {
+        /// How long we tried.
+        waited: Duration,
+        /// What went wrong last.
+        last: String,
+    },
+    /// Kafka refused for a reason that waiting does not change.
+    #[error("cannot create topic {topic}: {code}")]
+    Refused {
+        /// Full name of the topic.
+        topic: String,
+        /// Kafka's error code.
+        code: RDKafkaErrorCode,
+    },
+    /// librdkafka refused the settings.
+    #[error("cannot make the Kafka admin client: {0}")]
+    Client(KafkaError),
+}
+
+/// Creates what is missing and waits until every partition has a leader, retrying while Kafka is
+/// down. A topic that exists is left as it is; another partition count than asked for is logged.
+///
+/// # Errors
+/// [`EnsureError::Refused`] at once when Kafka forbids or rejects a topic, [`EnsureError::Timeout`]
+/// when `timeout` passed first.
+pub async fn ensure(
+    config: &KafkaConfig,
+    topics: &[TopicSpec],
+    timeout: Duration,
+) -> Result<(), EnsureError> {
+    let admin: Admin = config.admin().create().map_err(EnsureError::Client)?;
+    let admin = Arc::new(admin);
+    let topics: Arc<[TopicSpec]> = topics.into();
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let last = match missing(&admin, &topics).await {
+            Ok(missing) if missing.is_empty() => return Ok(()),
+            Ok(missing) => match create(&admin, config, missing).await? {
+                None => "waiting for partition leaders".to_owned(),
+                Some(error) => error,
+            },
+            Err(error) => error,
+        };
+        if started.elapsed() + pause >= timeout {
+            return Err(EnsureError::Timeout {
+                waited: started.elapsed(),
+                last,
+            });
+        }
+        tracing::debug!(last, "topics not ready, trying again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(2));
+    }
+}
+
+type Admin = AdminClient<DefaultClientContext>;
+
+/// The topics that do not exist or have a partition without a leader.
+async fn missing(admin: &Arc<Admin>, topics: &Arc<[TopicSpec]>) -> Result<Vec<TopicSpec>, String> {
+    let (admin, topics) = (Arc::clone(admin), Arc::clone(topics));
+    let look = move || {
+        // All topics in one answer: asking for one by name would make librdkafka remember it as
+        // unknown for a while.
+        let metadata = admin
+            .inner()
+            .fetch_metadata(None, REQUEST)
+            .map_err(|error| error.to_string())?;
+        let ready = |spec: &TopicSpec| {
+            let found = metadata
+                .topics()
+                .iter()
+                .find(|topic| topic.name() == &*spec.name);
+            found.is_some_and(|topic| {
+                let count = topic.partitions().len();
+                if count != 0 && count != spec.partitions as usize {
+                    tracing::warn!(
+                        topic = &*spec.name,
+                        partitions = count,
+                        configured = spec.partitions,
+                        "the topic exists with another number of partitions",
+                    );
+                }
+                topic.error().is_none()
+                    && count > 0
+                    && topic
+                        .partitions()
+                        .iter()
+                        .all(|partition| partition.leader() >= 0)
+            })
+        };
+        Ok(topics.iter().filter(|spec| !ready(spec)).cloned().collect())
+    };
+    tokio::task::spawn_blocking(look)
+        .await
+        .map_err(|error| error.to_string())?
+}
+
+/// Asks for the topics; `Some` is a reason to try again.
+async fn create(
+    admin: &Admin,
+    config: &KafkaConfig,
+    topics: Vec<TopicSpec>,
+) -> Result<Option<String>, EnsureError> {
+    let new = topics.iter().map(|spec| {
+        let topic = NewTopic::new(
+            &spec.name,
+            spec.partitions,
+            TopicReplication::Fixed(config.replication_factor),
+        );
+        spec.settings
+            .iter()
+            .fold(topic, |topic, (name, value)| topic.set(name, value))
+    });
+    let new: Vec<_> = new.collect();
+    let options = AdminOptions::new()
+        .request_timeout(Some(REQUEST))
+        .operation_timeout(Some(REQUEST));
+    let results = match admin.create_topics(&new, &options).await {
+        Ok(results) => results,
+        Err(error) => return Ok(Some(error.to_string())),
+    };
+    let mut again = None;
+    for result in results {
+        match result {
+            Ok(topic) => tracing::info!(topic, "created kafka topic"),
+            Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
+            Err((topic, code)) if refused(code) => {
+                return Err(EnsureError::Refused { topic, code });
+            }
+            Err((topic, code)) => again = Some(format!("{topic}: {code}")),
+        }
+    }
+    Ok(again)
+}
+
+fn refused(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        code,
+        Code::InvalidTopic
+            | Code::InvalidPartitions
+            | Code::InvalidConfig
+            | Code::InvalidRequest
+            | Code::PolicyViolation
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+    )
+}

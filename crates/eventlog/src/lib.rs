@@ -1,0 +1,127 @@
+//! The event log: publish records and consume them in order, today over Kafka.
+//!
+//! - [`kafka::Producer`] publishes a batch and acknowledges it as one.
+//! - [`kafka::Consumer`] hands the records of the assigned partitions to a fixed number of lanes,
+//!   each read by one writer.
+//! - [`kafka::topics::ensure`] creates the topics that are missing.
+//!
+//! Invariants, stated as absences: nothing here looks into a payload or decides what an event is.
+//! Kafka's committed offset is a hint only: whoever stores records keeps the true offsets beside
+//! them.
+
+pub mod kafka;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// One record as it came out of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Full topic name, prefix included.
+    pub topic: Arc<str>,
+    /// Partition within the topic.
+    pub partition: i32,
+    /// Position within the partition. Offsets rise but may have gaps (compaction, transactions).
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch, when the broker or the sender gave one.
+    pub timestamp_ms: Option<i64>,
+    /// Partitioning key.
+    pub key: Option<Vec<u8>>,
+    /// Headers in sending order; names that are no UTF-8 are read lossily, a null value is empty.
+    pub headers: Vec<(String, Vec<u8>)>,
+    /// The bytes sent; `None` is a tombstone.
+    pub payload: Option<Vec<u8>>,
+}
+
+impl Record {
+    /// The value of the first header of this name.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.as_slice())
+    }
+}
+
+/// Headers of a record to publish: immutable, so that a clone costs one reference count.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Headers(Arc<[(Cow<'static, str>, Bytes)]>);
+
+impl Headers {
+    /// Name and value of each header, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_ref()))
+    }
+
+    /// How many headers there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<N, V> FromIterator<(N, V)> for Headers
+where
+    N: Into<Cow<'static, str>>,
+    V: Into<Bytes>,
+{
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(headers: I) -> Self {
+        Self(
+            headers
+                .into_iter()
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
+    }
+}
+
+/// One record to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Full topic name, prefix included.
+    pub topic: Arc<str>,
+    /// Records of one key keep their order. An empty key spreads records over the partitions.
+    pub key: Vec<u8>,
+    /// Headers, sent in this order.
+    pub headers: Headers,
+    /// The bytes to send.
+    pub payload: Bytes,
+}
+
+/// Why records were not published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// The bounded queue has no room for the batch now; nothing was enqueued. Retry later.
+    #[error("the queue to the event log is full")]
+    Full,
+    /// No broker answers, or none acknowledged in time. Retry later, with the same event ids:
+    /// after a timeout the record may have been written all the same.
+    #[error("the event log is unavailable")]
+    Unavailable,
+    /// A record exceeds what the log accepts. Retrying is useless.
+    #[error("a record is larger than the event log accepts")]
+    TooLarge,
+    /// Anything else: authorisation, a topic that does not exist, a broken client.
+    #[error("the event log refused the record: {0}")]
+    Failed(String),
+}
+
+impl PublishError {
+    /// Bounded metric label.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Unavailable => "unavailable",
+            Self::TooLarge => "too_large",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
