@@ -1,0 +1,114 @@
+//! The daily and hourly counts (S1-32 to S1-36). Written last in a transaction and in sorted order:
+//! these rows are few and hot, and writers meet on them.
+
+use std::collections::BTreeMap;
+
+use domain::Event;
+use time::{Date, OffsetDateTime, UtcOffset};
+use tokio_postgres::{Client, Statement, Transaction};
+
+use crate::error::Error;
+
+const ADD_DAILY: &str = "insert into aggregated_events (tenant_id, event_type, date, count) \
+    select * from unnest($1::text[], $2::text[], $3::date[], $4::int8[]) \
+    on conflict (tenant_id, event_type, date) \
+    do update set count = aggregated_events.count + excluded.count";
+
+const ADD_HOURLY: &str = "insert into aggregated_events_hourly \
+    (tenant_id, hour, event_type, event_source, event_category, count) \
+    select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::int8[]) \
+    on conflict (tenant_id, hour, event_type, event_source, event_category) \
+    do update set count = aggregated_events_hourly.count + excluded.count";
+
+type HourKey<'a> = (&'a str, OffsetDateTime, &'a str, &'static str, &'static str);
+
+/// Counts of one batch, by the keys of both tables, sorted. Days and hours are UTC (S1-35).
+#[derive(Debug, Default)]
+pub struct Counts<'a> {
+    hourly: BTreeMap<HourKey<'a>, i64>,
+}
+
+impl<'a> Counts<'a> {
+    /// Counts one event.
+    pub fn add(&mut self, event: &'a Event) {
+        let key = (
+            event.tenant_id.as_str(),
+            hour_of(event.timestamp),
+            event.event_type.as_str(),
+            event.event_source.as_str(),
+            event.event_category.as_str(),
+        );
+        *self.hourly.entry(key).or_default() += 1;
+    }
+
+    fn daily(&self) -> BTreeMap<(&'a str, &'a str, Date), i64> {
+        let mut daily = BTreeMap::new();
+        for ((tenant, hour, event_type, ..), count) in &self.hourly {
+            *daily
+                .entry((*tenant, *event_type, hour.date()))
+                .or_default() += count;
+        }
+        daily
+    }
+}
+
+fn hour_of(at: OffsetDateTime) -> OffsetDateTime {
+    let at = at.to_offset(UtcOffset::UTC);
+    at.date()
+        .with_hms(at.hour(), 0, 0)
+        .map_or(at, time::PrimitiveDateTime::assume_utc)
+}
+
+/// The prepared statements of one writer's connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Statements {
+    daily: Statement,
+    hourly: Statement,
+}
+
+impl Statements {
+    pub(crate) async fn prepare(client: &Client) -> Result<Self, Error> {
+        let daily = client.prepare(ADD_DAILY).await?;
+        let hourly = client.prepare(ADD_HOURLY).await?;
+        Ok(Self { daily, hourly })
+    }
+}
+
+/// Adds the counts of a batch to both tables.
+pub(crate) async fn add(
+    tx: &Transaction<'_>,
+    statements: &Statements,
+    counts: &Counts<'_>,
+) -> Result<(), Error> {
+    if counts.hourly.is_empty() {
+        return Ok(());
+    }
+    let (mut tenants, mut types, mut dates, mut sums) = (vec![], vec![], vec![], vec![]);
+    for ((tenant, event_type, date), count) in counts.daily() {
+        tenants.push(tenant);
+        types.push(event_type);
+        dates.push(date);
+        sums.push(count);
+    }
+    tx.execute(&statements.daily, &[&tenants, &types, &dates, &sums])
+        .await?;
+    let mut hours = Vec::with_capacity(counts.hourly.len());
+    let (mut sources, mut categories) = (vec![], vec![]);
+    tenants.clear();
+    types.clear();
+    sums.clear();
+    for ((tenant, hour, event_type, source, category), count) in &counts.hourly {
+        tenants.push(tenant);
+        hours.push(*hour);
+        types.push(event_type);
+        sources.push(*source);
+        categories.push(*category);
+        sums.push(*count);
+    }
+    tx.execute(
+        &statements.hourly,
+        &[&tenants, &hours, &types, &sources, &categories, &sums],
+    )
+    .await?;
+    Ok(())
+}

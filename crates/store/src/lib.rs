@@ -1,0 +1,20 @@
+//! PostgreSQL: the only place with SQL. One module per table family, functions over a client or
+//! transaction; row structs stay in here, [`domain::Event`] travels.
+
+pub mod counts;
+pub mod dead_letter_reads;
+pub mod dead_letters;
+pub mod error;
+pub mod event_reads;
+pub mod events;
+pub mod migrate;
+pub mod offsets;
+pub mod partitions;
+pub mod pool;
+pub mod reader;
+pub mod sql;
+pub mod statistics;
+pub mod write;
+
+pub use error::{Error, Kind};
+pub use pool::{Database, DatabaseConfig};

@@ -1,0 +1,244 @@
+//! Connections.
+
+use std::fmt;
+use std::time::Duration;
+
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
+use postgres_openssl::MakeTlsConnector;
+
+use crate::error::Error;
+
+/// Where the database is and how to use it.
+#[derive(Clone)]
+pub struct DatabaseConfig {
+    /// `postgresql://user:password@host:port/db?sslmode=require`; a `+driver` suffix of the scheme
+    /// is dropped (S3-23). With `sslmode=require` the connection is encrypted; the server's
+    /// certificate is checked with `sslrootcert`-less defaults only if `verify_tls` is set.
+    pub url: String,
+    /// Schema of all tables; letters, digits and underscores.
+    pub schema: String,
+    /// Most connections of the pool.
+    pub pool_size: usize,
+    /// Check the server's certificate against the system's authorities.
+    pub verify_tls: bool,
+    /// How it names itself in `pg_stat_activity`.
+    pub application_name: String,
+}
+
+impl fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseConfig")
+            .field("schema", &self.schema)
+            .field("pool_size", &self.pool_size)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DatabaseConfig {
+    /// Reads it; `application_name` is how the service names itself to the server.
+    #[must_use]
+    pub fn from_env(env: &service::Env, application_name: &str) -> Self {
+        let url = env.get_secret(
+            &["DATABASE_URL"],
+            "PostgreSQL, postgresql://user:password@host:port/database; else the POSTGRES_ variables.",
+        );
+        let host: String = env.get(
+            &["POSTGRES_HOST"],
+            "127.0.0.1",
+            "Server, without DATABASE_URL.",
+        );
+        let port = env.get_in(&["POSTGRES_PORT"], 5432_u16, 1..=u16::MAX, "Its port.");
+        let user: String = env.get(&["POSTGRES_USER"], "postgres", "Its user.");
+        let password = env.get_secret(&["POSTGRES_PASSWORD"], "The user's password.");
+        let database: String = env.get(&["POSTGRES_DB"], "postgres", "Its database.");
+        let config = Self {
+            url: url.as_ref().map_or_else(
+                || {
+                    let quote = |text: &str| text.replace('\\', "\\\\").replace('\'', "\\'");
+                    let password = password
+                        .as_ref()
+                        .map(|secret| format!(" password='{}'", quote(secret.expose())))
+                        .unwrap_or_default();
+                    format!(
+                        "host='{}' port={port} user='{}' dbname='{}'{password}",
+                        quote(&host),
+                        quote(&user),
+                        quote(&database),
+                    )
+                },
+                |secret| secret.expose().to_owned(),
+            ),
+            schema: env.get(&["DB_SCHEMA"], "event", "Schema of all tables."),
+            pool_size: env.get_in(
+                &["DB_POOL_SIZE"],
+                8_usize,
+                1..=500,
+                "Connections of the pool at most.",
+            ),
+            verify_tls: env.get_bool(
+                &["DB_TLS_VERIFY"],
+                false,
+                "Check the server's certificate against the system's authorities.",
+            ),
+            application_name: application_name.to_owned(),
+        };
+        if let Err(error) = Database::new(&config) {
+            // Never the value: it may hold a password.
+            env.complain("DATABASE_URL", "…", &error.to_string());
+        }
+        config
+    }
+}
+
+/// A pool of connections to one database and schema.
+#[derive(Clone)]
+pub struct Database {
+    pool: Pool,
+    pg: tokio_postgres::Config,
+    schema: String,
+    tls: MakeTlsConnector,
+}
+
+/// A connection of the pool.
+pub type Client = deadpool_postgres::Object;
+
+impl Database {
+    /// Prepares the pool; connects only when asked for a client.
+    ///
+    /// # Errors
+    /// The URL cannot be read or the schema's name is no plain identifier.
+    pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if config.schema.is_empty() || config.schema.len() > 63 || !config.schema.chars().all(plain)
+        {
+            return Err(Error::Pool(
+                "DB_SCHEMA must be of a-z, 0-9 and _".to_owned(),
+            ));
+        }
+        let mut pg: tokio_postgres::Config = without_driver(&config.url)
+            .parse()
+            // The parser's words, never the URL: it holds a password.
+            .map_err(|error: tokio_postgres::Error| {
+                Error::Pool(format!("DATABASE_URL: {error}"))
+            })?;
+        pg.application_name(&config.application_name)
+            .connect_timeout(Duration::from_secs(5))
+            .keepalives_idle(Duration::from_secs(30))
+            .tcp_user_timeout(Duration::from_secs(30))
+            .options(format!(
+                "-c search_path={},public -c timezone=UTC",
+                config.schema
+            ));
+        let mut connector = SslConnector::builder(SslMethod::tls_client())
+            .map_err(|error| Error::Pool(error.to_string()))?;
+        if !config.verify_tls {
+            // What `sslmode=prefer` and `require` mean in libpq: encrypted, not authenticated.
+            connector.set_verify(SslVerifyMode::NONE);
+        }
+        let tls = MakeTlsConnector::new(connector.build());
+        let manager = Manager::from_config(
+            pg.clone(),
+            tls.clone(),
+            ManagerConfig {
+                recycling_method: RecyclingMethod::Fast,
+            },
+        );
+        let pool = Pool::builder(manager)
+            .max_size(config.pool_size)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(Duration::from_secs(5)))
+            .create_timeout(Some(Duration::from_secs(6)))
+            .recycle_timeout(Some(Duration::from_secs(5)))
+            .pre_recycle(Hook::sync_fn(|client, _| {
+                if client.is_closed() {
+                    Err(HookError::message("closed"))
+                } else {
+                    Ok(())
+                }
+            }))
+            .build()
+            .map_err(|error| Error::Pool(error.to_string()))?;
+        Ok(Self {
+            pool,
+            pg,
+            schema: config.schema.clone(),
+            tls,
+        })
+    }
+
+    /// A connection of the pool.
+    ///
+    /// # Errors
+    /// None could be had within five seconds.
+    pub async fn client(&self) -> Result<Client, Error> {
+        Ok(self.pool.get().await?)
+    }
+
+    /// A connection of its own, outside the pool, for a writer that keeps it.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub async fn connect(&self) -> Result<tokio_postgres::Client, Error> {
+        let (client, connection) = self.pg.connect(self.tls.clone()).await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::warn!(error = %error, "database connection lost");
+            }
+        });
+        Ok(client)
+    }
+
+    /// The schema all tables are in.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Connections in use and open, for metrics: (in use, open, largest).
+    #[must_use]
+    pub fn usage(&self) -> (usize, usize, usize) {
+        let status = self.pool.status();
+        (
+            status.size.saturating_sub(status.available),
+            status.size,
+            status.max_size,
+        )
+    }
+
+    /// One round trip.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn ping(&self) -> Result<(), Error> {
+        self.client().await?.simple_query("select 1").await?;
+        Ok(())
+    }
+}
+
+/// `postgresql+asyncpg://…` names a Python driver that is none of our business (S3-23).
+fn without_driver(url: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => {
+            format!(
+                "{}://{rest}",
+                scheme.split_once('+').map_or(scheme, |(plain, _)| plain)
+            )
+        }
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_driver;
+
+    #[test]
+    fn the_driver_suffix_is_dropped() {
+        assert_eq!(
+            without_driver("postgresql+asyncpg://u:p@h/d"),
+            "postgresql://u:p@h/d"
+        );
+        assert_eq!(without_driver("postgres://h/d+x"), "postgres://h/d+x");
+    }
+}

@@ -1,0 +1,138 @@
+//! The write: everything that follows from a batch of records, in one transaction.
+//!
+//! Order within it: ids, rows, dead letters, counts, offsets. The counts are few and hot, so they
+//! are touched last, right before the fence and the commit: writers wait for each other only then.
+
+use std::collections::HashSet;
+
+use domain::Event;
+use tokio_postgres::{Client, Statement};
+use uuid::Uuid;
+
+use crate::counts::Counts;
+use crate::dead_letters::DeadLetter;
+use crate::error::Error;
+use crate::events::FrozenRows;
+use crate::offsets::Advance;
+use crate::pool::Database;
+use crate::{counts, dead_letters, events, offsets};
+
+/// What one transaction stores.
+#[derive(Debug)]
+pub struct Batch<'a> {
+    /// Rows in COPY format.
+    pub rows: &'a FrozenRows,
+    /// The events to store, each with the index of its row, ascending.
+    pub events: &'a [(usize, &'a Event)],
+    /// The records to keep as dead letters.
+    pub dead_letters: &'a [&'a DeadLetter],
+    /// The step of every partition touched.
+    pub advances: &'a [Advance],
+}
+
+/// What became of a batch.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Positions in [`Batch::events`] of the events stored now, ascending; the others were stored
+    /// before.
+    pub stored: Vec<usize>,
+}
+
+/// One writer: a connection of its own with its statements prepared.
+#[derive(Debug)]
+pub struct Writer {
+    client: Client,
+    events: events::Statements,
+    counts: counts::Statements,
+    advance: Statement,
+    dead_letters: Statement,
+}
+
+impl Writer {
+    /// Connects and prepares.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or the schema is not there yet.
+    pub async fn connect(db: &Database) -> Result<Self, Error> {
+        let client = db.connect().await?;
+        // A writer that was frozen in the middle of a transaction must not hold the count rows for
+        // ever, nor wait for ever for another that is.
+        client
+            .batch_execute(
+                "set idle_in_transaction_session_timeout = '30s'; set lock_timeout = '20s'; \
+                 set statement_timeout = '120s'",
+            )
+            .await?;
+        Ok(Self {
+            events: events::Statements::prepare(&client).await?,
+            counts: counts::Statements::prepare(&client).await?,
+            advance: offsets::prepare(&client).await?,
+            dead_letters: dead_letters::prepare(&client).await?,
+            client,
+        })
+    }
+
+    /// False once the connection is gone and a new writer is needed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        !self.client.is_closed()
+    }
+
+    /// The connection, for the reads that go with writing.
+    #[must_use]
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Stores a batch, whole or not at all.
+    ///
+    /// # Errors
+    /// See [`Error::kind`] for what to do. After any error nothing of the batch is stored, except
+    /// that a connection lost during the commit leaves it unknown: the fence tells at the next try.
+    pub async fn write(&mut self, batch: &Batch<'_>) -> Result<Written, Error> {
+        let tx = self.client.transaction().await?;
+
+        let firsts = first_of_each_id(batch.events);
+        let candidates: Vec<&Event> = firsts
+            .iter()
+            .filter_map(|&at| batch.events.get(at))
+            .map(|(_, event)| *event)
+            .collect();
+        let known = events::known(&tx, &self.events, &candidates).await?;
+        let mut stored = Vec::with_capacity(firsts.len());
+        let mut indices = Vec::with_capacity(firsts.len());
+        let mut new = Vec::with_capacity(firsts.len());
+        let mut counts = Counts::default();
+        for at in firsts {
+            let Some((row, event)) = batch.events.get(at) else {
+                continue;
+            };
+            let is_known = !known.is_empty()
+                && known.contains(&(event.event_id, event.tenant_id.as_str().to_owned()));
+            if !is_known {
+                stored.push(at);
+                indices.push(*row);
+                new.push(*event);
+                counts.add(event);
+            }
+        }
+        events::claim(&tx, &self.events, new).await?;
+        events::copy(&tx, &self.events, batch.rows, &indices).await?;
+        dead_letters::insert(&tx, &self.dead_letters, batch.dead_letters).await?;
+        counts::add(&tx, &self.counts, &counts).await?;
+        offsets::advance(&tx, &self.advance, batch.advances).await?;
+        tx.commit().await?;
+        Ok(Written { stored })
+    }
+}
+
+/// Positions of the events whose id appears for the first time in the batch.
+fn first_of_each_id(events: &[(usize, &Event)]) -> Vec<usize> {
+    let mut seen: HashSet<(Uuid, &str)> = HashSet::with_capacity(events.len());
+    events
+        .iter()
+        .enumerate()
+        .filter(|(_, (_, event))| seen.insert((event.event_id, event.tenant_id.as_str())))
+        .map(|(at, _)| at)
+        .collect()
+}

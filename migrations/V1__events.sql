@@ -1,0 +1,115 @@
+-- Events, one row each, partitioned by the time they happened. Columns: S4-69 to S4-74 and the
+-- design's additions (tenant_id, aggregate, received_at). event_id is a uuid (C10).
+create table events (
+    event_id         uuid         not null,
+    tenant_id        varchar(64)  collate "C" not null default 'default',
+    event_type       varchar(255) collate "C" not null,
+    event_source     varchar(50)  collate "C" not null,
+    event_category   varchar(50)  collate "C" not null,
+    client_event_id  varchar(255),
+    user_id          varchar(255) collate "C",
+    session_id       varchar(255) collate "C",
+    organization_id  varchar(255) collate "C",
+    device_id        varchar(255) collate "C",
+    correlation_id   varchar(255) collate "C",
+    aggregate_type   varchar(255) collate "C",
+    aggregate_id     varchar(255) collate "C",
+    expected_version bigint,
+    stream_version   bigint,
+    data             jsonb        not null default '{}',
+    metadata         jsonb        not null default '{}',
+    context          jsonb        not null default '{}',
+    properties       jsonb        not null default '{}',
+    status           varchar(20)  collate "C" not null default 'pending',
+    processed_at     timestamptz,
+    processors       text[],
+    error_message    text,
+    retry_count      integer      not null default 0,
+    timestamp        timestamptz  not null,
+    received_at      timestamptz  not null,
+    created_at       timestamptz  not null default now(),
+    updated_at       timestamptz  not null default now(),
+    version          varchar(20)  not null default '1.0.0',
+    schema_version   varchar(20)  not null default '1.0.0'
+) partition by range (timestamp);
+
+-- Partitions are made ahead by the processor, and for months it meets in the data. What lies outside
+-- the window it makes partitions for goes here, so nothing is refused for its age.
+create table events_default partition of events default;
+
+-- The indexes. Together with event_ids they serve all purposes of the specification's table of 18
+-- (S4-80 to S4-97); crates/store/tests proves each by EXPLAIN. docs/decisions/0003 says why these.
+create unique index events_time_idx     on events (tenant_id, timestamp desc, event_id desc);
+create index events_type_idx            on events (tenant_id, event_type, timestamp desc);
+create index events_source_category_idx on events (tenant_id, event_source, event_category, timestamp desc);
+create index events_user_idx            on events (user_id, timestamp desc) where user_id is not null;
+create index events_session_idx         on events (session_id, timestamp desc) where session_id is not null;
+create index events_organization_idx    on events (organization_id, timestamp desc) where organization_id is not null;
+create index events_device_idx          on events (device_id, timestamp desc) where device_id is not null;
+create index events_correlation_idx     on events (correlation_id, timestamp desc) where correlation_id is not null;
+create index events_aggregate_idx       on events (aggregate_id, aggregate_type, timestamp desc) where aggregate_id is not null;
+create index events_unprocessed_idx     on events (tenant_id, status, timestamp) where status <> 'processed';
+create index events_created_idx         on events using brin (created_at) with (pages_per_range = 32, autosummarize = on);
+create index events_json_idx            on events using gin (data jsonb_path_ops, metadata jsonb_path_ops);
+
+-- What makes an event unique: its id within its tenant, whatever its timestamp. A unique index on a
+-- partitioned table must contain the partition key, so (event_id, timestamp) alone would let the
+-- same id pass with another timestamp. Every writer claims its ids here first (docs/decisions/0002).
+create table event_ids (
+    event_id  uuid        not null,
+    tenant_id varchar(64) collate "C" not null,
+    timestamp timestamptz not null,
+    primary key (event_id, tenant_id)
+);
+
+-- Counts (S1-32 to S1-36), written in the transaction that stores the events.
+create table aggregated_events (
+    id         bigint generated always as identity primary key,
+    tenant_id  varchar(64)  collate "C" not null default 'default',
+    event_type varchar(255) collate "C" not null,
+    date       date         not null,
+    count      bigint       not null,
+    unique (tenant_id, event_type, date)
+) with (fillfactor = 70);
+create index aggregated_events_date_idx on aggregated_events (tenant_id, date);
+
+create table aggregated_events_hourly (
+    id             bigint generated always as identity primary key,
+    tenant_id      varchar(64)  collate "C" not null default 'default',
+    hour           timestamptz  not null,
+    event_type     varchar(255) collate "C" not null,
+    event_source   varchar(50)  collate "C" not null,
+    event_category varchar(50)  collate "C" not null,
+    count          bigint       not null,
+    unique (tenant_id, hour, event_type, event_source, event_category)
+) with (fillfactor = 70);
+
+-- How far each partition of the log has been stored: the fence of the exactly-once write (C40).
+create table log_offsets (
+    topic       varchar(249) collate "C" not null,
+    partition   integer      not null,
+    next_offset bigint       not null,
+    updated_at  timestamptz  not null default now(),
+    primary key (topic, partition)
+) with (fillfactor = 50);
+
+-- Records that could not be decoded or stored, with where they stood and their bytes.
+create table dead_letters (
+    id         bigint generated always as identity primary key,
+    tenant_id  varchar(64)  collate "C" not null default 'default',
+    topic      varchar(249) collate "C" not null,
+    partition  integer      not null,
+    "offset"   bigint       not null,
+    key        bytea,
+    headers    jsonb        not null default '{}',
+    payload    bytea,
+    reason     varchar(50)  collate "C" not null,
+    detail     text         not null,
+    created_at timestamptz  not null default now()
+);
+create index dead_letters_tenant_idx on dead_letters (tenant_id, id desc);
+create index dead_letters_position_idx on dead_letters (topic, partition, "offset");
+
+-- The table under the name and columns of the event tracking system (S1-26 to S1-31, C09).
+create view tracked_events as
+select event_id as id, event_type, user_id, timestamp, metadata from events;
