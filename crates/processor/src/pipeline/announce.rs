@@ -1,0 +1,170 @@
+//! Tells the world what was stored: `event.stored` on `event-stream` (S4-98), at least once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::json::push_quoted;
+use domain::{Event, stream, subject, timestamp};
+use eventlog::kafka::{Handle, Producer};
+use eventlog::{Headers, Outgoing, PublishError};
+use tokio::sync::mpsc;
+
+use super::write::Stored;
+use crate::metrics::Metrics;
+
+/// Announcements sent and acknowledged together.
+const PER_PUBLISH: usize = 1_000;
+
+/// The announcing stage of one line.
+pub struct Announcer {
+    producer: Arc<Producer>,
+    consumer: Handle,
+    topic: Arc<str>,
+    metrics: Arc<Metrics>,
+}
+
+impl Announcer {
+    /// Announces on that topic (full name).
+    #[must_use]
+    pub fn new(
+        producer: Arc<Producer>,
+        consumer: Handle,
+        topic: String,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            producer,
+            consumer,
+            topic: topic.into(),
+            metrics,
+        }
+    }
+
+    /// Announces every batch that comes, then marks its records as done. Only that lets Kafka's
+    /// committed offset move: what a crash leaves unannounced is read again and announced then.
+    pub async fn run(self, mut input: mpsc::Receiver<Stored>) {
+        while let Some(batch) = input.recv().await {
+            for events in batch.announce.chunks(PER_PUBLISH) {
+                self.announce(events).await;
+            }
+            for ((topic, partition), next) in &batch.done {
+                self.consumer.mark_done(topic, *partition, *next);
+            }
+        }
+    }
+
+    async fn announce(&self, events: &[Event]) {
+        let records: Vec<Outgoing> = events.iter().map(|event| self.record(event)).collect();
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let result = match self.producer.publish(&records) {
+                Ok(acknowledged) => acknowledged.await,
+                Err(error) => Err(error),
+            };
+            match result {
+                Ok(()) => break,
+                Err(error @ (PublishError::TooLarge | PublishError::Failed(_))) => {
+                    // A message the broker will never take must not hold up the others for ever;
+                    // the event itself is stored.
+                    tracing::error!(error = %error, events = events.len(), "announcements refused");
+                    self.metrics.announcements_failed(events.len());
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, retry_in_ms = pause.as_millis(), "announcing waits");
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+        self.metrics.announced(events.len());
+    }
+
+    fn record(&self, event: &Event) -> Outgoing {
+        Outgoing {
+            topic: Arc::clone(&self.topic),
+            key: stream::log_key(event).into_bytes(),
+            headers: Headers::from_iter([
+                (
+                    subject::HEADER_SUBJECT,
+                    subject::EVENT_STORED.as_bytes().to_vec(),
+                ),
+                (
+                    subject::HEADER_TENANT,
+                    event.tenant_id.as_str().as_bytes().to_vec(),
+                ),
+                (
+                    subject::HEADER_CONTENT_TYPE,
+                    subject::CONTENT_TYPE.as_bytes().to_vec(),
+                ),
+            ]),
+            payload: payload(event).into(),
+        }
+    }
+}
+
+/// `event_id, event_type, event_source, event_category, user_id?, organization_id?, timestamp,
+/// data` (S4-98).
+fn payload(event: &Event) -> Vec<u8> {
+    let mut out = Vec::with_capacity(300 + event.data.as_str().len());
+    let mut member = |key: &str, text: &str| {
+        out.push(if out.is_empty() { b'{' } else { b',' });
+        push_quoted(&mut out, key);
+        out.push(b':');
+        push_quoted(&mut out, text);
+    };
+    member("event_id", &event.event_id.to_string());
+    member("event_type", &event.event_type);
+    member("event_source", event.event_source.as_str());
+    member("event_category", event.event_category.as_str());
+    if let Some(user) = &event.user_id {
+        member("user_id", user);
+    }
+    if let Some(organization) = &event.organization_id {
+        member("organization_id", organization);
+    }
+    member("timestamp", &timestamp::format(event.timestamp));
+    out.extend_from_slice(b",\"data\":");
+    out.extend_from_slice(event.data.as_str().as_bytes());
+    out.push(b'}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::envelope::Origin;
+    use domain::{Context, EventCategory, EventSource, Limits, TenantId};
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    #[test]
+    fn the_payload_has_the_specified_fields() {
+        let tenant = TenantId::default();
+        let cx = Context {
+            origin: Origin::Http,
+            tenant: &tenant,
+            received_at: OffsetDateTime::UNIX_EPOCH,
+            fresh_id: uuid::Uuid::nil(),
+            default_source: EventSource::Backend,
+            default_category: EventCategory::UserAction,
+            content_type: None,
+            limits: Limits::default(),
+        };
+        let body = br#"{"event_type":"a.b","user_id":"u\"1","data":{"n":1}}"#;
+        let event = domain::decode(body, &cx).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&payload(&event)).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "event_id": "00000000-0000-0000-0000-000000000000",
+                "event_type": "a.b",
+                "event_source": "backend",
+                "event_category": "user_action",
+                "user_id": "u\"1",
+                "timestamp": "1970-01-01T00:00:00Z",
+                "data": {"n": 1},
+            })
+        );
+    }
+}
