@@ -1,0 +1,74 @@
+# shellcheck shell=bash
+# Installs what is missing, from the distribution's packages.
+
+# "package" lines for whatever this machine lacks to build and run everything.
+missing_packages() {
+    postgres_bin >/dev/null || echo postgresql
+    command -v redis-server >/dev/null || echo redis-server
+    command -v kcat >/dev/null || echo kcat
+    [ -n "$(nginx_binary)" ] || echo nginx
+    command -v curl >/dev/null || printf '%s\n' curl ca-certificates
+    kafka_java >/dev/null || echo default-jre-headless
+    [ -e "$(kafka_libs)" ] || command -v mvn >/dev/null || echo maven
+    command -v make >/dev/null || echo make
+    command -v gcc >/dev/null || printf '%s\n' gcc libc6-dev
+    command -v g++ >/dev/null || echo g++
+    command -v pkg-config >/dev/null || echo pkg-config
+    header openssl/ssl.h || echo libssl-dev
+    header zlib.h || echo zlib1g-dev
+}
+
+header() {
+    local at
+    for at in "/usr/include/$1" /usr/include/*-linux-gnu*/"$1" "/usr/local/include/$1"; do
+        [ ! -e "$at" ] || return 0
+    done
+    return 1
+}
+
+cmd_install() {
+    local missing as_root=()
+    missing=$(missing_packages | tr '\n' ' ')
+    missing=${missing% }
+    if [ -n "$missing" ]; then
+        command -v apt-get >/dev/null \
+            || die "missing: $missing (Debian's names); no apt-get here, so install them with your package manager"
+        if [ "$(id -u)" -ne 0 ]; then
+            command -v sudo >/dev/null && sudo -n true 2>/dev/null \
+                || die "missing packages, and no right to install them. As root: apt-get install --no-install-recommends $missing"
+            as_root=(sudo -n)
+        fi
+        note "installing: $missing"
+        # shellcheck disable=SC2086
+        install_packages $missing
+    fi
+    fetch_kafka
+    kafka_java >/dev/null || die "Kafka needs Java 17 or newer, and $(command -v java) is older: set JAVA_HOME"
+    postgres_bin >/dev/null || die 'PostgreSQL 15 or newer is needed, this distribution has an older one: set TIDEGATE_PG_BIN'
+}
+
+install_packages() {
+    local policy=/usr/sbin/policy-rc.d ours='' status=0 service
+    # Debian starts what it installs; we want the programs, not their default instances.
+    if [ ! -e "$policy" ]; then
+        ours=yes
+        # shellcheck disable=SC2016
+        ${as_root[@]+"${as_root[@]}"} sh -c 'printf "#!/bin/sh\nexit 101\n" >"$1" && chmod 755 "$1"' sh "$policy"
+    fi
+    {
+        ${as_root[@]+"${as_root[@]}"} apt-get -q -o DPkg::Lock::Timeout=300 update \
+            && ${as_root[@]+"${as_root[@]}"} env DEBIAN_FRONTEND=noninteractive \
+                apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@"
+    } >&2 </dev/null || status=$?
+    [ -z "$ours" ] || ${as_root[@]+"${as_root[@]}"} rm -f -- "$policy"
+    [ "$status" -eq 0 ] || die "apt-get could not install: $*"
+    # Nor shall they start at the next boot.
+    for service in postgresql redis-server nginx; do
+        contains "$service" "$@" || continue
+        if command -v systemctl >/dev/null; then
+            ${as_root[@]+"${as_root[@]}"} systemctl --quiet disable "$service"
+        else
+            ${as_root[@]+"${as_root[@]}"} update-rc.d "$service" disable
+        fi >&2 || complain "could not keep $service from starting at the next boot"
+    done
+}
