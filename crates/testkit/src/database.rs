@@ -1,0 +1,127 @@
+//! A fresh database, and looking into it.
+
+use anyhow::Context;
+use tokio_postgres::types::{FromSqlOwned, ToSql};
+use tokio_postgres::{Client, NoTls, Row};
+
+use crate::Parts;
+
+/// A database of one test, dropped with the value.
+///
+/// Every query opens a connection of its own, so it works again as soon as PostgreSQL does.
+#[derive(Debug)]
+pub struct Database {
+    /// What `DATABASE_URL` takes.
+    pub url: String,
+    name: String,
+    admin_url: String,
+}
+
+impl Parts {
+    /// Creates an empty database in these parts' PostgreSQL. The services migrate it.
+    pub async fn fresh_database(&self) -> Database {
+        let name = format!("t{}", crate::unique());
+        let admin_url = self.database_url.clone();
+        let (base, _) = admin_url
+            .rsplit_once('/')
+            .unwrap_or_else(|| panic!("no database: {admin_url}"));
+        let url = format!("{base}/{name}");
+        let admin = connect(&admin_url)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        let created = admin
+            .batch_execute(&format!("create database {name}"))
+            .await;
+        created.unwrap_or_else(|error| panic!("create database {name}: {error}"));
+        Database {
+            url,
+            name,
+            admin_url,
+        }
+    }
+}
+
+async fn connect(url: &str) -> anyhow::Result<Client> {
+    let (client, connection) = tokio_postgres::connect(url, NoTls)
+        .await
+        .context("connect")?;
+    // Ends with the client; what goes wrong shows in the query.
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+impl Database {
+    /// A connection with `search_path = event`, the services' default schema.
+    ///
+    /// # Errors
+    /// While PostgreSQL does not answer.
+    pub async fn connect(&self) -> anyhow::Result<Client> {
+        let client = connect(&self.url).await?;
+        client
+            .batch_execute("set search_path = event, public")
+            .await?;
+        Ok(client)
+    }
+
+    /// All rows of a query.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer or refuses the query.
+    pub async fn rows(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> anyhow::Result<Vec<Row>> {
+        self.connect()
+            .await?
+            .query(sql, values)
+            .await
+            .with_context(|| sql.to_owned())
+    }
+
+    /// The first column of the only row.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer or refuses the query, or there is not exactly one row.
+    pub async fn scalar<T: FromSqlOwned>(
+        &self,
+        sql: &str,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> anyhow::Result<T> {
+        let row = self.connect().await?.query_one(sql, values).await;
+        Ok(row.with_context(|| sql.to_owned())?.try_get(0)?)
+    }
+
+    /// `select count(*) from` what follows: a table, or a table and its `where`.
+    ///
+    /// # Errors
+    /// When PostgreSQL does not answer or refuses the query.
+    pub async fn count(&self, from: &str) -> anyhow::Result<i64> {
+        self.scalar(&format!("select count(*) from {from}"), &[])
+            .await
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (name, admin_url) = (self.name.clone(), self.admin_url.clone());
+        // A thread with a runtime of its own: the test's may be the one that is ending.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            runtime.block_on(async {
+                let admin = connect(&admin_url).await?;
+                admin
+                    .batch_execute(&format!("drop database if exists {name} with (force)"))
+                    .await?;
+                anyhow::Ok(())
+            })
+        });
+        match dropping.join() {
+            Ok(Ok(())) => {}
+            // Private parts may be gone already, and the database with them.
+            other => eprintln!("testkit: drop database {}: {other:?}", self.name),
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! For tests only: the real parts, the built services, and small tools to look at both.
+//!
+//! - [`Parts`]: PostgreSQL, Kafka and Redis, shared by all tests or private to one.
+//! - [`Database`]: a fresh database, gone at the end. [`topic_prefix`]: fresh Kafka topics.
+//! - [`TestService`]: a built `ingest`, `processor` or `query`, watched from outside.
+//! - [`Kcat`]: a Kafka client that is not ours. [`event`]: request bodies.
+//! - [`eventually`], [`eventually_eq`]: waiting for what other processes do.
+//!
+//! Helpers panic with the reason when they cannot do their part: a test has nothing better to do.
+//! What a test expects to fail for a while (a query while PostgreSQL is down) returns a `Result`.
+
+mod database;
+pub mod event;
+mod kcat;
+mod parts;
+mod process;
+mod service;
+mod wait;
+
+pub use database::Database;
+pub use kcat::{Kcat, Message, topic_prefix};
+pub use parts::{Part, Parts};
+pub use process::{ProcessMemory, memory};
+pub use service::{ServiceBuilder, TestService};
+pub use wait::{LIMIT, eventually, eventually_eq};
+
+use std::path::{Path, PathBuf};
+
+/// The directory of the workspace.
+fn workspace() -> &'static Path {
+    // crates/testkit, hence two up.
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.ancestors().nth(2).unwrap_or(own)
+}
+
+/// Cargo's target directory, where the local parts and the logs live too.
+fn target() -> PathBuf {
+    match std::env::var_os("CARGO_TARGET_DIR") {
+        Some(target) => workspace().join(target),
+        None => workspace().join("target"),
+    }
+}
+
+/// A name no other test has.
+fn unique() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}

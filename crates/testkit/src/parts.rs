@@ -1,0 +1,274 @@
+//! PostgreSQL, Kafka and Redis, started by `deploy/local/parts`.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::{Context, ensure};
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+/// One of the parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// PostgreSQL.
+    Postgres,
+    /// Kafka, one broker.
+    Kafka,
+    /// Redis.
+    Redis,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Postgres, Self::Kafka, Self::Redis];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Kafka => "kafka",
+            Self::Redis => "redis",
+        }
+    }
+}
+
+/// Where the parts of a test are.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Connection URL of the database `tidegate`.
+    pub database_url: String,
+    /// `host:port` of Kafka.
+    pub kafka_brokers: String,
+    /// Connection URL of Redis.
+    pub redis_url: String,
+    /// Whose they are, when they are this test's own: only those can be killed.
+    own: Option<std::sync::Arc<OwnSet>>,
+}
+
+static SHARED: OnceCell<Parts> = OnceCell::const_new();
+
+impl Parts {
+    /// The parts all tests share: those named by `TEST_DATABASE_URL`, `TEST_KAFKA_BROKERS` and
+    /// `TEST_REDIS_URL`; without them a set below the target directory, which is started if it does
+    /// not run and left running. Use databases and topics of your own, and kill nothing.
+    pub async fn shared() -> Self {
+        SHARED.get_or_init(shared).await.clone()
+    }
+
+    /// A set of this test's own, stopped and deleted when the last clone is dropped.
+    pub async fn private() -> Self {
+        Self::private_of(&Part::ALL).await
+    }
+
+    /// The same with only some of the parts; the addresses of the others are empty.
+    pub async fn private_of(parts: &[Part]) -> Self {
+        sweep().await;
+        let name = format!("private-{}-{}", std::process::id(), crate::unique());
+        let set = OwnSet {
+            directory: local().join(name),
+        };
+        let mut arguments = vec!["up"];
+        arguments.extend(parts.iter().map(|part| part.name()));
+        set.run(&arguments).await;
+        let addresses = Addresses::of(&set.directory).await;
+        let mut found = addresses.parts();
+        found.own = Some(std::sync::Arc::new(set));
+        found
+    }
+
+    fn own(&self) -> &OwnSet {
+        self.own
+            .as_deref()
+            .unwrap_or_else(|| panic!("shared parts belong to every test"))
+    }
+
+    /// SIGKILL, at once. Of private parts only.
+    pub async fn kill(&self, part: Part) {
+        self.own().run(&["kill", part.name()]).await;
+    }
+
+    /// Starts it, on the same port and data, and waits until it answers. Of private parts only.
+    pub async fn start(&self, part: Part) {
+        self.own().run(&["start", part.name()]).await;
+    }
+
+    /// Stops it in an orderly way. Of private parts only.
+    pub async fn stop(&self, part: Part) {
+        self.own().run(&["stop", part.name()]).await;
+    }
+
+    /// `pg_ctl -m immediate`: PostgreSQL goes without a checkpoint. Of private parts only.
+    pub async fn stop_postgres_immediately(&self) {
+        self.own().run(&["stop", "postgres", "--immediate"]).await;
+    }
+}
+
+/// A set of parts that is deleted when dropped.
+#[derive(Debug)]
+struct OwnSet {
+    directory: PathBuf,
+}
+
+impl OwnSet {
+    async fn run(&self, arguments: &[&str]) {
+        run(&self.directory, arguments)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"));
+    }
+}
+
+impl Drop for OwnSet {
+    fn drop(&mut self) {
+        // Blocks: a test must not end before its processes do.
+        let reset = std::process::Command::new(tool())
+            .arg("reset")
+            .env("TIDEGATE_LOCAL_DIR", &self.directory)
+            .env("TIDEGATE_WAIT", "10")
+            .output();
+        match reset {
+            Ok(output) if output.status.success() => {}
+            other => eprintln!(
+                "testkit: parts reset in {}: {other:?}",
+                self.directory.display()
+            ),
+        }
+    }
+}
+
+/// Where the sets of parts live.
+fn local() -> PathBuf {
+    crate::target().join("local")
+}
+
+fn tool() -> PathBuf {
+    std::env::var_os("TIDEGATE_PARTS").map_or_else(
+        || crate::workspace().join("deploy/local/parts"),
+        PathBuf::from,
+    )
+}
+
+async fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(tool())
+        .args(arguments)
+        .env("TIDEGATE_LOCAL_DIR", directory)
+        .env("TIDEGATE_PORTS", "auto")
+        .stdin(std::process::Stdio::null())
+        .output()
+        .await
+        .with_context(|| format!("{}", tool().display()))?;
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = output;
+    let stderr = String::from_utf8_lossy(&stderr);
+    ensure!(
+        status.success(),
+        "parts {arguments:?} in {}: {status}\n{stderr}",
+        directory.display()
+    );
+    Ok(String::from_utf8_lossy(&stdout).into_owned())
+}
+
+/// Deletes the private sets of test processes that were killed.
+async fn sweep() {
+    let Ok(entries) = std::fs::read_dir(local()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let pid = name
+            .strip_prefix("private-")
+            .and_then(|rest| rest.split('-').next());
+        if let Some(pid) = pid.and_then(|pid| pid.parse::<u32>().ok())
+            && !Path::new(&format!("/proc/{pid}")).exists()
+            && let Err(error) = run(&entry.path(), &["reset"]).await
+        {
+            eprintln!("testkit: {error:#}");
+        }
+    }
+}
+
+async fn shared() -> Parts {
+    let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let named = (
+        variable("TEST_DATABASE_URL"),
+        variable("TEST_KAFKA_BROKERS"),
+        variable("TEST_REDIS_URL"),
+    );
+    if let (Some(database_url), Some(kafka_brokers), Some(redis_url)) = named {
+        return Parts {
+            database_url,
+            kafka_brokers,
+            redis_url,
+            own: None,
+        };
+    }
+    let (database_url, kafka_brokers, redis_url) = named;
+    let started = start_shared()
+        .await
+        .unwrap_or_else(|error| panic!("{error:#}"));
+    Parts {
+        database_url: database_url.unwrap_or(started.database_url),
+        kafka_brokers: kafka_brokers.unwrap_or(started.kafka_brokers),
+        redis_url: redis_url.unwrap_or(started.redis_url),
+        own: None,
+    }
+}
+
+async fn start_shared() -> anyhow::Result<Parts> {
+    std::fs::create_dir_all(local())?;
+    // Test binaries may come here at the same moment; one of them starts the set.
+    let lock = std::fs::File::create(local().join("shared.lock"))?;
+    let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
+    let directory = local().join("test");
+    run(&directory, &["up", "postgres", "redis", "kafka"]).await?;
+    let parts = Addresses::of(&directory).await.parts();
+    drop(lock);
+    Ok(parts)
+}
+
+/// What `parts env` prints.
+struct Addresses(HashMap<String, String>);
+
+impl Addresses {
+    async fn of(directory: &Path) -> Self {
+        let text = run(directory, &["env"])
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        Self::parse(&text)
+    }
+
+    fn parse(text: &str) -> Self {
+        let assignment = |line: &str| {
+            let (name, value) = line.split_once('=')?;
+            // Quoted for the shell by `printf %q`.
+            Some((name.to_owned(), value.replace('\\', "")))
+        };
+        Self(text.lines().filter_map(assignment).collect())
+    }
+
+    fn parts(&self) -> Parts {
+        let value = |name: &str| self.0.get(name).cloned().unwrap_or_default();
+        Parts {
+            database_url: value("DATABASE_URL"),
+            kafka_brokers: value("KAFKA_BROKERS"),
+            redis_url: value("REDIS_URL"),
+            own: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_shell_assignments() {
+        let text = "DATABASE_URL=postgresql://u:p@127.0.0.1:1/d\\?a=b\nKAFKA_BROKERS=127.0.0.1:2\n";
+        let parts = Addresses::parse(text).parts();
+        assert_eq!(parts.database_url, "postgresql://u:p@127.0.0.1:1/d?a=b");
+        assert_eq!(parts.kafka_brokers, "127.0.0.1:2");
+        assert_eq!(parts.redis_url, "");
+    }
+}
