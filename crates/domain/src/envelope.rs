@@ -238,6 +238,9 @@ fn check_time(event: &Event, reader: &mut Reader<'_>, cx: &Context<'_>) {
         cx.received_at.saturating_add(ahead),
         format_args!("lies more than {seconds} seconds ahead of the record"),
     );
+    if event.timestamp == event.received_at {
+        return;
+    }
     let received_at = event.received_at.max(cx.received_at);
     bound(
         reader,
@@ -253,7 +256,9 @@ fn bound(
     latest: OffsetDateTime,
     too_late: fmt::Arguments<'_>,
 ) {
-    if at > latest {
+    if reader.complained(field) {
+        // Unreadable; what stands in for it is nobody's mistake.
+    } else if at > latest {
         reader.complain(field, Code::OutOfRange, too_late.to_string());
     } else if at < OffsetDateTime::UNIX_EPOCH {
         reader.complain(field, Code::OutOfRange, "lies before 1970-01-01T00:00:00Z");

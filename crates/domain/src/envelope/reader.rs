@@ -42,6 +42,11 @@ impl<'a> Reader<'a> {
         self.errors.push(FieldError::new(path, code, message));
     }
 
+    /// True if the field has been complained about.
+    pub(super) fn complained(&self, path: &str) -> bool {
+        self.errors.iter().any(|error| error.path == path)
+    }
+
     /// The first of `keys` that is there and not null, with its name.
     pub(super) fn any(&self, keys: &[&'static str]) -> Option<(&'static str, &'a RawValue)> {
         keys.iter()

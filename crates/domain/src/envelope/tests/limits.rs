@@ -149,6 +149,20 @@ fn a_producers_word_for_the_receipt_does_not_widen_the_bound() {
             ("timestamp".into(), Code::OutOfRange)
         ]
     );
+    // One mistake is one complaint.
+    let body = json!({"event_type": "x", "data": {}, "received_at": "1960-01-01"});
+    assert_eq!(
+        complaints(Origin::Log, &body),
+        [("received_at".into(), Code::OutOfRange)]
+    );
+    let body = with(&body, "timestamp", json!("1960-00-00"));
+    assert_eq!(
+        complaints(Origin::Log, &body),
+        [
+            ("timestamp".into(), Code::BadFormat),
+            ("received_at".into(), Code::OutOfRange)
+        ]
+    );
     // A gateway whose clock is a little ahead is believed.
     let body = json!({
         "event_type": "x", "data": {}, "timestamp": "2024-05-02T12:30:00Z", "received_at": "2024-05-01T12:30:00Z",
