@@ -79,7 +79,7 @@ impl Config {
             ),
             buffer_bytes: env.get_in(
                 &["BUFFER_BYTES"],
-                32 * 1024 * 1024,
+                16 * 1024 * 1024,
                 1024 * 1024..=4 * 1024 * 1024 * 1024,
                 "Bytes of records between the log and the database.",
             ),

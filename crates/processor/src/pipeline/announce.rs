@@ -3,10 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::json::push_quoted;
-use domain::{Event, stream, subject, timestamp};
+use domain::{Event, TenantId, stream, subject, timestamp};
 use eventlog::kafka::{Handle, Producer};
 use eventlog::{Headers, Outgoing, PublishError};
+use futures_util::StreamExt;
+use futures_util::stream::FuturesOrdered;
 use tokio::sync::mpsc;
 
 use super::write::Stored;
@@ -14,6 +17,9 @@ use crate::metrics::Metrics;
 
 /// Announcements sent and acknowledged together.
 const PER_PUBLISH: usize = 1_000;
+
+/// Batches of one line on their way to the broker.
+const IN_FLIGHT: usize = 4;
 
 /// The announcing stage of one line.
 pub struct Announcer {
@@ -43,64 +49,116 @@ impl Announcer {
     /// Announces every batch that comes, then marks its records as done. Only that lets Kafka's
     /// committed offset move: what a crash leaves unannounced is read again and announced then.
     pub async fn run(self, mut input: mpsc::Receiver<Stored>) {
-        while let Some(batch) = input.recv().await {
-            for events in batch.announce.chunks(PER_PUBLISH) {
-                self.announce(events).await;
-            }
-            for ((topic, partition), next) in &batch.done {
-                self.consumer.mark_done(topic, *partition, *next);
+        let mut in_flight = FuturesOrdered::new();
+        let mut open = true;
+        while open || !in_flight.is_empty() {
+            tokio::select! {
+                Some(batch) = in_flight.next() => self.finish(batch),
+                batch = input.recv(), if open && in_flight.len() < IN_FLIGHT => match batch {
+                    Some(batch) => in_flight.push_back(self.announce(batch)),
+                    None => open = false,
+                },
             }
         }
     }
 
-    async fn announce(&self, events: &[Event]) {
-        let records: Vec<Outgoing> = events.iter().map(|event| self.record(event)).collect();
-        let mut pause = Duration::from_millis(100);
-        loop {
-            let result = match self.producer.publish(&records) {
+    /// The batch's permits end here, after its records are marked as done.
+    fn finish(&self, batch: Stored) {
+        for ((topic, partition), next) in &batch.done {
+            self.consumer.mark_done(topic, *partition, *next);
+        }
+    }
+
+    async fn announce(&self, mut batch: Stored) -> Stored {
+        let events = std::mem::take(&mut batch.announce);
+        // All are sent before the first acknowledgement is awaited: on a busy machine an
+        // acknowledgement takes many scheduling rounds, whatever it acknowledges.
+        let mut sent = Vec::with_capacity(events.len() / PER_PUBLISH + 1);
+        for events in events.chunks(PER_PUBLISH) {
+            let records = self.records(events);
+            sent.push((self.producer.publish(&records), records));
+        }
+        drop(events);
+        for (published, records) in sent {
+            let result = match published {
                 Ok(acknowledged) => acknowledged.await,
                 Err(error) => Err(error),
             };
             match result {
-                Ok(()) => break,
-                Err(error @ (PublishError::TooLarge | PublishError::Failed(_))) => {
-                    // A message the broker will never take must not hold up the others for ever;
-                    // the event itself is stored.
-                    tracing::error!(error = %error, events = events.len(), "announcements refused");
-                    self.metrics.announcements_failed(events.len());
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, retry_in_ms = pause.as_millis(), "announcing waits");
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_secs(5));
-                }
+                Ok(()) => self.metrics.announced(records.len()),
+                Err(error) => self.insist(&records, error).await,
             }
         }
-        self.metrics.announced(events.len());
+        batch
     }
 
-    fn record(&self, event: &Event) -> Outgoing {
+    /// Publishes again until it works. A message that the broker will never take must not hold up
+    /// the others for ever; the event itself is stored.
+    async fn insist(&self, records: &[Outgoing], mut error: PublishError) {
+        let mut pause = Duration::from_millis(50);
+        loop {
+            if matches!(error, PublishError::TooLarge | PublishError::Failed(_)) {
+                tracing::error!(error = %error, events = records.len(), "announcements refused");
+                return self.metrics.announcements_failed(records.len());
+            }
+            if error == PublishError::Unavailable {
+                tracing::warn!(error = %error, retry_in_ms = pause.as_millis(), "announcing waits");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(5));
+            error = match self.producer.publish(records) {
+                Ok(acknowledged) => match acknowledged.await {
+                    Ok(()) => return self.metrics.announced(records.len()),
+                    Err(error) => error,
+                },
+                Err(error) => error,
+            };
+        }
+    }
+
+    fn records(&self, events: &[Event]) -> Vec<Outgoing> {
+        // Most batches are of one tenant, and headers are cheap to clone.
+        let mut of_tenant: Option<(&TenantId, Headers)> = None;
+        events
+            .iter()
+            .map(|event| {
+                let headers = match &of_tenant {
+                    Some((tenant, headers)) if **tenant == event.tenant_id => headers.clone(),
+                    _ => of_tenant
+                        .insert((&event.tenant_id, headers(&event.tenant_id)))
+                        .1
+                        .clone(),
+                };
+                self.record(event, headers)
+            })
+            .collect()
+    }
+
+    fn record(&self, event: &Event, headers: Headers) -> Outgoing {
         Outgoing {
             topic: Arc::clone(&self.topic),
             key: stream::log_key(event).into_bytes(),
-            headers: Headers::from_iter([
-                (
-                    subject::HEADER_SUBJECT,
-                    subject::EVENT_STORED.as_bytes().to_vec(),
-                ),
-                (
-                    subject::HEADER_TENANT,
-                    event.tenant_id.as_str().as_bytes().to_vec(),
-                ),
-                (
-                    subject::HEADER_CONTENT_TYPE,
-                    subject::CONTENT_TYPE.as_bytes().to_vec(),
-                ),
-            ]),
+            headers,
             payload: payload(event).into(),
         }
     }
+}
+
+fn headers(tenant: &TenantId) -> Headers {
+    Headers::from_iter([
+        (
+            subject::HEADER_SUBJECT,
+            Bytes::from_static(subject::EVENT_STORED.as_bytes()),
+        ),
+        (
+            subject::HEADER_TENANT,
+            Bytes::copy_from_slice(tenant.as_str().as_bytes()),
+        ),
+        (
+            subject::HEADER_CONTENT_TYPE,
+            Bytes::from_static(subject::CONTENT_TYPE.as_bytes()),
+        ),
+    ])
 }
 
 /// `event_id, event_type, event_source, event_category, user_id?, organization_id?, timestamp,
@@ -133,7 +191,7 @@ fn payload(event: &Event) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use domain::envelope::Origin;
-    use domain::{Context, EventCategory, EventSource, Limits, TenantId};
+    use domain::{Context, EventCategory, EventSource, Limits};
     use time::OffsetDateTime;
 
     use super::*;

@@ -76,7 +76,10 @@ impl WriteStage {
         let mut announce = HashSet::new();
         let mut failures = 0;
         // Ranges still to be written, the next one last.
-        let mut todo = Vec::from([Range { start: 0, end: batch.items.len() }]);
+        let mut todo = Vec::from([Range {
+            start: 0,
+            end: batch.items.len(),
+        }]);
         while let Some(range) = todo.pop() {
             match self.attempt(batch, range.clone(), &mut announce).await {
                 Ok(()) => failures = 0,
@@ -199,15 +202,22 @@ impl WriteStage {
         Ok(())
     }
 
-    /// Learns where the partitions of these items stand, as far as it is not known.
+    /// Learns where the partitions of these items stand, as far as it is not known or in doubt.
     async fn find_positions(&mut self, batch: &Decoded, range: Range<usize>) -> Result<(), Error> {
         let Some(writer) = &self.writer else {
             return Ok(());
         };
+        let mut looked = HashSet::new();
         for item in batch.items.get(range).unwrap_or_default() {
             let record = &item.record;
             let partition = (Arc::clone(&record.topic), record.partition);
-            if self.positions.contains_key(&partition) {
+            // A record below the known position is one that is delivered again, or one of a topic
+            // that was made anew while we were reading it.
+            let expected = self
+                .positions
+                .get(&partition)
+                .is_some_and(|next| *next <= record.offset);
+            if expected || !looked.insert(partition.clone()) {
                 continue;
             }
             let (topic, number) = (&record.topic, record.partition);
@@ -252,7 +262,7 @@ impl WriteStage {
         }
         let pause = Duration::from_millis(100 << failures.saturating_sub(1).min(6))
             .min(Duration::from_secs(5));
-        tracing::warn!(error = %error, failures, retry_in_ms = pause.as_millis(), "ERROR writing a batch; nothing is lost, it will be tried again");
+        tracing::warn!(error = %error, failures, retry_in_ms = pause.as_millis(), "a batch could not be written yet; nothing is lost, it will be tried again");
         tokio::time::sleep(pause).await;
     }
 }

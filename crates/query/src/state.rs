@@ -1,0 +1,164 @@
+//! What the handlers work with, and what the probes know.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use domain::field::Code;
+use service::Problem;
+use service::health::{Check, Health};
+use store::pool::Client;
+use store::reader::{ReadError, Reader};
+use store::{Database, DatabaseConfig, Error, Kind, migrate};
+
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// Shared by all workers.
+#[derive(Clone)]
+pub struct State {
+    reader: Reader,
+    pool: Database,
+    /// A connection apart from the reads, so that probes do not queue behind them.
+    watch: Database,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Bytes of events one answer may hold.
+    pub max_response_bytes: usize,
+    database: Arc<AtomicBool>,
+    schema: Arc<AtomicBool>,
+}
+
+impl State {
+    /// Prepares the pools; connects to nothing yet.
+    ///
+    /// # Errors
+    /// The configuration of the database is wrong.
+    pub fn new(config: &Config, metrics: Metrics) -> Result<Self, Error> {
+        let pool = Database::new(&config.database)?;
+        Ok(Self {
+            reader: Reader::new(pool.clone(), config.query_timeout),
+            pool,
+            watch: Database::new(&DatabaseConfig {
+                pool_size: 1,
+                ..config.database.clone()
+            })?,
+            metrics,
+            max_response_bytes: config.max_response_bytes,
+            database: Arc::default(),
+            schema: Arc::default(),
+        })
+    }
+
+    /// Reads from the database; `what` is the metric's label.
+    ///
+    /// # Errors
+    /// 503 while the database does not answer or took too long, 422 for a value it cannot compare.
+    pub async fn read<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, Problem> {
+        let started = Instant::now();
+        let answer = self.reader.read(work).await;
+        self.metrics
+            .read_seconds
+            .with_label_values(&[what])
+            .observe(started.elapsed().as_secs_f64());
+        answer.map_err(|error| {
+            let (reason, problem) = refuse(&error);
+            self.metrics
+                .read_failures
+                .with_label_values(&[reason])
+                .inc();
+            tracing::warn!(read = what, reason, error = %error, "read failed");
+            problem
+        })
+    }
+
+    /// The probes.
+    #[must_use]
+    pub fn health(&self, service: &str) -> Health {
+        let (database, schema) = (Arc::clone(&self.database), Arc::clone(&self.schema));
+        Health::new(service)
+            .check("postgres", move || {
+                if database.load(Ordering::Relaxed) {
+                    Check::ok("answers")
+                } else {
+                    Check::failed("does not answer; check DATABASE_URL")
+                }
+            })
+            .check("schema", move || {
+                if schema.load(Ordering::Relaxed) {
+                    Check::ok(format!("at version {}", migrate::latest()))
+                } else {
+                    Check::failed("not yet brought up to date")
+                }
+            })
+    }
+
+    /// Brings the schema up to date when told so, then watches the database once a second.
+    pub async fn watch(self, migrate_on_start: bool) {
+        let mut waiting = migrate_on_start;
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            if waiting {
+                match migrate::run(&self.watch).await {
+                    Ok(applied) => {
+                        tracing::info!(?applied, "schema is up to date");
+                        waiting = false;
+                    }
+                    Err(error) => {
+                        tracing::warn!(error = %error, "the schema could not be brought up to date yet");
+                    }
+                }
+            }
+            let limit = Duration::from_secs(5);
+            let applied = tokio::time::timeout(limit, migrate::applied(&self.watch)).await;
+            let (up, current) = match applied {
+                Ok(Ok(version)) => (true, version >= migrate::latest()),
+                _ => (false, self.schema.load(Ordering::Relaxed)),
+            };
+            self.database.store(up, Ordering::Relaxed);
+            self.schema.store(current, Ordering::Relaxed);
+            self.metrics.database_connected.set(i64::from(up));
+            let (used, open, max) = self.pool.usage();
+            for (name, count) in [("in_use", used), ("open", open), ("max", max)] {
+                self.metrics
+                    .pool
+                    .with_label_values(&[name])
+                    .set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
+    }
+}
+
+/// The metric's label and the answer.
+fn refuse(error: &ReadError) -> (&'static str, Problem) {
+    match error {
+        ReadError::TooSlow(limit) => (
+            "too_slow",
+            Problem::unavailable(
+                format!(
+                    "The query took longer than {} seconds; narrow it, for instance by time",
+                    limit.as_secs()
+                ),
+                5,
+            ),
+        ),
+        ReadError::Store(error) if error.kind() == Kind::Data => (
+            "data",
+            Problem::unprocessable(
+                "",
+                Code::BadFormat,
+                "a value that the database cannot compare",
+            ),
+        ),
+        ReadError::Store(_) => (
+            "unavailable",
+            Problem::unavailable("Event store not available", 2),
+        ),
+    }
+}

@@ -1,0 +1,14 @@
+//! The query service as it is built, on a real PostgreSQL, over HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
+
+mod by_id;
+mod common;
+mod dead_letters;
+mod listings;
+mod outage;
+mod query;
+mod robust;
+mod stats;
+mod users;
+mod world;
