@@ -35,8 +35,8 @@ pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
     let own_id = r.required("id").unwrap_or_default();
     // A UUID is unique by itself; any other id only together with its source (spec.md, `id`).
     let (event_id, client_event_id) = match uuid::Uuid::try_parse(&own_id) {
-        Ok(id) => (id, None),
-        Err(_) => {
+        Ok(id) if !id.is_nil() => (id, None),
+        _ => {
             let (mapped, _) = id::from_client(cx.tenant, &format!("{source}/{own_id}"));
             (mapped, Some(own_id))
         }

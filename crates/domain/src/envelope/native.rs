@@ -83,15 +83,16 @@ fn tenant(r: &mut Reader<'_>, cx: &Context<'_>) -> TenantId {
     })
 }
 
-/// The event's own id under any of `keys`, else the fresh one.
+/// The event's own id under any of `keys`, else the fresh one. The nil UUID is the absence of one
+/// (RFC 9562, 5.9).
 pub(super) fn event_id(
     r: &mut Reader<'_>,
     keys: &[&'static str],
     tenant: &TenantId,
     cx: &Context<'_>,
 ) -> (uuid::Uuid, Option<String>) {
-    match r.text_ref(keys) {
-        Some(text) => id::from_client(tenant, &text),
-        None => (cx.fresh_id, None),
+    match r.text_ref(keys).map(|text| id::from_client(tenant, &text)) {
+        Some(own) if !own.0.is_nil() => own,
+        _ => (cx.fresh_id, None),
     }
 }

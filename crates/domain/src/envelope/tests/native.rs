@@ -316,3 +316,12 @@ fn only_the_log_may_say_tenant_receipt_and_client_id() {
         crate::id::from_client(&mapped.tenant_id, "e").0
     );
 }
+
+#[test]
+fn the_nil_uuid_is_no_id() {
+    let event = accepted(
+        Origin::Log,
+        &with(&base(), "event_id", json!(Uuid::nil().to_string())),
+    );
+    assert_eq!(event.event_id, FRESH);
+}
