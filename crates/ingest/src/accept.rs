@@ -1,0 +1,368 @@
+//! From the bytes of a body to events, or to what is wrong with them. Pure: the clock, the ids and
+//! the client's address come in through [`Intake`].
+
+use domain::envelope::{self, Origin};
+use domain::field::Code;
+use domain::json::Members;
+use domain::{
+    Context, DecodeError, Event, EventCategory, EventSource, FieldError, Json, Limits, TenantId, id,
+};
+use serde::Deserializer as _;
+use serde::de::{IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::client_info::{self, ClientInfo};
+
+/// What is known of a request beside its body.
+#[derive(Debug, Clone, Copy)]
+pub struct Intake<'a> {
+    /// Whose events these are.
+    pub tenant: &'a TenantId,
+    /// When the request came.
+    pub received_at: OffsetDateTime,
+    /// What one event may be.
+    pub limits: Limits,
+    /// How many events a batch may hold.
+    pub max_batch_events: usize,
+    /// Present on the frontend routes: who sent it (S0-35).
+    pub client: Option<&'a ClientInfo>,
+    /// The declared media type.
+    pub content_type: Option<&'a str>,
+    /// The `Idempotency-Key`, from which events without an id of their own get theirs (C28).
+    pub idempotency_key: Option<&'a str>,
+    /// Makes an id for an event that has none.
+    pub fresh_id: fn() -> Uuid,
+    /// The route for the other shape of body, to be named in a hint.
+    pub sibling: &'static str,
+}
+
+/// An event and its canonical form, both within the limits.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The event.
+    pub event: Event,
+    /// What goes on the log.
+    pub canonical: Vec<u8>,
+}
+
+/// An element of a batch that was left out.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Its place in the batch.
+    pub index: usize,
+    /// What is wrong, with paths that begin with the index; never empty.
+    pub errors: Vec<FieldError>,
+    /// Bounded word for the metrics.
+    pub reason: &'static str,
+}
+
+/// What came of a batch: every element is in one of the two, in the order of the request.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// The good ones; never empty.
+    pub accepted: Vec<Accepted>,
+    /// The bad ones; empty unless they may be left out.
+    pub rejected: Vec<Rejected>,
+}
+
+/// Why nothing of a body was taken.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Not UTF-8 or not JSON (400).
+    Syntax(String),
+    /// Too many bytes or too many events (413).
+    TooLarge(String),
+    /// Fields of a single event, or of the body around a batch (400 or 422, C25).
+    Fields(Vec<FieldError>),
+    /// Elements of a batch (422, C29), with the number of events in it.
+    Elements {
+        /// What is wrong, with paths that begin with the index.
+        errors: Vec<FieldError>,
+        /// Bounded word for the metrics: that of the first bad element.
+        reason: &'static str,
+        /// How many events the batch had.
+        events: usize,
+    },
+}
+
+impl Refused {
+    /// Bounded word for the metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Syntax(_) => "invalid_json",
+            Self::TooLarge(_) => "too_large",
+            Self::Fields(errors) => errors.first().map_or("invalid", |e| e.code.as_str()),
+            Self::Elements { reason, .. } => reason,
+        }
+    }
+
+    /// How many events were refused; a body that could not be read counts as one.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        match self {
+            Self::Elements { events, .. } => *events,
+            _ => 1,
+        }
+    }
+
+    fn field(path: &str, code: Code, message: impl Into<String>) -> Self {
+        Self::Fields(vec![FieldError::new(path, code, message)])
+    }
+}
+
+impl From<DecodeError> for Refused {
+    fn from(error: DecodeError) -> Self {
+        match error {
+            DecodeError::TooLarge { .. } => Self::TooLarge(error.to_string()),
+            DecodeError::Syntax(message) => Self::Syntax(message),
+            DecodeError::Fields(errors) => Self::Fields(errors),
+        }
+    }
+}
+
+/// Reads one event.
+///
+/// # Errors
+/// See [`Refused`]; an array gets a hint to the batch route.
+pub fn one(body: &[u8], intake: &Intake<'_>) -> Result<Accepted, Refused> {
+    let text = text(body)?;
+    let info = intake.client.map(ClientInfo::to_json);
+    match element(text, 0, intake, info.as_ref()) {
+        Ok(accepted) => Ok(accepted),
+        // Checked only now, so that a good event pays nothing for it.
+        Err(_) if text.trim_start().starts_with('[') => Err(syntax_or(
+            text,
+            "",
+            format!("must be one event; send an array to {}", intake.sibling),
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reads a batch: a bare array (S0-27). Unless `partial`, one bad element refuses all (C29).
+///
+/// # Errors
+/// See [`Refused`]; with `partial` only if no element is good.
+pub fn many(body: &[u8], intake: &Intake<'_>, partial: bool) -> Result<Batch, Refused> {
+    let text = text(body)?;
+    if !text.trim_start().starts_with('[') {
+        return Err(syntax_or(
+            text,
+            "",
+            format!(
+                "must be an array of events; send one event to {}",
+                intake.sibling
+            ),
+        ));
+    }
+    let elements = split(text, "", intake)?;
+    elements_of(&elements, "", intake, None, partial)
+}
+
+/// Reads the batch form of the frontend (S0-22): `{events: [...], client_info: {...}}`.
+///
+/// # Errors
+/// As [`many`].
+pub fn frontend_many(body: &[u8], intake: &Intake<'_>, partial: bool) -> Result<Batch, Refused> {
+    let text = text(body)?;
+    let Some(members) = Members::split(text) else {
+        return Err(syntax_or(
+            text,
+            "",
+            format!(
+                "must be {{\"events\": [...], \"client_info\": {{...}}}}; send one event to {}",
+                intake.sibling
+            ),
+        ));
+    };
+    let Some(events) = members.get("events") else {
+        return Err(Refused::field("events", Code::Missing, "is required"));
+    };
+    let server = intake.client.cloned().unwrap_or_default();
+    let info = match members.get("client_info") {
+        None => server.to_json(),
+        Some(raw) => client_info::merged(&server, raw.get(), intake.limits.max_json_depth)
+            .map_err(|error| Refused::Fields(vec![error.under("client_info")]))?,
+    };
+    if !events.get().starts_with('[') {
+        return Err(Refused::field(
+            "events",
+            Code::WrongType,
+            "must be an array of events",
+        ));
+    }
+    let elements = split(events.get(), "events", intake)?;
+    elements_of(&elements, "events", intake, Some(&info), partial)
+}
+
+fn text(body: &[u8]) -> Result<&str, Refused> {
+    // A byte order mark is no part of the text (RFC 8259, section 8.1).
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    std::str::from_utf8(body)
+        .map_err(|error| Refused::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())))
+}
+
+/// Bad JSON is bad JSON first; only good JSON of the wrong shape gets the hint.
+fn syntax_or(text: &str, path: &str, hint: String) -> Refused {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => Refused::field(path, Code::WrongType, hint),
+        Err(error) => Refused::Syntax(format!("invalid JSON: {error}")),
+    }
+}
+
+/// The elements of an array as texts, at most as many as a batch may hold.
+fn split<'a>(text: &'a str, path: &str, intake: &Intake<'_>) -> Result<Vec<&'a RawValue>, Refused> {
+    struct Elements {
+        limit: usize,
+    }
+
+    impl<'de> Visitor<'de> for Elements {
+        type Value = (Vec<&'de RawValue>, usize);
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an array")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+            let mut elements = Vec::with_capacity(64.min(self.limit));
+            while elements.len() < self.limit {
+                match seq.next_element()? {
+                    Some(element) => elements.push(element),
+                    None => return Ok((elements, 0)),
+                }
+            }
+            let mut more = 0;
+            while seq.next_element::<IgnoredAny>()?.is_some() {
+                more += 1;
+            }
+            Ok((elements, more))
+        }
+    }
+
+    let limit = intake.max_batch_events;
+    let mut json = serde_json::Deserializer::from_str(text);
+    let (elements, more) = json
+        .deserialize_seq(Elements { limit })
+        .and_then(|read| json.end().map(|()| read))
+        .map_err(|error| Refused::Syntax(format!("invalid JSON: {error}")))?;
+    if more > 0 {
+        let count = limit + more;
+        return Err(Refused::TooLarge(format!(
+            "the batch has {count} events, more than the limit of {limit}"
+        )));
+    }
+    if elements.is_empty() {
+        return Err(Refused::field(
+            path,
+            Code::OutOfRange,
+            "must hold at least one event",
+        ));
+    }
+    Ok(elements)
+}
+
+fn elements_of(
+    elements: &[&RawValue],
+    path: &str,
+    intake: &Intake<'_>,
+    info: Option<&Json>,
+    partial: bool,
+) -> Result<Batch, Refused> {
+    let mut batch = Batch {
+        accepted: Vec::with_capacity(elements.len()),
+        rejected: Vec::new(),
+    };
+    let mut too_large = 0;
+    for (index, raw) in elements.iter().enumerate() {
+        match element(raw.get(), index, intake, info) {
+            Ok(accepted) => batch.accepted.push(accepted),
+            Err(error) => {
+                too_large += usize::from(matches!(error, DecodeError::TooLarge { .. }));
+                batch
+                    .rejected
+                    .push(rejected(error, index, &format!("{path}[{index}]")));
+            }
+        }
+    }
+    if batch.rejected.is_empty() || (partial && !batch.accepted.is_empty()) {
+        return Ok(batch);
+    }
+    let reason = batch.rejected.first().map_or("invalid", |bad| bad.reason);
+    let count = batch.rejected.len();
+    let errors: Vec<_> = batch
+        .rejected
+        .into_iter()
+        .flat_map(|bad| bad.errors)
+        .collect();
+    if too_large == count {
+        let detail: Vec<_> = errors.iter().take(3).map(ToString::to_string).collect();
+        return Err(Refused::TooLarge(detail.join("; ")));
+    }
+    Err(Refused::Elements {
+        errors,
+        reason,
+        events: elements.len(),
+    })
+}
+
+fn rejected(error: DecodeError, index: usize, prefix: &str) -> Rejected {
+    let reason = error.reason();
+    let errors = match error {
+        DecodeError::Fields(errors) => errors,
+        // The array was read as JSON before, so this is what only the closer look refuses.
+        DecodeError::Syntax(message) => vec![FieldError::new("", Code::BadFormat, message)],
+        DecodeError::TooLarge { .. } => {
+            vec![FieldError::new("", Code::OutOfRange, error.to_string())]
+        }
+    };
+    Rejected {
+        index,
+        errors: errors.into_iter().map(|e| e.under(prefix)).collect(),
+        reason,
+    }
+}
+
+fn element(
+    text: &str,
+    index: usize,
+    intake: &Intake<'_>,
+    info: Option<&Json>,
+) -> Result<Accepted, DecodeError> {
+    let fresh_id = match intake.idempotency_key {
+        Some(key) => id::from_idempotency_key(intake.tenant, key, index),
+        None => (intake.fresh_id)(),
+    };
+    let (origin, default_source) = match intake.client {
+        Some(_) => (Origin::Frontend, EventSource::Frontend),
+        None => (Origin::Http, EventSource::Backend),
+    };
+    let mut event = envelope::decode_text(
+        text,
+        &Context {
+            origin,
+            tenant: intake.tenant,
+            received_at: intake.received_at,
+            fresh_id,
+            default_source,
+            default_category: EventCategory::UserAction,
+            content_type: intake.content_type,
+            limits: intake.limits,
+        },
+    )?;
+    if let Some(info) = info.filter(|info| !info.is_empty()) {
+        event.context = event.context.with("client_info", info);
+    }
+    let canonical = event.to_canonical();
+    // The processor applies the same limit to what stands on the log.
+    let (bytes, limit) = (canonical.len(), intake.limits.max_event_bytes);
+    if bytes > limit {
+        return Err(DecodeError::TooLarge { bytes, limit });
+    }
+    Ok(Accepted { event, canonical })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,126 @@
+//! Many events from a backend.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use service::Problem;
+
+use super::answer::{self, EventResponse, PartialBatch};
+use super::{Refusal, Request, Route};
+use crate::accept::{self, Batch, Intake, Refused};
+use crate::openapi::{EventRequest, ProblemBody};
+use crate::state::State;
+
+/// POST /api/events/batch, /api/v1/events/batch (S0-27 to S0-29, S4-21, C29).
+#[utoipa::path(
+    post,
+    path = "/api/events/batch",
+    operation_id = "create_many",
+    tag = "events",
+    summary = "Take many events",
+    description = "A bare array. One bad element refuses all, unless `partial=true`; the answer is then an object of the accepted events and the errors.",
+    params(
+        ("partial" = Option<bool>, Query, description = "Take the good elements and list the bad ones."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; events without an id of their own get the same ids on every retry."),
+    ),
+    request_body(content(
+        (Vec<EventRequest> = "application/json"),
+        (Vec<Object> = "application/cloudevents-batch+json"),
+    )),
+    responses(
+        (status = 201, description = "Taken; with `partial=true` a PartialBatch", content(
+            (Vec<EventResponse> = "application/json"),
+            (PartialBatch = "application/json; partial=true"),
+        )),
+        (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn create(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> HttpResponse {
+    many(
+        &request,
+        payload,
+        &state,
+        Route::Batch,
+        accept::many,
+        |batch, partial| {
+            let events = batch.accepted.iter().map(|one| &one.event);
+            if partial {
+                answer::partial(events, &batch.rejected)
+            } else {
+                answer::created_many(events)
+            }
+        },
+    )
+    .await
+}
+
+/// What the routes for many events have in common.
+pub(super) async fn many(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+    route: Route,
+    read: fn(&[u8], &Intake<'_>, bool) -> Result<Batch, Refused>,
+    write: fn(&Batch, bool) -> Vec<u8>,
+) -> HttpResponse {
+    let partial = match partial(request.query_string()) {
+        Ok(partial) => partial,
+        Err(problem) => return problem.respond(),
+    };
+    let request = Request::new(request, state, route);
+    let result: Result<_, Refusal> = async {
+        let admitted = request.admit(payload).await?;
+        let batch = read(&admitted.body, &request.intake(&admitted), partial)?;
+        let answer = write(&batch, partial);
+        let rejected = batch.rejected;
+        request.publish(batch.accepted, admitted, &answer).await?;
+        for bad in rejected {
+            state.metrics.rejected(route, bad.reason, 1);
+        }
+        Ok(answer)
+    }
+    .await;
+    request.finish(result)
+}
+
+/// `?partial=true`.
+fn partial(query: &str) -> Result<bool, Problem> {
+    let value = query
+        .split('&')
+        .filter_map(|pair| pair.strip_prefix("partial"))
+        .find_map(|rest| match rest.strip_prefix('=') {
+            Some(value) => Some(value),
+            None => rest.is_empty().then_some("true"),
+        });
+    match value.map(str::to_ascii_lowercase).as_deref() {
+        None | Some("false" | "0") => Ok(false),
+        Some("true" | "1") => Ok(true),
+        Some(_) => Err(Problem::unprocessable(
+            "partial",
+            domain::Code::WrongType,
+            "must be true or false",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::partial;
+
+    #[test]
+    fn partial_is_read_from_the_query() {
+        for (query, want) in [
+            ("", Some(false)),
+            ("partial=true", Some(true)),
+            ("a=b&partial=1", Some(true)),
+            ("partial", Some(true)),
+            ("partial=FALSE", Some(false)),
+            ("partially=true", Some(false)),
+            ("partial=maybe", None),
+        ] {
+            assert_eq!(partial(query).ok(), want, "{query}");
+        }
+    }
+}

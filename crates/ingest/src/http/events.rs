@@ -1,0 +1,80 @@
+//! One event from a backend.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use domain::Event;
+
+use super::answer::{self, EventResponse, Received};
+use super::{Refusal, Request, Route};
+use crate::accept;
+use crate::openapi::{EventRequest, ProblemBody};
+use crate::state::State;
+
+/// POST /api/events, /api/v1/events (S1-06 to S1-08).
+#[utoipa::path(
+    post,
+    path = "/api/events",
+    tag = "events",
+    summary = "Take one event",
+    description = "Answers once the event log has it. The body may also be any other known envelope: a domain event, the bus map or a CloudEvent.",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry.")),
+    request_body(content(
+        (EventRequest = "application/json"),
+        (Object = "application/cloudevents+json"),
+    )),
+    responses(
+        (status = 202, description = "Taken", body = Received),
+        (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn receive(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> HttpResponse {
+    single(&request, payload, &state, Route::Events, answer::received).await
+}
+
+/// POST /api/events/create, /api/v1/events/create (S0-25, S4-18).
+#[utoipa::path(
+    post,
+    path = "/api/events/create",
+    tag = "events",
+    summary = "Take one event and answer with it",
+    description = "Answers once the event log has it. The body may also be any other known envelope: a domain event, the bus map or a CloudEvent.",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry.")),
+    request_body(content(
+        (EventRequest = "application/json"),
+        (Object = "application/cloudevents+json"),
+    )),
+    responses(
+        (status = 201, description = "Taken", body = EventResponse),
+        (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn create(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> HttpResponse {
+    single(&request, payload, &state, Route::Create, answer::created).await
+}
+
+/// What the routes for one event have in common.
+pub(super) async fn single(
+    request: &HttpRequest,
+    payload: web::Payload,
+    state: &State,
+    route: Route,
+    write: fn(&Event) -> Vec<u8>,
+) -> HttpResponse {
+    let request = Request::new(request, state, route);
+    let result: Result<_, Refusal> = async {
+        let admitted = request.admit(payload).await?;
+        let accepted = accept::one(&admitted.body, &request.intake(&admitted))?;
+        let answer = write(&accepted.event);
+        request.publish(vec![accepted], admitted, &answer).await?;
+        Ok(answer)
+    }
+    .await;
+    request.finish(result)
+}

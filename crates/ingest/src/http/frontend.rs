@@ -1,0 +1,111 @@
+//! Events of browsers and apps.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use domain::timestamp;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Route;
+use super::answer::{self, Collected, CollectedBatch};
+use super::batch::many;
+use super::events::single;
+use crate::accept;
+use crate::openapi::{FrontendBatchRequest, FrontendRequest, ProblemBody};
+use crate::state::State;
+
+/// POST /api/frontend/events, /api/v1/events/frontend (S0-20, S0-21, S4-52).
+#[utoipa::path(
+    post,
+    path = "/api/frontend/events",
+    tag = "frontend",
+    summary = "Take one event of a browser or app",
+    description = "Also as text/plain, which `navigator.sendBeacon` sends. The client's address, user agent and referring page are kept in `context.client_info`.",
+    request_body = FrontendRequest,
+    responses(
+        (status = 200, description = "Taken", body = Collected),
+        (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn collect(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> HttpResponse {
+    single(
+        &request,
+        payload,
+        &state,
+        Route::Frontend,
+        answer::collected,
+    )
+    .await
+}
+
+/// POST /api/frontend/events/batch, /api/v1/events/frontend/batch (S0-22 to S0-24, S4-53).
+#[utoipa::path(
+    post,
+    path = "/api/frontend/events/batch",
+    tag = "frontend",
+    summary = "Take many events of a browser or app",
+    params(("partial" = Option<bool>, Query, description = "Take the good elements and list the bad ones.")),
+    request_body = FrontendBatchRequest,
+    responses(
+        (status = 200, description = "Taken", body = CollectedBatch),
+        (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn collect_many(
+    request: HttpRequest,
+    payload: web::Payload,
+    state: web::Data<State>,
+) -> HttpResponse {
+    many(
+        &request,
+        payload,
+        &state,
+        Route::FrontendBatch,
+        accept::frontend_many,
+        |batch, partial| {
+            let events = batch.accepted.iter().map(|one| &one.event);
+            answer::collected_many(events, partial.then_some(&batch.rejected))
+        },
+    )
+    .await
+}
+
+/// Whether events of browsers and apps can be taken (S0-19).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct FrontendHealth {
+    /// `healthy`: the process lives.
+    #[schema(example = "healthy")]
+    status: &'static str,
+    /// `frontend-event-collection`
+    #[schema(example = "frontend-event-collection")]
+    service: &'static str,
+    /// Whether the event log can be reached.
+    kafka_connected: bool,
+    /// The same, under its older name (C05).
+    nats_connected: bool,
+    /// Now.
+    #[schema(value_type = String, format = DateTime)]
+    timestamp: String,
+}
+
+/// GET /api/frontend/health, /api/v1/events/frontend/health (S0-19, S4-51).
+#[utoipa::path(
+    get,
+    path = "/api/frontend/health",
+    tag = "health",
+    summary = "Whether events of browsers and apps can be taken",
+    responses((status = 200, description = "The process lives", body = FrontendHealth)),
+)]
+pub async fn health(state: web::Data<State>) -> HttpResponse {
+    let connected = state.producer.connected();
+    HttpResponse::Ok().json(FrontendHealth {
+        status: "healthy",
+        service: "frontend-event-collection",
+        kafka_connected: connected,
+        nats_connected: connected,
+        timestamp: timestamp::format(service::clock::now()),
+    })
+}

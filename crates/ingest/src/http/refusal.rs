@@ -1,0 +1,132 @@
+//! Why a request was not taken, and what it is answered.
+
+use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
+use actix_web::http::StatusCode;
+use domain::FieldError;
+use eventlog::PublishError;
+use service::Problem;
+use service::problem::FieldProblem;
+
+use crate::accept::Refused;
+use crate::body::BodyError;
+
+/// The text of S0-61 (C23).
+const NOT_AVAILABLE: &str = "Event stream not available";
+
+/// Why a request was not taken.
+#[derive(Debug)]
+pub enum Refusal {
+    /// The log cannot be reached or is full (503); the word is for the metrics.
+    Unavailable(&'static str),
+    /// A media type that is not taken here (415).
+    MediaType(String),
+    /// Not 1 to 255 visible ASCII characters (400).
+    IdempotencyKey,
+    /// The body could not be read.
+    Body(BodyError),
+    /// The body was read, its content refused.
+    Content(Refused),
+    /// The log does not take records of that size (413).
+    RecordTooLarge,
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        Self::Body(error)
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(error: Refused) -> Self {
+        Self::Content(error)
+    }
+}
+
+impl From<PublishError> for Refusal {
+    fn from(error: PublishError) -> Self {
+        match error {
+            PublishError::TooLarge => Self::RecordTooLarge,
+            PublishError::Full => Self::Unavailable("queue_full"),
+            PublishError::Unavailable => Self::Unavailable("unavailable"),
+            PublishError::Failed(reason) => {
+                tracing::warn!(reason, "the event log refused records");
+                Self::Unavailable("refused_by_log")
+            }
+        }
+    }
+}
+
+impl Refusal {
+    /// Bounded word for the metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Unavailable(reason) => reason,
+            Self::MediaType(_) => "unsupported_media_type",
+            Self::IdempotencyKey => "idempotency_key",
+            Self::Body(error) => error.reason(),
+            Self::Content(error) => error.reason(),
+            Self::RecordTooLarge => "too_large",
+        }
+    }
+
+    /// How many events were refused, as far as they were counted.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        match self {
+            Self::Content(error) => error.events(),
+            _ => 1,
+        }
+    }
+
+    /// The answer.
+    #[must_use]
+    pub fn respond(self, retry_after: u32) -> HttpResponse {
+        let problem = match self {
+            Self::Unavailable(_) => Problem::unavailable(NOT_AVAILABLE, retry_after),
+            Self::MediaType(given) => Problem::unsupported_media_type(format!(
+                "Content-Type {given:?} is not supported; use application/json"
+            )),
+            Self::IdempotencyKey => {
+                Problem::bad_request("Idempotency-Key must be 1 to 255 visible ASCII characters")
+            }
+            Self::RecordTooLarge => Problem::too_large("an event is too large for the event log"),
+            Self::Body(error) => body(&error, retry_after),
+            Self::Content(Refused::Syntax(detail)) => Problem::bad_request(detail),
+            Self::Content(Refused::TooLarge(detail)) => Problem::too_large(detail),
+            Self::Content(Refused::Fields(errors)) => Problem::fields(errors),
+            Self::Content(Refused::Elements { errors, .. }) => return elements(errors),
+        };
+        problem.respond()
+    }
+}
+
+fn body(error: &BodyError, retry_after: u32) -> Problem {
+    let detail = error.to_string();
+    match error {
+        BodyError::TooLarge { .. } => Problem::too_large(detail),
+        BodyError::UnknownEncoding(_) => Problem::unsupported_media_type(detail),
+        BodyError::Corrupt(_) | BodyError::Broken(_) => Problem::bad_request(detail),
+        BodyError::TooSlow(_) => Problem::timeout(detail),
+        BodyError::Overloaded => Problem::unavailable(detail, retry_after),
+    }
+}
+
+/// As [`Problem::fields`], but 422 whatever is wrong with the elements (C29).
+fn elements(errors: Vec<FieldError>) -> HttpResponse {
+    let mut response = Problem::fields(errors.clone()).respond();
+    let status = StatusCode::UNPROCESSABLE_ENTITY;
+    if response.status() == status {
+        return response;
+    }
+    let body = serde_json::json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": status.as_u16(),
+        "detail": Problem::fields(errors.clone()).detail(),
+        "errors": errors.into_iter().map(FieldProblem::from).collect::<Vec<_>>(),
+    });
+    *response.status_mut() = status;
+    response.set_body(BoxBody::new(body.to_string()))
+}

@@ -1,0 +1,64 @@
+//! What the handlers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use domain::{TenantId, subject};
+use eventlog::kafka::Producer;
+use prometheus::Registry;
+
+use crate::body::Budget;
+use crate::config::Config;
+use crate::metrics::Metrics;
+
+/// One for the process; every worker thread holds a reference.
+pub struct State {
+    /// The settings.
+    pub config: Config,
+    /// The log.
+    pub producer: Producer,
+    /// Bytes in flight.
+    pub budget: Arc<Budget>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Whose events these are, until there is authentication.
+    pub tenant: TenantId,
+    topics: [(&'static str, Arc<str>); subject::EVENT_TOPICS.len()],
+    turn: AtomicU32,
+}
+
+impl State {
+    /// Makes the producer and registers the metrics; does not wait for Kafka.
+    ///
+    /// # Errors
+    /// librdkafka refuses the settings, or a metric is registered twice.
+    pub fn new(config: Config, registry: &Registry) -> anyhow::Result<Self> {
+        let producer = Producer::new(&config.kafka, registry)?;
+        let budget = Budget::new(config.max_inflight_bytes);
+        Ok(Self {
+            metrics: Metrics::new(registry, &producer, &budget)?,
+            topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),
+            tenant: TenantId::default(),
+            turn: AtomicU32::new(0),
+            config,
+            producer,
+            budget,
+        })
+    }
+
+    /// The full name of a topic an event travels on.
+    #[must_use]
+    pub fn topic(&self, name: &'static str) -> Arc<str> {
+        let known = self.topics.iter().find(|(known, _)| *known == name);
+        known.map_or_else(
+            || self.config.kafka.topic(name),
+            |(_, full)| Arc::clone(full),
+        )
+    }
+
+    /// Seconds for a `Retry-After`: 1 to 5 in turn, so that the refused do not all come back at once.
+    #[must_use]
+    pub fn retry_after(&self) -> u32 {
+        1 + self.turn.fetch_add(1, Ordering::Relaxed) % 5
+    }
+}

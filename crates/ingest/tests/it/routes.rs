@@ -1,0 +1,344 @@
+//! Every route, under every name, answers as documented, and the log has what was answered.
+
+use std::io::Write;
+
+use ingest::http::answer::{Collected, CollectedBatch, EventResponse, PartialBatch, Received};
+use serde_json::{Value, json};
+
+use crate::gateway::{BACKEND, Gateway, gzip};
+
+const FRONTEND: &str = "events.frontend.business_action";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_on_every_backend_route() {
+    let gateway = Gateway::start().await;
+    for path in ["/api/events", "/api/v1/events"] {
+        let body = r#"{"event_type":"user_click","user_id":"12345","timestamp":"2024-01-01T12:00:00Z","metadata":{"page":"/home","button":"signup"}}"#;
+        let answer = gateway.post(path, body).await;
+        assert_eq!(answer.status, 202, "{answer:?}");
+        let received: Received = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(received.message, "Event received successfully");
+        let id = received.event_id.to_string();
+        let (record, event) = gateway.record(BACKEND, &id).await;
+        assert_eq!(record.key.as_deref(), Some("user:12345"));
+        assert_eq!(
+            record.headers,
+            [
+                ("subject", "events.backend.service.user_click"),
+                ("tenant", "default"),
+                ("content-type", "application/json"),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        );
+        assert_eq!(event["timestamp"], "2024-01-01T12:00:00Z");
+        assert_eq!(
+            event["metadata"],
+            json!({"page": "/home", "button": "signup"})
+        );
+    }
+    for path in ["/api/events/create", "/api/v1/events/create"] {
+        let body = r#"{"event_type":"user.logout","event_source":"backend","event_category":"user_action","user_id":"u1","data":{"n":1},"session_id":"s","organization_id":"o","device_id":"d","correlation_id":"c","properties":{"p":1},"metadata":{"ip_address":"::1"},"context":{"request_id":"r"}}"#;
+        let answer = gateway.post(path, body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert!(!answer.header("x-request-id").is_empty());
+        let created: EventResponse = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(created.timestamp, created.created_at);
+        assert_eq!(
+            answer.json(),
+            json!({
+                "event_id": created.event_id, "event_type": "user.logout", "event_source": "backend",
+                "event_category": "user_action", "user_id": "u1", "session_id": "s",
+                "organization_id": "o", "device_id": "d", "correlation_id": "c",
+                "data": {"n": 1}, "metadata": {"ip_address": "::1"}, "context": {"request_id": "r"},
+                "properties": {"p": 1}, "status": "pending",
+                "timestamp": created.timestamp, "created_at": created.created_at,
+            })
+        );
+        gateway.record(BACKEND, &created.event_id.to_string()).await;
+    }
+    let answer = gateway
+        .post("/api/events/create", r#"{"event_type":"a"}"#)
+        .await;
+    assert_eq!(answer.json()["user_id"], Value::Null);
+    assert_eq!(answer.json()["data"], json!({}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_events_on_every_backend_route() {
+    let gateway = Gateway::start().await;
+    for path in ["/api/events/batch", "/api/v1/events/batch"] {
+        // The sample of S0-29: unknown source and category fall to the defaults.
+        let body = r#"[{"event_type":"user.logout","source":"web","category":"user","user_id":"a"},{"event_type":"product.view","source":"web","category":"product","user_id":"b"}]"#;
+        let answer = gateway.post(path, body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let events: Vec<EventResponse> = serde_json::from_str(&answer.text).unwrap();
+        let types: Vec<_> = events
+            .iter()
+            .map(|event| event.event_type.as_str())
+            .collect();
+        assert_eq!(types, ["user.logout", "product.view"]);
+        for event in events {
+            assert_eq!(event.event_source, "backend");
+            assert_eq!(event.event_category, "user_action");
+            gateway.record(BACKEND, &event.event_id.to_string()).await;
+        }
+        let body = r#"[{"event_type":"a"},{"event_type":"b","user_id":7},{"event_type":"c"}]"#;
+        let before = gateway.count(BACKEND).await;
+        let answer = gateway.post(path, body).await;
+        assert_eq!(answer.status, 422, "{answer:?}");
+        assert_eq!(answer.json()["errors"][0]["path"], "[1].user_id");
+        assert_eq!(gateway.count(BACKEND).await, before);
+
+        let answer = gateway.post(&format!("{path}?partial=true"), body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        let partial: PartialBatch = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!((partial.accepted, partial.rejected), (2, 1));
+        assert_eq!(partial.events.len(), 2);
+        assert_eq!(partial.errors[0].index, 1);
+        assert_eq!(partial.errors[0].path, "[1].user_id");
+        let answer = gateway.post(&format!("{path}?partial=true"), "[7]").await;
+        assert_eq!(answer.status, 422, "{answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frontend_events_on_every_route() {
+    let gateway = Gateway::with(|builder| builder.env("TRUSTED_PROXIES", "127.0.0.0/8")).await;
+    let headers = [
+        ("Content-Type", "text/plain;charset=UTF-8"),
+        ("User-Agent", "Browser/1"),
+        ("Referer", "https://shop.example/"),
+        ("X-Forwarded-For", "6.6.6.6, 203.0.113.9"),
+    ];
+    for path in ["/api/frontend/events", "/api/v1/events/frontend"] {
+        let body = r#"{"event_type":"purchase","category":"business_action","page_url":"https://shop.example/cart","session_id":"s1","data":{"price":1.50},"metadata":{}}"#;
+        let answer = gateway.send("POST", path, &headers, body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let collected: Collected = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(
+            (collected.status.as_str(), collected.message.as_str()),
+            ("accepted", "Event published to stream")
+        );
+        let (record, event) = gateway
+            .record(FRONTEND, &collected.event_id.to_string())
+            .await;
+        assert_eq!(record.key.as_deref(), Some("session:s1"));
+        assert_eq!(record.headers[0].1, format!("{FRONTEND}.purchase"));
+        assert_eq!(event["event_source"], "frontend");
+        assert_eq!(
+            event["context"],
+            json!({
+                "page_url": "https://shop.example/cart",
+                "client_info": {
+                    "ip": "203.0.113.9", "user_agent": "Browser/1", "referer": "https://shop.example/",
+                },
+            })
+        );
+    }
+    for path in [
+        "/api/frontend/events/batch",
+        "/api/v1/events/frontend/batch",
+    ] {
+        let body = r#"{"events":[{"event_type":"login","category":"business_action"},{"event_type":"logout","category":"business_action"}],"client_info":{"browser":"Firefox","user_agent":"mine"}}"#;
+        let answer = gateway.send("POST", path, &headers, body).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let collected: CollectedBatch = serde_json::from_str(&answer.text).unwrap();
+        assert_eq!(collected.status, "accepted");
+        assert_eq!(collected.processed_count, 2);
+        assert_eq!(collected.message, "Batch of 2 events published to stream");
+        for (id, event_type) in collected.event_ids.iter().zip(["login", "logout"]) {
+            let (_, event) = gateway.record(FRONTEND, &id.to_string()).await;
+            assert_eq!(event["event_type"], event_type);
+            assert_eq!(
+                event["context"]["client_info"],
+                json!({
+                    "ip": "203.0.113.9", "user_agent": "mine", "browser": "Firefox",
+                    "referer": "https://shop.example/",
+                })
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn probes_metrics_and_description() {
+    let gateway = Gateway::start().await;
+    for path in ["/health", "/api/v1/health"] {
+        let body = gateway.get(path).await.json();
+        assert_eq!(body["status"], "healthy");
+        assert_eq!(body["service"], "event_service");
+        assert_eq!(body["version"], "1.0.0");
+    }
+    for path in ["/api/frontend/health", "/api/v1/events/frontend/health"] {
+        let mut body = gateway.get(path).await.json();
+        let timestamp = body["timestamp"].take();
+        assert!(timestamp.as_str().unwrap().ends_with('Z'));
+        assert_eq!(
+            body,
+            json!({
+                "status": "healthy", "service": "frontend-event-collection",
+                "kafka_connected": true, "nats_connected": true, "timestamp": null,
+            })
+        );
+    }
+    assert_eq!(gateway.get("/ready").await.status, 200);
+    let paths = gateway.get("/openapi.json").await.json()["paths"].clone();
+    assert!(paths["/api/v1/events/batch"]["post"].is_object());
+    assert_eq!(
+        gateway
+            .post("/api/events", r#"{"event_type":"a"}"#)
+            .await
+            .status,
+        202
+    );
+    assert_eq!(gateway.post("/api/events", "{}").await.status, 422);
+    let metrics = gateway.get("/metrics").await.text;
+    for line in [
+        "kafka_connected 1",
+        "tidegate_ingest_inflight_bytes 0",
+        r#"tidegate_ingest_events_total{reason="",result="accepted",route="events"} 1"#,
+        r#"tidegate_ingest_events_total{reason="missing",result="rejected",route="events"} 1"#,
+        r#"tidegate_ingest_request_seconds_count{route="events",status="2xx"} 1"#,
+    ] {
+        assert!(
+            metrics.lines().any(|found| found == line),
+            "{line}\n{metrics}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packed_bodies_are_unpacked() {
+    let gateway = Gateway::start().await;
+    let plain = br#"{"event_type":"packed","data":{"x":"y"}}"#;
+    let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    zlib.write_all(plain).unwrap();
+    let mut br = Vec::new();
+    brotli::CompressorWriter::new(&mut br, 4096, 5, 22)
+        .write_all(plain)
+        .unwrap();
+    for (encoding, body) in [
+        ("gzip", gzip(plain)),
+        ("deflate", zlib.finish().unwrap()),
+        ("br", br),
+        ("zstd", zstd::encode_all(&plain[..], 3).unwrap()),
+        ("identity", plain.to_vec()),
+    ] {
+        let answer = gateway
+            .send(
+                "POST",
+                "/api/events/create",
+                &[("Content-Encoding", encoding)],
+                body,
+            )
+            .await;
+        assert_eq!(answer.status, 201, "{encoding}: {answer:?}");
+        assert_eq!(answer.json()["data"], json!({"x": "y"}));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_envelopes_and_cloudevents() {
+    let gateway = Gateway::start().await;
+    let ce = r#"{"specversion":"1.0","id":"1","source":"/shop","type":"order.paid","data":{"n":1},"userid":"u"}"#;
+    for (path, content_type, body) in [
+        ("/api/events/create", "application/cloudevents+json", ce.to_owned()),
+        ("/api/events/create", "application/cloudevents+json; charset=UTF-8", ce.to_owned()),
+        ("/api/v1/events/batch", "application/cloudevents-batch+json", format!("[{ce}]")),
+        ("/api/events/create", "application/json", r#"{"id":"1","type":"order.paid","source":"shop","data":{"n":1,"user_id":"u"}}"#.to_owned()),
+        ("/api/events/create", "application/json", r#"{"event_type":"order.paid","aggregate_id":"7","payload":{"n":1,"user_id":"u"}}"#.to_owned()),
+        ("/api/events/create", "application/json", r#"{"event_type":"order.paid","aggregate_id":"7","event_data":{"n":1},"user_id":"u","occurred_at":"2024-01-01T00:00:00"}"#.to_owned()),
+    ] {
+        let answer = gateway.send("POST", path, &[("Content-Type", content_type)], body.clone()).await;
+        assert_eq!(answer.status, 201, "{body}: {answer:?}");
+        let mut event = answer.json();
+        if let Some(first) = event.get(0) {
+            event = first.clone();
+        }
+        assert_eq!(event["event_type"], "order.paid", "{body}");
+        assert_eq!(event["user_id"], "u", "{body}");
+        assert_eq!(event["data"]["n"], 1, "{body}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_has_the_same_id_and_traces_travel() {
+    let gateway = Gateway::start().await;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = [("Idempotency-Key", "order-7"), ("traceparent", trace)];
+    let body = r#"{"event_type":"a"}"#;
+    let first = gateway
+        .send("POST", "/api/events", &headers, body)
+        .await
+        .json();
+    let second = gateway
+        .send("POST", "/api/v1/events", &headers, body)
+        .await
+        .json();
+    assert_eq!(first["event_id"], second["event_id"]);
+    let (record, _) = gateway
+        .record(BACKEND, first["event_id"].as_str().unwrap())
+        .await;
+    assert_eq!(
+        record.headers[3],
+        ("traceparent".to_owned(), trace.to_owned())
+    );
+    // A client id that is no UUID is mapped, and kept.
+    let answer = gateway
+        .post(
+            "/api/events/create",
+            r#"{"event_type":"a","event_id":"evt_1"}"#,
+        )
+        .await;
+    assert_eq!(answer.json()["client_event_id"], "evt_1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn browsers_may_call() {
+    let gateway = Gateway::start().await;
+    let preflight = [
+        ("Origin", "https://shop.example"),
+        ("Access-Control-Request-Method", "POST"),
+        (
+            "Access-Control-Request-Headers",
+            "content-type,content-encoding,idempotency-key,anonymousid,authorization,traceparent,x-request-id",
+        ),
+    ];
+    let answer = gateway
+        .send("OPTIONS", "/api/frontend/events", &preflight, "")
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    let origin = [("Origin", "https://shop.example")];
+    let answer = gateway
+        .send("POST", "/api/frontend/events", &origin, "{}")
+        .await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+
+    let strict =
+        Gateway::with(|builder| builder.env("CORS_ALLOWED_ORIGINS", "https://a.example")).await;
+    let answer = strict
+        .send(
+            "POST",
+            "/api/frontend/events",
+            &origin,
+            r#"{"event_type":"a"}"#,
+        )
+        .await;
+    assert_eq!(answer.header("access-control-allow-origin"), "");
+    let origin = [("Origin", "https://a.example")];
+    let answer = strict
+        .send(
+            "POST",
+            "/api/frontend/events",
+            &origin,
+            r#"{"event_type":"a"}"#,
+        )
+        .await;
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        "https://a.example"
+    );
+}
