@@ -2,6 +2,7 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
@@ -22,7 +23,8 @@ impl RequestId {
 }
 
 /// The middleware: `App::new().wrap(from_fn(request_id))`. Logs a line per request at DEBUG, and
-/// answers of 500 and more at WARN.
+/// answers of 500 at WARN. A 503 is our own word for a dependency that is down: the metrics and
+/// /ready tell of it, a line each would flood the log just then.
 ///
 /// # Errors
 /// Those of the wrapped service.
@@ -41,11 +43,12 @@ pub async fn request_id<B: MessageBody>(
     request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.call(request).await?;
     let status = response.status();
-    if status.is_server_error() || tracing::enabled!(tracing::Level::DEBUG) {
+    let failed = status == StatusCode::INTERNAL_SERVER_ERROR;
+    if failed || tracing::enabled!(tracing::Level::DEBUG) {
         let (request, id) = (response.request(), id.to_str().unwrap_or_default());
         let (method, path) = (request.method().as_str(), request.path());
         let status = status.as_u16();
-        if status >= 500 {
+        if failed {
             tracing::warn!(request_id = id, method, path, status, "request failed");
         } else {
             tracing::debug!(request_id = id, method, path, status, "request");
