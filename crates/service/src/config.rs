@@ -257,6 +257,7 @@ impl HttpConfig {
     /// Reads it; `specific` is the service's own port variable.
     #[must_use]
     pub fn from_env(env: &Env, specific: &'static str, default_port: u16) -> Self {
+        crate::telemetry::check(env);
         Self {
             host: env.get(&["EVENT_SERVICE_HOST"], "0.0.0.0", "Address to listen on."),
             port: env.get_in(
@@ -354,6 +355,17 @@ mod tests {
         assert_eq!(
             text.matches("| `TOPICS` | `a,b` | Topics. |").count(),
             1,
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_log_level_that_means_nothing_is_refused() {
+        let env = env(&[("LOG_LEVEL", "loud"), ("RUST_LOG", "processor=noisy")]);
+        let _ = HttpConfig::from_env(&env, "A_PORT", 1);
+        let text = env.finish().unwrap_err().to_string();
+        assert!(
+            text.contains("LOG_LEVEL=\"loud\"") && text.contains("RUST_LOG="),
             "{text}"
         );
     }

@@ -2,6 +2,39 @@
 
 use tracing_subscriber::EnvFilter;
 
+use crate::config::Env;
+
+/// What `LOG_LEVEL` may be, in any case; the last two are names of other systems.
+const LEVELS: [&str; 8] = [
+    "trace", "debug", "info", "warn", "error", "off", "warning", "critical",
+];
+
+/// Notes a `LOG_LEVEL` or `RUST_LOG` that means nothing. They are read before everything else, by
+/// [`init`], so that what goes wrong later is logged.
+pub fn check(env: &Env) {
+    let level: String = env.get(
+        &["LOG_LEVEL"],
+        "INFO",
+        "Level of all logs: TRACE, DEBUG, INFO, WARN, ERROR or OFF.",
+    );
+    if !LEVELS.contains(&level.to_lowercase().as_str()) {
+        env.complain(
+            "LOG_LEVEL",
+            &level,
+            "TRACE, DEBUG, INFO, WARN, ERROR or OFF",
+        );
+    }
+    let filter = env.get_opt(
+        &["RUST_LOG"],
+        "Levels by crate or module, such as `processor=debug`; wins over LOG_LEVEL.",
+    );
+    if let Some(filter) = filter
+        && let Err(error) = filter.parse::<EnvFilter>()
+    {
+        env.complain("RUST_LOG", &filter, &error.to_string());
+    }
+}
+
 /// Turns logging on. `RUST_LOG` (per crate and module) wins over `LOG_LEVEL` (one level for all).
 /// A second call in one process, as in tests, is ignored.
 pub fn init() {

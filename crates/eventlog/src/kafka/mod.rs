@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod consumer;
+mod delivery;
 pub mod lane;
 mod message;
 mod poll;
@@ -12,8 +13,9 @@ pub mod topics;
 
 pub use config::KafkaConfig;
 pub use consumer::{Consumer, ConsumerError, Handle};
+pub use delivery::Ack;
 pub use lane::{Chunk, Lane, Permit};
-pub use producer::{Ack, Producer, ProducerError};
+pub use producer::{Producer, ProducerError};
 pub use rebalance::PartitionLag;
 pub use topics::TopicSpec;
 

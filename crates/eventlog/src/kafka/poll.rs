@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -108,24 +108,25 @@ impl PollThread {
                 .unwrap_or_else(|panic| End::Broken(format!("panicked: {}", text(&*panic))));
             self.pending.clear();
             self.lanes.iter_mut().for_each(|lane| lane.paused = false);
-            self.shared.set_client(None);
             self.shared.assignments.revoke_all();
             self.shared
                 .assignments
                 .connected
                 .store(false, Ordering::Relaxed);
-            match end {
-                End::Stopped => break,
-                End::Broken(problem) => {
-                    tracing::error!(problem, ?backoff, "kafka consumer broke, it is made anew");
-                    self.shared.set_problem(Some(problem));
-                    if started.elapsed() > BACKOFF_LAST {
-                        backoff = BACKOFF_FIRST;
-                    }
-                    self.sleep(backoff);
-                    backoff = (backoff * 2).min(BACKOFF_LAST);
-                }
+            let problem = match end {
+                End::Stopped => None,
+                End::Broken(problem) => Some(problem),
+            };
+            // Said before the client is closed, which is librdkafka's to finish.
+            self.shared.set_problem(problem.clone());
+            self.shared.set_client(None);
+            let Some(problem) = problem else { break };
+            tracing::error!(problem, ?backoff, "kafka consumer broke, it is made anew");
+            if started.elapsed() > BACKOFF_LAST {
+                backoff = BACKOFF_FIRST;
             }
+            self.sleep(backoff);
+            backoff = (backoff * 2).min(BACKOFF_LAST);
         }
         tracing::info!("kafka consumer closed");
     }
@@ -160,7 +161,7 @@ impl PollThread {
             match client.poll(self.patience()) {
                 Some(Ok(message)) => self.take(&client, &message),
                 Some(Err(error)) => {
-                    if let Some(problem) = self.complain(&error) {
+                    if let Some(problem) = self.complain(&client, &error) {
                         return End::Broken(problem);
                     }
                 }
@@ -380,12 +381,9 @@ impl PollThread {
     }
 
     /// `Some` if the consumer cannot go on; everything else passes by itself and is only logged.
-    fn complain(&mut self, error: &KafkaError) -> Option<String> {
-        if let KafkaError::MessageConsumptionFatal(code) = error {
-            return Some(code.to_string());
-        }
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
-            return Some(error.to_string());
+    fn complain(&mut self, client: &Client, error: &KafkaError) -> Option<String> {
+        if let Some((_, reason)) = client.client().fatal_error() {
+            return Some(reason);
         }
         if self
             .last_complaint

@@ -1,22 +1,18 @@
 //! Acknowledged, bounded publishing: one acknowledgement per call, whatever the number of records.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::task::{Context as TaskContext, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
-use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use prometheus::Registry;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
-use rdkafka::{ClientContext, Statistics};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use super::{KafkaConfig, any_broker_up, forward_log};
+use super::KafkaConfig;
+use super::delivery::{Ack, Batch, Context, State, publish_error};
 use crate::{Outgoing, PublishError};
 
 /// How long the polling thread sleeps when nothing happens, hence how long a stop may take.
@@ -48,58 +44,6 @@ struct Shared {
 
 type Client = BaseProducer<Context>;
 
-/// What the callbacks and the publishers share.
-struct State {
-    connected: AtomicBool,
-    fatal: AtomicBool,
-    records: AtomicUsize,
-    bytes: AtomicUsize,
-    metrics: Metrics,
-}
-
-struct Metrics {
-    publish_seconds: Histogram,
-    in_flight_records: IntGauge,
-    in_flight_bytes: IntGauge,
-    failures: IntCounterVec,
-}
-
-impl Metrics {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let metrics = Self {
-            publish_seconds: Histogram::with_opts(
-                HistogramOpts::new(
-                    "eventlog_publish_seconds",
-                    "Time from publishing a batch to its acknowledgement by all replicas.",
-                )
-                .buckets(vec![
-                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-                ]),
-            )?,
-            in_flight_records: IntGauge::new(
-                "eventlog_publish_in_flight_records",
-                "Records enqueued and not yet acknowledged.",
-            )?,
-            in_flight_bytes: IntGauge::new(
-                "eventlog_publish_in_flight_bytes",
-                "Bytes enqueued and not yet acknowledged.",
-            )?,
-            failures: IntCounterVec::new(
-                Opts::new(
-                    "eventlog_publish_failures_total",
-                    "Batches not published, by reason: full, unavailable, too_large, failed.",
-                ),
-                &["reason"],
-            )?,
-        };
-        registry.register(Box::new(metrics.publish_seconds.clone()))?;
-        registry.register(Box::new(metrics.in_flight_records.clone()))?;
-        registry.register(Box::new(metrics.in_flight_bytes.clone()))?;
-        registry.register(Box::new(metrics.failures.clone()))?;
-        Ok(metrics)
-    }
-}
-
 /// Why a producer could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ProducerError {
@@ -120,13 +64,7 @@ impl Producer {
     /// # Errors
     /// When the settings, the registry or the operating system refuse.
     pub fn new(config: &KafkaConfig, registry: &Registry) -> Result<Self, ProducerError> {
-        let state = Arc::new(State {
-            connected: AtomicBool::new(false),
-            fatal: AtomicBool::new(false),
-            records: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            metrics: Metrics::new(registry)?,
-        });
+        let state = Arc::new(State::new(registry)?);
         let client = client(config, &state)?;
         let shared = Arc::new(Shared {
             config: config.clone(),
@@ -159,25 +97,17 @@ impl Producer {
         let bytes = self
             .admit(records)
             .inspect_err(|error| state.failed(error))?;
-        let batch = Arc::new(Batch {
-            remaining: AtomicUsize::new(records.len()),
-            records: records.len(),
-            bytes,
-            started: Instant::now(),
-            error: OnceLock::new(),
-            waker: AtomicWaker::new(),
-        });
+        let batch = Batch::new(records.len(), bytes);
         let client = self.shared.client();
         for (index, record) in records.iter().enumerate() {
             if let Err((error, _)) = client.send(native(record, &batch)) {
                 let error = publish_error(&error);
                 tracing::warn!(%error, index, records = records.len(), "record not enqueued");
-                let _ = batch.error.set(error);
-                batch.done(records.len() - index, state);
+                batch.done(records.len() - index, Err(error), state);
                 break;
             }
         }
-        Ok(Ack { batch })
+        Ok(batch.ack())
     }
 
     /// Checks the batch and reserves its room; returns the bytes reserved.
@@ -188,27 +118,22 @@ impl Producer {
         }
         let mut bytes = 0;
         for record in records {
-            let size = record.key.len()
-                + record.payload.len()
-                + record
-                    .headers
-                    .iter()
-                    .map(|(n, v)| n.len() + v.len() + HEADER_OVERHEAD)
-                    .sum::<usize>();
+            let headers = record.headers.iter();
+            let headers: usize = headers
+                .map(|(n, v)| n.len() + v.len() + HEADER_OVERHEAD)
+                .sum();
+            let size = record.key.len() + record.payload.len() + headers;
             if size > config.max_message_bytes {
                 return Err(PublishError::TooLarge);
             }
             bytes += size + RECORD_OVERHEAD;
         }
-        if !reserve(&state.records, records.len(), config.queue_max_messages) {
-            return Err(PublishError::Full);
-        }
-        if !reserve(&state.bytes, bytes, config.queue_max_bytes) {
-            state.records.fetch_sub(records.len(), Ordering::Relaxed);
-            return Err(PublishError::Full);
-        }
-        state.metrics.in_flight_records.add(records.len() as i64);
-        state.metrics.in_flight_bytes.add(bytes as i64);
+        state.reserve(
+            records.len(),
+            bytes,
+            config.queue_max_messages,
+            config.queue_max_bytes,
+        )?;
         Ok(bytes)
     }
 
@@ -233,23 +158,14 @@ impl Producer {
     }
 }
 
-/// Takes `amount` of what `counter` may hold; false, and nothing taken, if that exceeds `limit`.
-fn reserve(counter: &AtomicUsize, amount: usize, limit: usize) -> bool {
-    let before = counter.fetch_add(amount, Ordering::Relaxed);
-    if before + amount > limit {
-        counter.fetch_sub(amount, Ordering::Relaxed);
-        return false;
-    }
-    true
-}
-
 fn client(config: &KafkaConfig, state: &Arc<State>) -> Result<Arc<Client>, KafkaError> {
     let context = Context {
         state: Arc::clone(state),
     };
-    let mut native = config.producer();
-    native.set_log_level(RDKafkaLogLevel::Info);
-    Ok(Arc::new(Client::from_config_and_context(&native, context)?))
+    Ok(Arc::new(Client::from_config_and_context(
+        &config.producer(),
+        context,
+    )?))
 }
 
 fn native<'a>(record: &'a Outgoing, batch: &Arc<Batch>) -> BaseRecord<'a, [u8], [u8], Arc<Batch>> {
@@ -271,172 +187,9 @@ fn native<'a>(record: &'a Outgoing, batch: &Arc<Batch>) -> BaseRecord<'a, [u8], 
     out
 }
 
-fn publish_error(error: &KafkaError) -> PublishError {
-    use RDKafkaErrorCode as Code;
-    let Some(code) = error.rdkafka_error_code() else {
-        return PublishError::Failed(error.to_string());
-    };
-    match code {
-        Code::MessageSizeTooLarge | Code::InvalidMessageSize => PublishError::TooLarge,
-        Code::QueueFull => PublishError::Full,
-        Code::MessageTimedOut
-        | Code::RequestTimedOut
-        | Code::OperationTimedOut
-        | Code::BrokerTransportFailure
-        | Code::AllBrokersDown
-        | Code::Resolve
-        | Code::NetworkException
-        | Code::BrokerNotAvailable
-        | Code::LeaderNotAvailable
-        | Code::NotLeaderForPartition
-        | Code::NotEnoughReplicas
-        | Code::NotEnoughReplicasAfterAppend
-        | Code::KafkaStorageError
-        | Code::PurgeQueue
-        | Code::PurgeInflight
-        | Code::Fatal => PublishError::Unavailable,
-        code => PublishError::Failed(code.to_string()),
-    }
-}
-
-/// The acknowledgement of one [`Producer::publish`] call.
-#[must_use = "the records count as published only once this resolves to Ok"]
-pub struct Ack {
-    batch: Arc<Batch>,
-}
-
-impl Future for Ack {
-    type Output = Result<(), PublishError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let batch = &self.batch;
-        if batch.pending() {
-            batch.waker.register(cx.waker());
-            // The last report may have come between the look and the registration.
-            if batch.pending() {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(batch.error.get().cloned().map_or(Ok(()), Err))
-    }
-}
-
-/// The records of one call, counted down by their delivery reports.
-struct Batch {
-    remaining: AtomicUsize,
-    records: usize,
-    bytes: usize,
-    started: Instant,
-    error: OnceLock<PublishError>,
-    waker: AtomicWaker,
-}
-
-impl Batch {
-    fn pending(&self) -> bool {
-        self.remaining.load(Ordering::Acquire) > 0
-    }
-
-    /// Counts `records` reports; the last one gives the room back and wakes the caller.
-    fn done(&self, records: usize, state: &State) {
-        if self.remaining.fetch_sub(records, Ordering::AcqRel) != records {
-            return;
-        }
-        state.records.fetch_sub(self.records, Ordering::Relaxed);
-        state.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        state.metrics.in_flight_records.sub(self.records as i64);
-        state.metrics.in_flight_bytes.sub(self.bytes as i64);
-        state
-            .metrics
-            .publish_seconds
-            .observe(self.started.elapsed().as_secs_f64());
-        if let Some(error) = self.error.get() {
-            state.failed(error);
-        }
-        self.waker.wake();
-    }
-}
-
-impl State {
-    fn failed(&self, error: &PublishError) {
-        self.metrics
-            .failures
-            .with_label_values(&[error.reason()])
-            .inc();
-    }
-
-    fn set_connected(&self, connected: bool) {
-        // Looked at first: a store per delivery would bounce the cache line between cores.
-        if self.connected.load(Ordering::Relaxed) != connected
-            && self.connected.swap(connected, Ordering::Relaxed) != connected
-        {
-            tracing::info!(connected, "kafka producer connection");
-        }
-    }
-}
-
-/// librdkafka's callbacks; all run on the polling thread.
-struct Context {
-    state: Arc<State>,
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        forward_log(level, facility, message);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        self.state.set_connected(any_broker_up(&statistics));
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.state.set_connected(false),
-            Some(RDKafkaErrorCode::Fatal) => {
-                tracing::error!(%error, reason, "kafka producer failed for good, it is replaced");
-                self.state.set_connected(false);
-                self.state.fatal.store(true, Ordering::Relaxed);
-            }
-            _ => tracing::debug!(%error, reason, "kafka producer"),
-        }
-    }
-}
-
-impl ProducerContext for Context {
-    type DeliveryOpaque = Arc<Batch>;
-
-    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
-        match result {
-            Ok(_) => self.state.set_connected(true),
-            Err((error, _)) => {
-                // Only the first error of a batch is kept.
-                let _ = batch.error.set(publish_error(error));
-            }
-        }
-        batch.done(1, &self.state);
-    }
-}
-
 impl Shared {
     fn client(&self) -> Arc<Client> {
         Arc::clone(&self.client.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// An idempotent producer that lost its sequence can never send again: make a new one. What the
-    /// old one still held fails with `Unavailable`.
-    fn replace(&self) {
-        match client(&self.config, &self.state) {
-            Ok(fresh) => {
-                let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
-                let old = std::mem::replace(&mut *current, fresh);
-                drop(current);
-                self.state.fatal.store(false, Ordering::Relaxed);
-                // Purging answers every record the old client holds; a publisher may still hold
-                // the client itself for a moment.
-                old.purge(rdkafka::producer::PurgeConfig::default().queue().inflight());
-                old.poll(Duration::ZERO);
-            }
-            Err(error) => tracing::error!(%error, "cannot replace the kafka producer"),
-        }
     }
 
     fn run(&self, stop: &AtomicBool) {
@@ -454,12 +207,33 @@ impl Shared {
             } else {
                 client.poll(POLL);
             }
-            drop(client);
-            if self.state.fatal.load(Ordering::Relaxed) {
+            if let Some((code, reason)) = client.client().fatal_error() {
+                tracing::error!(%code, reason, "kafka producer failed for good, it is replaced");
+                drop(client);
                 self.replace();
                 probing = true;
             }
         }
+    }
+
+    /// An idempotent producer that lost its sequence can never send again: make a new one. What the
+    /// old one still holds fails with `Unavailable`.
+    fn replace(&self) {
+        self.state.set_connected(false);
+        let fresh = match client(&self.config, &self.state) {
+            Ok(fresh) => fresh,
+            Err(error) => {
+                tracing::error!(%error, "cannot replace the kafka producer");
+                std::thread::sleep(POLL);
+                return;
+            }
+        };
+        let old = {
+            let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, fresh)
+        };
+        // Purges and answers every record left, here or where a publisher drops the last reference.
+        drop(old);
     }
 }
 
@@ -493,5 +267,68 @@ impl Drop for PollThread {
         {
             tracing::error!("the kafka producer's thread panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+
+    use rdkafka::types::RDKafkaRespErr;
+    use testkit::{LIMIT, Parts, eventually};
+
+    use super::*;
+    use crate::Headers;
+    use crate::kafka::{TopicSpec, topics};
+
+    #[tokio::test]
+    async fn a_client_that_failed_for_good_is_replaced() {
+        let parts = Parts::shared().await;
+        let config = KafkaConfig {
+            brokers: parts.kafka_brokers,
+            topic_prefix: testkit::topic_prefix(),
+            ..KafkaConfig::default()
+        };
+        let spec = TopicSpec::new(&config, "fatal");
+        topics::ensure(&config, std::slice::from_ref(&spec), LIMIT)
+            .await
+            .expect("topic");
+        let producer = Producer::new(&config, &Registry::new()).expect("producer");
+        let record = || Outgoing {
+            topic: Arc::clone(&spec.name),
+            key: Vec::new(),
+            headers: Headers::default(),
+            payload: "x".into(),
+        };
+        let publish = || async { producer.publish([record()])?.await };
+        eventually("publishing", LIMIT, publish).await;
+
+        let before = producer.shared.client();
+        fail_for_good(&before);
+        eventually("another client", LIMIT, || async {
+            if Arc::ptr_eq(&before, &producer.shared.client()) {
+                Err("the same")
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+        drop(before);
+        eventually("publishing again", LIMIT, publish).await;
+    }
+
+    #[expect(unsafe_code, reason = "librdkafka's own way to test this, only in C")]
+    fn fail_for_good(client: &Client) {
+        let reason = CString::new("test").expect("no zero byte");
+        let code = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+        // SAFETY: the client is alive and the string outlives the call.
+        let set = unsafe {
+            rdkafka::bindings::rd_kafka_test_fatal_error(
+                client.client().native_ptr(),
+                code,
+                reason.as_ptr(),
+            )
+        };
+        assert_eq!(set, RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR);
     }
 }

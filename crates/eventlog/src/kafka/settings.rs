@@ -65,6 +65,12 @@ impl KafkaConfig {
                 0.0..=1_000.0,
                 "How long a record waits for company, in milliseconds.",
             ),
+            max_in_flight: env.get_in(
+                &["KAFKA_MAX_IN_FLIGHT"],
+                self.max_in_flight,
+                1..=5,
+                "Requests to one broker at a time: fewer are larger and cheaper, more are sooner.",
+            ),
             compression: compression(env, &self.compression),
             message_timeout_ms: env.get_in(
                 &["KAFKA_MESSAGE_TIMEOUT_MS"],

@@ -357,3 +357,33 @@ async fn a_lane_nobody_reads_is_a_problem_that_shows() {
     wait_until("the problem shows", || !handle.healthy()).await;
     handle.shutdown(LIMIT).await;
 }
+
+#[tokio::test]
+async fn a_consumer_fenced_by_its_double_says_so_and_comes_back() {
+    let config = KafkaConfig {
+        group_instance_id: Some("one".to_owned()),
+        ..config().await
+    };
+    let topic = topic(&config, "double").await;
+    let (first, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
+    wait_until("the first has all", || first.assigned().len() == 4).await;
+    // A fatal error for the first: librdkafka's client can only be thrown away.
+    let (second, _lanes) = consumer(&config, &topic, 1, 1 << 20);
+    wait_until("the first is fenced", || !first.healthy()).await;
+    wait_until("and has nothing", || first.assigned().is_empty()).await;
+    tokio::time::timeout(LIMIT, second.shutdown(Duration::ZERO))
+        .await
+        .expect("closes");
+
+    wait_until("the first is back", || {
+        first.healthy() && first.assigned().len() == 4
+    })
+    .await;
+    let producer = producer(&config).await;
+    let ack = producer.publish(numbered(&topic, 0, 1)).expect("enqueued");
+    ack.await.expect("acknowledged");
+    assert_eq!(next(&mut lanes[0]).await.records.len(), 1);
+    tokio::time::timeout(LIMIT, first.shutdown(Duration::ZERO))
+        .await
+        .expect("closes");
+}

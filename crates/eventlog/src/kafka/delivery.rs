@@ -1,0 +1,321 @@
+//! From enqueued to acknowledged: a batch counted down by delivery reports, and the producer's
+//! callbacks.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use futures_util::task::AtomicWaker;
+use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{DeliveryResult, ProducerContext};
+use rdkafka::{ClientContext, Statistics};
+
+use super::{any_broker_up, forward_log};
+use crate::PublishError;
+
+/// The acknowledgement of one [`Producer::publish`](super::Producer::publish) call.
+#[must_use = "the records count as published only once this resolves to Ok"]
+#[derive(Debug)]
+pub struct Ack {
+    batch: Arc<Batch>,
+}
+
+impl Future for Ack {
+    type Output = Result<(), PublishError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let batch = &self.batch;
+        if batch.pending() {
+            batch.waker.register(cx.waker());
+            // The last report may have come between the look and the registration.
+            if batch.pending() {
+                return Poll::Pending;
+            }
+        }
+        Poll::Ready(batch.error.get().cloned().map_or(Ok(()), Err))
+    }
+}
+
+/// The records of one call, counted down by their delivery reports.
+#[derive(Debug)]
+pub(super) struct Batch {
+    remaining: AtomicUsize,
+    records: usize,
+    bytes: usize,
+    started: Instant,
+    /// The first error of any record.
+    error: OnceLock<PublishError>,
+    waker: AtomicWaker,
+}
+
+impl Batch {
+    /// For records whose room is reserved already.
+    pub(super) fn new(records: usize, bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            remaining: AtomicUsize::new(records),
+            records,
+            bytes,
+            started: Instant::now(),
+            error: OnceLock::new(),
+            waker: AtomicWaker::new(),
+        })
+    }
+
+    pub(super) fn ack(self: Arc<Self>) -> Ack {
+        Ack { batch: self }
+    }
+
+    fn pending(&self) -> bool {
+        self.remaining.load(Ordering::Acquire) > 0
+    }
+
+    /// Counts `records` reports of one outcome; the last one gives the room back and wakes the
+    /// caller.
+    pub(super) fn done(&self, records: usize, outcome: Result<(), PublishError>, state: &State) {
+        if let Err(error) = outcome {
+            let _ = self.error.set(error);
+        }
+        if self.remaining.fetch_sub(records, Ordering::AcqRel) != records {
+            return;
+        }
+        state.release(self.records, self.bytes);
+        state
+            .metrics
+            .publish_seconds
+            .observe(self.started.elapsed().as_secs_f64());
+        if let Some(error) = self.error.get() {
+            state.failed(error);
+        }
+        self.waker.wake();
+    }
+}
+
+/// What the callbacks and the publishers share.
+pub(super) struct State {
+    pub(super) connected: AtomicBool,
+    records: AtomicUsize,
+    bytes: AtomicUsize,
+    metrics: Metrics,
+}
+
+impl State {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            connected: AtomicBool::new(false),
+            records: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            metrics: Metrics::new(registry)?,
+        })
+    }
+
+    /// Takes room for a batch, or none of it.
+    pub(super) fn reserve(
+        &self,
+        records: usize,
+        bytes: usize,
+        max_records: usize,
+        max_bytes: usize,
+    ) -> Result<(), PublishError> {
+        if !reserve(&self.records, records, max_records) {
+            return Err(PublishError::Full);
+        }
+        if !reserve(&self.bytes, bytes, max_bytes) {
+            self.records.fetch_sub(records, Ordering::Relaxed);
+            return Err(PublishError::Full);
+        }
+        self.metrics.in_flight_records.add(records as i64);
+        self.metrics.in_flight_bytes.add(bytes as i64);
+        Ok(())
+    }
+
+    fn release(&self, records: usize, bytes: usize) {
+        self.records.fetch_sub(records, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics.in_flight_records.sub(records as i64);
+        self.metrics.in_flight_bytes.sub(bytes as i64);
+    }
+
+    pub(super) fn failed(&self, error: &PublishError) {
+        self.metrics
+            .failures
+            .with_label_values(&[error.reason()])
+            .inc();
+    }
+
+    pub(super) fn set_connected(&self, connected: bool) {
+        // Looked at first: a store per delivery would bounce the cache line between cores.
+        if self.connected.load(Ordering::Relaxed) != connected
+            && self.connected.swap(connected, Ordering::Relaxed) != connected
+        {
+            tracing::info!(connected, "kafka producer connection");
+        }
+    }
+}
+
+/// Takes `amount` of what `counter` may hold; false, and nothing taken, if that exceeds `limit`.
+fn reserve(counter: &AtomicUsize, amount: usize, limit: usize) -> bool {
+    let before = counter.fetch_add(amount, Ordering::Relaxed);
+    if before + amount > limit {
+        counter.fetch_sub(amount, Ordering::Relaxed);
+        return false;
+    }
+    true
+}
+
+struct Metrics {
+    publish_seconds: Histogram,
+    in_flight_records: IntGauge,
+    in_flight_bytes: IntGauge,
+    failures: IntCounterVec,
+}
+
+impl Metrics {
+    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            publish_seconds: Histogram::with_opts(
+                HistogramOpts::new(
+                    "eventlog_publish_seconds",
+                    "Time from publishing a batch to its acknowledgement by all replicas.",
+                )
+                .buckets(vec![
+                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+                ]),
+            )?,
+            in_flight_records: IntGauge::new(
+                "eventlog_publish_in_flight_records",
+                "Records enqueued and not yet acknowledged.",
+            )?,
+            in_flight_bytes: IntGauge::new(
+                "eventlog_publish_in_flight_bytes",
+                "Bytes enqueued and not yet acknowledged.",
+            )?,
+            failures: IntCounterVec::new(
+                Opts::new(
+                    "eventlog_publish_failures_total",
+                    "Batches not published, by reason: full, unavailable, too_large, failed.",
+                ),
+                &["reason"],
+            )?,
+        };
+        registry.register(Box::new(metrics.publish_seconds.clone()))?;
+        registry.register(Box::new(metrics.in_flight_records.clone()))?;
+        registry.register(Box::new(metrics.in_flight_bytes.clone()))?;
+        registry.register(Box::new(metrics.failures.clone()))?;
+        Ok(metrics)
+    }
+}
+
+/// librdkafka's callbacks; all run on the polling thread.
+pub(super) struct Context {
+    pub(super) state: Arc<State>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        forward_log(level, facility, message);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.state.set_connected(any_broker_up(&statistics));
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.state.set_connected(false);
+        }
+        tracing::debug!(%error, reason, "kafka producer");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = Arc<Batch>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, batch: Arc<Batch>) {
+        let outcome = match result {
+            Ok(_) => {
+                self.state.set_connected(true);
+                Ok(())
+            }
+            Err((error, _)) => Err(publish_error(error)),
+        };
+        batch.done(1, outcome, &self.state);
+    }
+}
+
+/// What a caller can do about librdkafka's error.
+pub(super) fn publish_error(error: &KafkaError) -> PublishError {
+    use RDKafkaErrorCode as Code;
+    let Some(code) = error.rdkafka_error_code() else {
+        return PublishError::Failed(error.to_string());
+    };
+    match code {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize => PublishError::TooLarge,
+        Code::QueueFull => PublishError::Full,
+        Code::MessageTimedOut
+        | Code::RequestTimedOut
+        | Code::OperationTimedOut
+        | Code::BrokerTransportFailure
+        | Code::AllBrokersDown
+        | Code::Resolve
+        | Code::NetworkException
+        | Code::BrokerNotAvailable
+        | Code::LeaderNotAvailable
+        | Code::NotLeaderForPartition
+        | Code::NotEnoughReplicas
+        | Code::NotEnoughReplicasAfterAppend
+        | Code::KafkaStorageError
+        // The client is being replaced, see `Producer`.
+        | Code::Fatal
+        | Code::PurgeQueue
+        | Code::PurgeInflight => PublishError::Unavailable,
+        code => PublishError::Failed(code.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> State {
+        State::new(&Registry::new()).expect("metrics")
+    }
+
+    #[test]
+    fn room_is_taken_whole_or_not_at_all() {
+        let state = state();
+        state.reserve(5, 50, 10, 100).expect("room");
+        assert_eq!(state.reserve(6, 10, 10, 100), Err(PublishError::Full));
+        assert_eq!(state.reserve(1, 51, 10, 100), Err(PublishError::Full));
+        state
+            .reserve(5, 50, 10, 100)
+            .expect("what was refused took nothing");
+        state.release(10, 100);
+        state.reserve(10, 100, 10, 100).expect("empty again");
+    }
+
+    #[test]
+    fn a_batch_resolves_with_its_last_report_and_keeps_the_first_error() {
+        let state = state();
+        state.reserve(4, 0, 10, 100).expect("room");
+        let batch = Batch::new(4, 0);
+        let mut ack = Arc::clone(&batch).ack();
+        let mut poll = || {
+            Pin::new(&mut ack).poll(&mut TaskContext::from_waker(
+                futures_util::task::noop_waker_ref(),
+            ))
+        };
+        assert!(poll().is_pending());
+        batch.done(1, Ok(()), &state);
+        batch.done(1, Err(PublishError::TooLarge), &state);
+        batch.done(1, Err(PublishError::Unavailable), &state);
+        assert!(poll().is_pending());
+        batch.done(1, Ok(()), &state);
+        assert_eq!(poll(), Poll::Ready(Err(PublishError::TooLarge)));
+        state.reserve(10, 0, 10, 100).expect("its room is free");
+    }
+}
