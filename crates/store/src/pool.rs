@@ -6,6 +6,7 @@ use std::time::Duration;
 use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
+use tokio_postgres::config::Host;
 
 use crate::error::Error;
 
@@ -122,6 +123,10 @@ impl Database {
             .map_err(|error: tokio_postgres::Error| {
                 Error::Pool(format!("DATABASE_URL: {error}"))
             })?;
+        let nowhere = |host: &Host| matches!(host, Host::Tcp(name) if name.trim().is_empty());
+        if pg.get_hosts().is_empty() || pg.get_hosts().iter().any(nowhere) {
+            return Err(Error::Pool("DATABASE_URL names no host".to_owned()));
+        }
         pg.application_name(&config.application_name)
             .connect_timeout(Duration::from_secs(5))
             .keepalives_idle(Duration::from_secs(30))

@@ -125,8 +125,7 @@ impl WriteStage {
         };
 
         let mut advances: BTreeMap<(&str, i32), Advance> = BTreeMap::new();
-        let (mut events, mut letters, mut seen_before) = (vec![], vec![], vec![]);
-        let mut places = vec![];
+        let (mut to_store, mut letters, mut seen_before) = (vec![], vec![], vec![]);
         for index in range {
             let Some(item) = batch.items.get(index) else {
                 continue;
@@ -134,13 +133,12 @@ impl WriteStage {
             let record = &item.record;
             let position = position(&self.positions, item);
             match &item.content {
-                Content::Event(event, _) if record.offset < position => {
-                    seen_before.push((index, event.event_id));
+                Content::Event(event, row) if record.offset < position => {
+                    seen_before.push((index, *row, event.as_ref()));
                 }
                 Content::Dead(_) if record.offset < position => {}
                 Content::Event(event, row) => {
-                    events.push((*row, event.as_ref()));
-                    places.push(index);
+                    to_store.push((index, *row, event.as_ref()));
                 }
                 Content::Dead(letter) => letters.push(letter.as_ref()),
             }
@@ -157,18 +155,30 @@ impl WriteStage {
             }
         }
         if !seen_before.is_empty() {
-            let ids: Vec<Uuid> = seen_before.iter().map(|(_, id)| *id).collect();
+            let ids: Vec<Uuid> = seen_before
+                .iter()
+                .map(|(_, _, event)| event.event_id)
+                .collect();
             let known = events::stored(writer.client(), &ids).await?;
-            announce.extend(
-                seen_before
-                    .iter()
-                    .filter(|(_, id)| known.contains(id))
-                    .map(|(index, _)| *index),
-            );
+            for (index, row, event) in seen_before {
+                if known.contains(&event.event_id) {
+                    announce.insert(index);
+                } else {
+                    // Below the offset, yet never stored: the topic was made anew and has outgrown
+                    // the old one meanwhile. (Or the database refused it, and will do so again.)
+                    to_store.push((index, row, event));
+                }
+            }
+            to_store.sort_unstable_by_key(|(index, ..)| *index);
         }
-        if advances.is_empty() {
+        if advances.is_empty() && to_store.is_empty() {
             return Ok(());
         }
+        let places: Vec<usize> = to_store.iter().map(|(index, ..)| *index).collect();
+        let events: Vec<(usize, &Event)> = to_store
+            .iter()
+            .map(|(_, row, event)| (*row, *event))
+            .collect();
         let advances: Vec<Advance> = advances.into_values().collect();
         let started = Instant::now();
         let written = writer
