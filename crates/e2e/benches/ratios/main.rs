@@ -1,0 +1,75 @@
+//! `make bench`: each figure beside its limit, measured in the same run on the same machine.
+//!
+//! `cargo bench -p e2e -- [gateway|batch|backlog]… [--rounds N] [--events N] [--seconds N]`
+
+mod backlog;
+mod events;
+mod gateway;
+mod peers;
+mod report;
+
+use anyhow::bail;
+use report::Report;
+use testkit::Parts;
+
+/// What the command line asks for.
+#[derive(Debug, Clone)]
+struct Options {
+    /// Which measurements; none = all.
+    only: Vec<String>,
+    /// Rounds of which the median is taken.
+    rounds: usize,
+    /// Events of a backlog.
+    events: u64,
+    /// Seconds of a load.
+    seconds: u64,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    // The peers run as processes of their own, as what they are compared with does.
+    if let Some("peer") = arguments.first().map(String::as_str) {
+        return peers::run(&arguments[1..]);
+    }
+    let options = options(&arguments)?;
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(measure(options))
+}
+
+async fn measure(options: Options) -> anyhow::Result<()> {
+    let parts = Parts::shared().await;
+    let mut report = Report::default();
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    if wanted("gateway") {
+        gateway::single(&parts, &options, &mut report).await?;
+    }
+    if wanted("batch") {
+        gateway::batch(&parts, &options, &mut report).await?;
+    }
+    if wanted("backlog") {
+        backlog::measure(&parts, &options, &mut report).await?;
+    }
+    report.print();
+    Ok(())
+}
+
+fn options(arguments: &[String]) -> anyhow::Result<Options> {
+    let mut options = Options { only: vec![], rounds: 3, events: 400_000, seconds: 5 };
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let mut number = || -> anyhow::Result<u64> {
+            let value = arguments.next().map(|value| value.parse());
+            match value {
+                Some(Ok(number)) if number > 0 => Ok(number),
+                _ => bail!("{argument} takes a number of at least 1"),
+            }
+        };
+        match argument.as_str() {
+            "--rounds" => options.rounds = usize::try_from(number()?)?,
+            "--events" => options.events = number()?,
+            "--seconds" => options.seconds = number()?,
+            "gateway" | "batch" | "backlog" => options.only.push(argument.clone()),
+            other => bail!("{other}: give any of gateway, batch, backlog, --rounds N, --events N, --seconds N"),
+        }
+    }
+    Ok(options)
+}

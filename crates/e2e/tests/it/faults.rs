@@ -1,0 +1,110 @@
+//! The same load in foul weather: processor, Kafka and PostgreSQL die under it.
+
+use std::time::Duration;
+
+use testkit::{Part, TestService, eventually};
+
+use crate::ledger::Ledger;
+use crate::load::{Line, Maker};
+use crate::sender::send;
+use crate::world::{PATIENCE, TOPICS, World, alone};
+
+/// The load comes in as many slices as there are accidents, one in each.
+const SLICES: usize = 12;
+
+#[derive(Debug, Clone, Copy)]
+enum Accident {
+    ProcessorKilled,
+    KafkaKilled,
+    PostgresStopped,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_balance_whatever_dies() {
+    let _turn = alone().await;
+    let world = World::private().await;
+    // A static member takes its partitions back at once instead of waiting for its own wake.
+    let mut processor = world
+        .processor()
+        .env("KAFKA_GROUP_INSTANCE_ID", "only")
+        .env("BATCH_SIZE", 500)
+        .start()
+        .await;
+    let mut ingest = world.service("ingest").start().await;
+
+    let mut maker = Maker::new();
+    let mut killed = 0;
+    for slice in 0..SLICES {
+        let accident = match slice {
+            4 => Accident::KafkaKilled,
+            8 => Accident::PostgresStopped,
+            _ => Accident::ProcessorKilled,
+        };
+        killed += usize::from(matches!(accident, Accident::ProcessorKilled));
+        // 12 × 900 over HTTP and as many to Kafka.
+        let load = maker.load(900, 900, false);
+        let base = ingest.url("");
+        let (made, (), ()) = tokio::join!(
+            send(&base, load.posts, 8),
+            produce(&world, &load.lines),
+            happen(accident, &world, &mut processor),
+        );
+        maker.named.extend(made);
+    }
+    assert_eq!(killed, 10);
+
+    let ledger = Ledger::from(maker);
+    assert!(ledger.named.len() > 19_000, "{} events", ledger.named.len());
+    let dead = ledger.assert_balanced(&world).await;
+    // A kcat that was cut off sends its lines again, the malformed ones too: each is on the log as
+    // often, and as often among the dead letters, as the ledger has just seen.
+    assert!(dead >= ledger.malformed.len() && dead >= 108, "{dead}");
+    assert_eq!((ingest.exited(), processor.exited()), (None, None));
+    assert!(!processor.log().contains("panicked") && !ingest.log().contains("panicked"));
+}
+
+/// Lets it happen while the processor is in the middle of its work, and brings things back.
+async fn happen(accident: Accident, world: &World, processor: &mut TestService) {
+    let stored = || async { world.database.count("event_ids").await.unwrap_or(0) };
+    let before = stored().await;
+    eventually("events are being stored", PATIENCE, || async {
+        let now = stored().await;
+        if now > before { Ok(()) } else { Err(now) }
+    })
+    .await;
+    match accident {
+        Accident::ProcessorKilled => {
+            processor.kill();
+            processor.restart().await;
+        }
+        Accident::KafkaKilled => {
+            world.parts.kill(Part::Kafka).await;
+            // Long enough for a request to come while there is no Kafka.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            world.parts.start(Part::Kafka).await;
+        }
+        Accident::PostgresStopped => {
+            world.parts.stop_postgres_immediately().await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            world.parts.start(Part::Postgres).await;
+        }
+    }
+}
+
+/// Produces with kcat in small portions, each until kcat says that all of it is on the log.
+async fn produce(world: &World, lines: &[Line]) {
+    for portion in lines.chunks(100) {
+        for topic in TOPICS {
+            let own: Vec<_> = portion.iter().filter(|line| line.topic == topic).collect();
+            if own.is_empty() {
+                continue;
+            }
+            eventually("kcat delivers", PATIENCE, || {
+                let own = own.iter().map(|line| (&line.key, &line.payload));
+                let topic = world.topic(topic);
+                async move { world.kcat.produce_lines(&topic, own).await }
+            })
+            .await;
+        }
+    }
+}
