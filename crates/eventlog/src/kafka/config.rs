@@ -67,7 +67,7 @@ impl Default for KafkaConfig {
             sasl_username: None,
             sasl_password: None,
             ssl_ca_location: None,
-            linger_ms: 0.0,
+            linger_ms: 0.3,
             max_in_flight: 2,
             compression: "lz4".to_owned(),
             message_timeout_ms: 5_000,
