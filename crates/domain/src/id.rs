@@ -70,13 +70,21 @@ pub fn from_idempotency_key(tenant: &TenantId, key: &str, index: usize) -> Uuid 
     )
 }
 
-/// The id of a record that came straight through Kafka without one: its place in the log, so that
-/// reading it again gives the same id.
+/// The id of a record that came straight through Kafka without one: its place in the log and the
+/// time the log keeps with it, so that reading it again gives the same id, and the same place in a
+/// topic that was deleted and made again another one.
 #[must_use]
-pub fn from_log_position(tenant: &TenantId, topic: &str, partition: i32, offset: i64) -> Uuid {
+pub fn from_log_position(
+    tenant: &TenantId,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+    timestamp_ms: Option<i64>,
+) -> Uuid {
+    let time = timestamp_ms.unwrap_or(-1);
     Uuid::new_v5(
         &tenant.namespace(),
-        format!("log:{topic}:{partition}:{offset}").as_bytes(),
+        format!("log:{topic}:{partition}:{offset}:{time}").as_bytes(),
     )
 }
 
@@ -114,9 +122,10 @@ mod tests {
             from_idempotency_key(&t, "k", 0),
             from_idempotency_key(&t, "k", 1),
             from_idempotency_key(&t, "l", 0),
-            from_log_position(&t, "a", 0, 1),
-            from_log_position(&t, "a", 1, 1),
-            from_log_position(&t, "a", 1, 2),
+            from_log_position(&t, "a", 0, 1, Some(0)),
+            from_log_position(&t, "a", 1, 1, Some(0)),
+            from_log_position(&t, "a", 1, 2, Some(0)),
+            from_log_position(&t, "a", 1, 2, Some(1)),
         ];
         let distinct: std::collections::HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());

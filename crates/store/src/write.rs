@@ -56,11 +56,13 @@ impl Writer {
     pub async fn connect(db: &Database) -> Result<Self, Error> {
         let client = db.connect().await?;
         // A writer that was frozen in the middle of a transaction must not hold the count rows for
-        // ever, nor wait for ever for another that is.
+        // ever, nor wait for ever for another that is. And all its look-ups are few keys in a large
+        // table: a plan that reads the whole table would make every batch slower than the last.
         client
             .batch_execute(
                 "set idle_in_transaction_session_timeout = '30s'; set lock_timeout = '20s'; \
-                 set statement_timeout = '120s'",
+                 set statement_timeout = '120s'; set enable_seqscan = off; \
+                 set enable_hashjoin = off; set enable_mergejoin = off",
             )
             .await?;
         Ok(Self {

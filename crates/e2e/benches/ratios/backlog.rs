@@ -28,7 +28,10 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<()> {
     let mut one_writer = Vec::new();
     for writers in [1, 2, 4] {
-        println!("backlog of {} events, {writers} writers", thousands(options.events as f64));
+        println!(
+            "backlog of {} events, {writers} writers",
+            thousands(options.events as f64)
+        );
         let (mut ours, mut limit) = (vec![], vec![]);
         for round in 0..options.rounds {
             limit.push(copy(parts, options, writers).await?);
@@ -89,7 +92,11 @@ async fn copy(parts: &Parts, options: &Options, writers: usize) -> anyhow::Resul
             batches += 1;
         }
     }
-    database.connect().await?.batch_execute("checkpoint").await?;
+    database
+        .connect()
+        .await?
+        .batch_execute("checkpoint")
+        .await?;
     let mut tasks = tokio::task::JoinSet::new();
     let mut clients = Vec::new();
     for _ in 0..writers {
@@ -134,7 +141,11 @@ async fn backlog(parts: &Parts, options: &Options, writers: usize) -> anyhow::Re
     // The first start makes schema and topics.
     let mut first = environment("processor").start().await;
     first.terminate().await;
-    produce(parts, &format!("{prefix}{}", domain::subject::BACKEND), options.events)?;
+    produce(
+        parts,
+        &format!("{prefix}{}", domain::subject::BACKEND),
+        options.events,
+    )?;
     let client = database.connect().await?;
     client.batch_execute("checkpoint").await?;
 
@@ -143,10 +154,16 @@ async fn backlog(parts: &Parts, options: &Options, writers: usize) -> anyhow::Re
     let (mut first, mut seen) = (None, 0_i64);
     let total = i64::try_from(options.events)?;
     while seen < total {
-        anyhow::ensure!(Instant::now() < deadline, "only {seen} of {total} stored in ten minutes");
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "only {seen} of {total} stored in ten minutes"
+        );
         tokio::time::sleep(Duration::from_millis(20)).await;
         let row = client
-            .query_one("select coalesce(sum(count), 0)::int8 from aggregated_events", &[])
+            .query_one(
+                "select coalesce(sum(count), 0)::int8 from aggregated_events",
+                &[],
+            )
             .await?;
         seen = row.get(0);
         if first.is_none() && seen > 0 {

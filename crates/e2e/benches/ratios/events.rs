@@ -11,7 +11,11 @@ pub(crate) fn event(n: u64, seed: u64, now: OffsetDateTime) -> Event {
     let millis = now.unix_timestamp().unsigned_abs() * 1_000 + n / 8;
     let id = uuid::Builder::from_unix_timestamp_millis(millis, &random(n, seed)).into_uuid();
     let at = now - Duration::milliseconds(i64::try_from(n % 86_400_000).unwrap_or(0));
-    let session = if n.is_multiple_of(5) { format!(r#","session_id":"session-{}""#, n % 997) } else { String::new() };
+    let session = if n.is_multiple_of(5) {
+        format!(r#","session_id":"session-{}""#, n % 997)
+    } else {
+        String::new()
+    };
     let body = body(n, &format!(r#""event_id":"{id}","#), &session);
     let tenant = TenantId::default();
     let cx = Context {
@@ -24,7 +28,8 @@ pub(crate) fn event(n: u64, seed: u64, now: OffsetDateTime) -> Event {
         content_type: None,
         limits: Limits::default(),
     };
-    domain::decode(body.as_bytes(), &cx).unwrap_or_else(|error| panic!("the bench event is invalid: {error}"))
+    domain::decode(body.as_bytes(), &cx)
+        .unwrap_or_else(|error| panic!("the bench event is invalid: {error}"))
 }
 
 /// What a client posts as event number `n`; `id` and `session` are members to put in, or nothing.
@@ -42,8 +47,12 @@ pub(crate) fn body(n: u64, id: &str, session: &str) -> String {
 }
 
 fn random(n: u64, seed: u64) -> [u8; 10] {
-    let a = (n ^ seed.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
-    let b = (n.wrapping_add(seed)).wrapping_mul(0xbf58_476d_1ce4_e5b9).to_be_bytes();
+    let a = (n ^ seed.rotate_left(17))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        .to_be_bytes();
+    let b = (n.wrapping_add(seed))
+        .wrapping_mul(0xbf58_476d_1ce4_e5b9)
+        .to_be_bytes();
     let mut out = [0; 10];
     for (i, byte) in out.iter_mut().enumerate() {
         *byte = if i < 8 { a[i] } else { b[i - 8] };

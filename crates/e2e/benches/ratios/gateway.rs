@@ -41,8 +41,22 @@ pub(crate) async fn single(
     }
     bare.stop();
     simple.stop();
-    report.add("POST one event, acks=all", &a, "the same handler without the log", &b, "requests/s", Some(0.6));
-    report.add("POST one event, acks=all", &a, "actix + one FutureProducer", &c, "requests/s", Some(1.0));
+    report.add(
+        "POST one event, acks=all",
+        &a,
+        "the same handler without the log",
+        &b,
+        "requests/s",
+        Some(0.6),
+    );
+    report.add(
+        "POST one event, acks=all",
+        &a,
+        "actix + one FutureProducer",
+        &c,
+        "requests/s",
+        Some(1.0),
+    );
     Ok(())
 }
 
@@ -53,7 +67,9 @@ pub(crate) async fn batch(
 ) -> anyhow::Result<()> {
     println!("batches of {PER_BATCH}, {CONNECTIONS} connections");
     let (ours, topic) = ingest(parts).await?;
-    let bodies: Vec<String> = (0..PER_BATCH as u64).map(|n| events::body(n, "", "")).collect();
+    let bodies: Vec<String> = (0..PER_BATCH as u64)
+        .map(|n| events::body(n, "", ""))
+        .collect();
     let script = script(&format!("[{}]", bodies.join(",")))?;
     let now = time::OffsetDateTime::now_utc();
     let payloads: Vec<_> = (0..PER_BATCH as u64)
@@ -102,7 +118,9 @@ struct Peer {
 
 impl Peer {
     fn start(kind: &str, parts: &Parts, topic: &str) -> anyhow::Result<Self> {
-        let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
         let child = Command::new(std::env::current_exe()?)
             .args(["peer", kind, &port.to_string(), &parts.kafka_brokers, topic])
             .stdin(Stdio::null())
@@ -112,7 +130,10 @@ impl Peer {
             ensure!(Instant::now() < deadline, "the peer {kind} does not listen");
             std::thread::sleep(Duration::from_millis(50));
         }
-        Ok(Self { child, url: format!("http://127.0.0.1:{port}/") })
+        Ok(Self {
+            child,
+            url: format!("http://127.0.0.1:{port}/"),
+        })
     }
 
     fn stop(&mut self) {
@@ -148,12 +169,19 @@ fn wrk(url: &str, script: &Path, options: &Options) -> anyhow::Result<f64> {
             .arg(url)
             .output()
             .context("wrk (Debian's package wrk) is needed")?;
-        ensure!(output.status.success(), "wrk: {}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "wrk: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     };
     run(1)?;
     let output = run(options.seconds)?;
-    ensure!(!output.contains("Non-2xx"), "{url} refused requests:\n{output}");
+    ensure!(
+        !output.contains("Non-2xx"),
+        "{url} refused requests:\n{output}"
+    );
     output
         .lines()
         .find_map(|line| line.strip_prefix("Requests/sec:"))
@@ -179,7 +207,10 @@ fn flat_out(
     let mut sent = 0_u64;
     while started.elapsed().as_secs() < options.seconds {
         for (key, payload) in payloads {
-            while producer.send(BaseRecord::to(topic).key(key).payload(payload)).is_err() {
+            while producer
+                .send(BaseRecord::to(topic).key(key).payload(payload))
+                .is_err()
+            {
                 producer.poll(Duration::from_millis(1));
             }
             sent += 1;

@@ -26,19 +26,26 @@ struct Options {
 }
 
 fn main() -> anyhow::Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|a| a != "--bench")
+        .collect();
     // The peers run as processes of their own, as what they are compared with does.
     if let Some("peer") = arguments.first().map(String::as_str) {
         return peers::run(&arguments[1..]);
     }
     let options = options(&arguments)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(measure(options))
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(measure(options))
 }
 
 async fn measure(options: Options) -> anyhow::Result<()> {
     let parts = Parts::shared().await;
     let mut report = Report::default();
-    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
+    let wanted =
+        |name: &str| options.only.is_empty() || options.only.iter().any(|only| only == name);
     if wanted("gateway") {
         gateway::single(&parts, &options, &mut report).await?;
     }
@@ -53,7 +60,12 @@ async fn measure(options: Options) -> anyhow::Result<()> {
 }
 
 fn options(arguments: &[String]) -> anyhow::Result<Options> {
-    let mut options = Options { only: vec![], rounds: 3, events: 400_000, seconds: 5 };
+    let mut options = Options {
+        only: vec![],
+        rounds: 3,
+        events: 400_000,
+        seconds: 5,
+    };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let mut number = || -> anyhow::Result<u64> {
@@ -68,7 +80,9 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
             "--events" => options.events = number()?,
             "--seconds" => options.seconds = number()?,
             "gateway" | "batch" | "backlog" => options.only.push(argument.clone()),
-            other => bail!("{other}: give any of gateway, batch, backlog, --rounds N, --events N, --seconds N"),
+            other => bail!(
+                "{other}: give any of gateway, batch, backlog, --rounds N, --events N, --seconds N"
+            ),
         }
     }
     Ok(options)

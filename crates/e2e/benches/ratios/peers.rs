@@ -9,7 +9,9 @@ use std::time::Duration;
 
 /// `KIND PORT BROKERS TOPIC`.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    let [kind, port, brokers, topic] = arguments else { anyhow::bail!("peer KIND PORT BROKERS TOPIC") };
+    let [kind, port, brokers, topic] = arguments else {
+        anyhow::bail!("peer KIND PORT BROKERS TOPIC")
+    };
     let port: u16 = port.parse().context("PORT")?;
     let (brokers, topic) = (brokers.clone(), topic.clone());
     let simple = kind == "simple";
@@ -24,7 +26,9 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
                 .create()?;
             let data = web::Data::new((producer, topic));
             HttpServer::new(move || {
-                App::new().app_data(data.clone()).route("/", web::post().to(publish))
+                App::new()
+                    .app_data(data.clone())
+                    .route("/", web::post().to(publish))
             })
             .bind(("127.0.0.1", port))?
             .run()
@@ -61,5 +65,8 @@ async fn publish(body: Bytes, data: web::Data<(FutureProducer, String)>) -> Http
 fn accepted() -> HttpResponse {
     HttpResponse::Created()
         .content_type("application/json")
-        .body(format!(r#"{{"event_id":"{}","status":"pending"}}"#, uuid::Uuid::now_v7()))
+        .body(format!(
+            r#"{{"event_id":"{}","status":"pending"}}"#,
+            uuid::Uuid::now_v7()
+        ))
 }

@@ -36,13 +36,20 @@ impl Report {
             unit,
             goal,
         };
-        println!("  {}: {:.2} of {}", row.what, row.measured / row.limit, row.against);
+        println!(
+            "  {}: {:.2} of {}",
+            row.what,
+            row.measured / row.limit,
+            row.against
+        );
         self.rows.push(row);
     }
 
     /// Prints all rows as a Markdown table.
     pub(crate) fn print(&self) {
-        println!("\n| what | measured | against | limit | ratio | goal |\n|---|---|---|---|---|---|");
+        println!(
+            "\n| what | measured | against | limit | ratio | goal |\n|---|---|---|---|---|---|"
+        );
         for row in &self.rows {
             let ratio = row.measured / row.limit;
             let goal = match row.goal {

@@ -182,7 +182,7 @@ impl KafkaConfig {
             .set("socket.timeout.ms", "10000")
             .set("statistics.interval.ms", "1000")
             .set("queued.min.messages", "10000")
-            .set("queued.max.messages.kbytes", "16384")
+            .set("queued.max.messages.kbytes", "8192")
             // Limits of the compressed answer: what it unpacks to counts against the queue only
             // when it is there, and good compression makes that tenfold. A batch that is larger
             // comes all the same, alone.

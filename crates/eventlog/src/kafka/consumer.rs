@@ -36,7 +36,7 @@ pub enum ConsumerError {
 impl Consumer {
     /// Joins the group `config.group_id` for `topics` (full names) on a thread of its own and deals
     /// the assigned partitions to `lanes` lanes. The buffered records take at most about
-    /// `buffer_bytes`, divided evenly among the lanes; librdkafka's prefetch of 16 MiB comes on top.
+    /// `buffer_bytes`, divided evenly among the lanes; librdkafka's prefetch of 8 MiB comes on top.
     ///
     /// Does not wait for Kafka. Nothing is committed but what [`Handle::mark_done`] was told.
     ///

@@ -19,7 +19,7 @@ use crate::metrics::Metrics;
 const PER_PUBLISH: usize = 1_000;
 
 /// Batches of one line on their way to the broker.
-const IN_FLIGHT: usize = 4;
+const IN_FLIGHT: usize = 2;
 
 /// The announcing stage of one line.
 pub struct Announcer {

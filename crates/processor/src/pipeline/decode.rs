@@ -146,8 +146,13 @@ impl Decoder {
         let mut event = domain::decode(payload, &cx)
             .map_err(|error| (tenant.clone(), error.reason(), error.to_string()))?;
         if event.event_id.is_nil() {
-            event.event_id =
-                id::from_log_position(&event.tenant_id, name, record.partition, record.offset);
+            event.event_id = id::from_log_position(
+                &event.tenant_id,
+                name,
+                record.partition,
+                record.offset,
+                record.timestamp_ms,
+            );
         }
         Ok(event)
     }
