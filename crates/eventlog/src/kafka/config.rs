@@ -75,7 +75,7 @@ impl Default for KafkaConfig {
             queue_max_bytes: 64 * 1024 * 1024,
             group_id: "event-processor".to_owned(),
             group_instance_id: None,
-            session_timeout_ms: 45_000,
+            session_timeout_ms: 10_000,
         }
     }
 }
