@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
 use tokio_postgres::config::Host;
@@ -14,8 +14,8 @@ use crate::error::Error;
 #[derive(Clone)]
 pub struct DatabaseConfig {
     /// `postgresql://user:password@host:port/db?sslmode=require`; a `+driver` suffix of the scheme
-    /// is dropped (S3-23). With `sslmode=require` the connection is encrypted; the server's
-    /// certificate is checked with `sslrootcert`-less defaults only if `verify_tls` is set.
+    /// is dropped (S3-23). With `sslmode=require` the connection is encrypted; whose it is is
+    /// checked only with `verify_tls`.
     pub url: String,
     /// Schema of all tables; letters, digits and underscores.
     pub schema: String,
@@ -155,13 +155,6 @@ impl Database {
             .wait_timeout(Some(Duration::from_secs(5)))
             .create_timeout(Some(Duration::from_secs(6)))
             .recycle_timeout(Some(Duration::from_secs(5)))
-            .pre_recycle(Hook::sync_fn(|client, _| {
-                if client.is_closed() {
-                    Err(HookError::message("closed"))
-                } else {
-                    Ok(())
-                }
-            }))
             .build()
             .map_err(|error| Error::Pool(error.to_string()))?;
         Ok(Self {

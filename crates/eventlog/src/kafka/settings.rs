@@ -9,14 +9,15 @@ impl KafkaConfig {
     #[must_use]
     pub fn from_env(env: &Env) -> Self {
         let default = Self::default();
-        if let Some(protocol) = env.get_opt(
+        let security_protocol = env.get_opt(
             &["KAFKA_SECURITY_PROTOCOL"],
             "plaintext, ssl, sasl_plaintext or sasl_ssl.",
-        ) {
-            let known = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
-            if !known.contains(&protocol.to_ascii_lowercase().as_str()) {
-                env.complain("KAFKA_SECURITY_PROTOCOL", &protocol, &known.join(", "));
-            }
+        );
+        let known = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+        if let Some(protocol) = &security_protocol
+            && !known.contains(&protocol.to_ascii_lowercase().as_str())
+        {
+            env.complain("KAFKA_SECURITY_PROTOCOL", protocol, &known.join(", "));
         }
         Self {
             brokers: env.get(
@@ -39,7 +40,7 @@ impl KafkaConfig {
                 -1..=100,
                 "Replicas of a topic that has to be created; -1 takes the broker's default.",
             ),
-            security_protocol: env.get_opt(&["KAFKA_SECURITY_PROTOCOL"], ""),
+            security_protocol,
             sasl_mechanism: env.get_opt(
                 &["KAFKA_SASL_MECHANISM"],
                 "PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
