@@ -12,7 +12,10 @@
 pub mod kafka;
 
 use std::borrow::Cow;
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -94,6 +97,31 @@ pub struct Outgoing {
     pub headers: Headers,
     /// The bytes to send.
     pub payload: Bytes,
+}
+
+/// A future as the ports return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Resolves when all records of a batch are durable, or with the first error of any of them: some
+/// may have been written all the same, so a retry must carry the same event ids.
+pub type Acknowledgement = BoxFuture<'static, Result<(), PublishError>>;
+
+/// The writing end of an event log.
+pub trait Publisher: Send + Sync + 'static {
+    /// Enqueues the records, all or none; dropping the acknowledgement does not take them back.
+    ///
+    /// # Errors
+    /// Nothing was enqueued: the log is unreachable, its queue is full, or a record is too large.
+    fn publish(&self, records: &[Outgoing]) -> Result<Acknowledgement, PublishError>;
+
+    /// Whether the log is reachable, as far as is known.
+    fn connected(&self) -> bool;
+
+    /// Waits until everything enqueued is acknowledged or failed.
+    ///
+    /// # Errors
+    /// [`PublishError::Unavailable`] if records are still in flight after `limit`.
+    fn flush(&self, limit: Duration) -> BoxFuture<'_, Result<(), PublishError>>;
 }
 
 /// Why records were not published.

@@ -13,7 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
 use super::KafkaConfig;
 use super::delivery::{Ack, Batch, Context, State, publish_error};
-use crate::{Outgoing, PublishError};
+use crate::{Acknowledgement, BoxFuture, Outgoing, PublishError, Publisher};
 
 /// How long the polling thread sleeps when nothing happens, hence how long a stop may take.
 const POLL: Duration = Duration::from_millis(100);
@@ -155,6 +155,20 @@ impl Producer {
             Ok(Err(_)) => Err(PublishError::Unavailable),
             Err(error) => Err(PublishError::Failed(error.to_string())),
         }
+    }
+}
+
+impl Publisher for Producer {
+    fn publish(&self, records: &[Outgoing]) -> Result<Acknowledgement, PublishError> {
+        Ok(Box::pin(Producer::publish(self, records)?))
+    }
+
+    fn connected(&self) -> bool {
+        Producer::connected(self)
+    }
+
+    fn flush(&self, limit: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
+        Box::pin(Producer::flush(self, limit))
     }
 }
 
