@@ -4,12 +4,20 @@
 //! - [`Channels`] is the port, with two implementations under one conformance suite.
 //! - [`message`] is what travels, [`id`] its place in a channel, [`sse`] its form on the wire.
 //! - [`subscription`] is the listener's end: bounded in bytes, in order, without duplicates.
+//! - [`local`] keeps the channels inside the process, [`redis`] shares them among processes.
 //!
 //! Invariants, stated as absences: no gap that the listener is not told of ([`Reset`]); no queue
 //! without a limit in bytes; nothing here knows what an event means.
 
+mod config;
+mod fence;
 pub mod id;
+mod listeners;
+pub mod local;
 pub mod message;
+mod queue;
+pub mod redis;
+mod resume;
 pub mod sse;
 pub mod subscription;
 

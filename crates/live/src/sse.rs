@@ -20,7 +20,7 @@ pub fn write(out: &mut BytesMut, entry: &Entry, named: bool) {
     out.put_u8(b'\n');
 }
 
-/// The bytes [`write`] adds, at most; for accounting.
+/// The bytes [`write()`] adds, at most; for accounting.
 #[must_use]
 pub fn size(entry: &Entry) -> usize {
     entry.message.event.len() + entry.message.data.len() + 64
@@ -61,5 +61,49 @@ fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
         out.extend_from_slice(b": ");
         out.extend_from_slice(line);
         out.put_u8(b'\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+    use crate::subscription::Batch;
+
+    fn entry(data: &'static str) -> Entry {
+        Entry {
+            id: StreamId { ms: 12, seq: 3 },
+            message: Message {
+                event: "a.b".to_owned(),
+                data: Bytes::from_static(data.as_bytes()),
+            },
+        }
+    }
+
+    #[test]
+    fn a_message_is_one_block() {
+        let batch = Batch::new(vec![entry("{}"), entry("{\"n\":1}")]);
+        let unnamed = "id: 12-3\ndata: {}\n\nid: 12-3\ndata: {\"n\":1}\n\n";
+        assert_eq!(batch.wire(false), unnamed);
+        let named = "event: a.b\nid: 12-3\ndata: {}\n\n";
+        assert!(batch.wire(true).starts_with(named.as_bytes()));
+        assert!(batch.wire(true).len() <= batch.size());
+    }
+
+    #[test]
+    fn a_line_break_cannot_end_a_field() {
+        let batch = Batch::new(vec![entry("a\nid: 9-9\rb")]);
+        let expected = "id: 12-3\ndata: a\ndata: id: 9-9\ndata: b\n\n";
+        assert_eq!(batch.wire(false), expected);
+    }
+
+    #[test]
+    fn the_other_blocks() {
+        let id = StreamId { ms: 7, seq: 0 };
+        assert_eq!(cursor(id), "id: 7-0\n\n");
+        assert_eq!(retry(1_500), "retry: 1500\n\n");
+        let expected = "event: reset\nid: 7-0\ndata: {\"reason\":\"trimmed\"}\n\n";
+        assert_eq!(reset(Reset::Trimmed, id), expected);
+        assert!(HEARTBEAT.starts_with(b":"));
     }
 }

@@ -1,11 +1,15 @@
 //! The listener's end of a channel.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 
 use crate::id::StreamId;
 use crate::message::Entry;
+use crate::queue::{Queue, Taken};
 use crate::sse;
 
 /// Why a listener may have missed something.
@@ -41,12 +45,14 @@ impl Reset {
 #[derive(Debug, Clone)]
 pub enum Delivery {
     /// The subscription stands; before this nothing comes. `cursor` is where the listener can
-    /// resume should nothing else come.
+    /// resume should nothing else come. It comes again when the channel has been quiet for long,
+    /// with a fresher cursor: an old one could not be told from one that has expired.
     Begun {
         /// Where it can resume.
         cursor: StreamId,
     },
-    /// Something may be missing before what follows.
+    /// Something may be missing before what follows. Instead of [`Self::Begun`] if the listener
+    /// cannot resume: it must not hold a good cursor before it has been told.
     Reset {
         /// Why.
         reason: Reset,
@@ -105,14 +111,92 @@ impl Batch {
     }
 }
 
+/// Where a listener belongs.
+pub(crate) trait Home: Send + Sync {
+    /// The listener has read what it had of the history and wants more.
+    fn more(&self, key: &Arc<str>, listener: u64);
+
+    /// The listener is gone.
+    fn leave(&self, key: &Arc<str>, listener: u64);
+}
+
 /// A listener's place in a channel; dropping it ends the listening.
-#[derive(Debug)]
-pub struct Subscription {}
+///
+/// The first delivery is [`Delivery::Begun`] or [`Delivery::Reset`].
+pub struct Subscription {
+    home: Arc<dyn Home>,
+    key: Arc<str>,
+    listener: u64,
+    queue: Arc<Queue>,
+    /// Taken from the queue all at once, given out one by one.
+    taken: VecDeque<Delivery>,
+}
 
 impl Subscription {
+    pub(crate) fn new(
+        home: Arc<dyn Home>,
+        key: Arc<str>,
+        listener: u64,
+        queue: Arc<Queue>,
+    ) -> Self {
+        Self {
+            home,
+            key,
+            listener,
+            queue,
+            taken: VecDeque::new(),
+        }
+    }
+
     /// The next delivery; `None` after [`Delivery::Slow`] or when the channels are shut down.
     /// Cancelling loses nothing.
     pub async fn next(&mut self) -> Option<Delivery> {
-        None
+        std::future::poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// The same for one who polls by hand. Everything that waits can be had by calling it until it
+    /// is pending: all of it is taken at once, and the calls in between cost next to nothing.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Delivery>> {
+        if let Some(delivery) = self.taken.pop_front() {
+            return Poll::Ready(Some(delivery));
+        }
+        match self.queue.take(&mut self.taken, cx) {
+            Taken::Some => Poll::Ready(self.taken.pop_front()),
+            Taken::Ended => Poll::Ready(None),
+            Taken::Nothing { ask } => {
+                if ask {
+                    self.home.more(&self.key, self.listener);
+                }
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Ready once the listener was too slow, [`Delivery::Slow`] being what comes next or came last;
+    /// what it took before is freed. For one that is busy with what it was given and does not call
+    /// [`Self::poll_next`] meanwhile: new messages do not wake it.
+    pub fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.queue.is_slow(cx) {
+            self.taken = VecDeque::new();
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.queue.close();
+        self.home.leave(&self.key, self.listener);
+    }
+}
+
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Subscription")
+            .field("key", &self.key)
+            .field("listener", &self.listener)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,199 @@
+//! Whether a listener can go on where it was: the one place that decides it.
+
+use crate::id::{Resume, StreamId};
+use crate::subscription::Reset;
+
+/// An id may lie this far ahead of the server's clock: after a failover clocks differ a little.
+const CLOCK_TOLERANCE_MS: u64 = 5_000;
+
+/// What a channel still has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kept {
+    /// Its oldest message; `None` if all were removed.
+    pub(crate) first: Option<StreamId>,
+    /// Whether it ever lost one to its limit.
+    pub(crate) trimmed: bool,
+    /// Whether the very message to resume after is among them.
+    pub(crate) has: bool,
+}
+
+/// What is known at one moment about the channel in question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct History {
+    /// The server's clock.
+    pub(crate) now_ms: u64,
+    /// How long a quiet channel is kept.
+    pub(crate) ttl_ms: u64,
+    /// Messages before it may have been lost.
+    pub(crate) gap: StreamId,
+    /// `None`: nothing was published, or not for so long that the channel is gone.
+    pub(crate) kept: Option<Kept>,
+}
+
+/// Decides how a listener begins: with `Ok`, after that id (`None`: with what comes from now on);
+/// with `Err`, by being told that something may be missing, and then with what comes from now on.
+pub(crate) fn decide(resume: Resume, history: &History) -> Result<Option<StreamId>, Reset> {
+    let after = match resume {
+        Resume::Live => return Ok(None),
+        Resume::Malformed => return Err(Reset::Malformed),
+        Resume::After(after) => after,
+    };
+    if after < history.gap {
+        return Err(Reset::Gap);
+    }
+    if after.ms > history.now_ms.saturating_add(CLOCK_TOLERANCE_MS) {
+        return Err(Reset::Unknown);
+    }
+    let complete = if after.is_place_in_time() {
+        since_then(after, history)
+    } else {
+        since_that_message(after, history.kept)
+    };
+    complete.map(|()| Some(after))
+}
+
+/// A message that is still there has everything after it there too: streams lose their oldest.
+fn since_that_message(after: StreamId, kept: Option<Kept>) -> Result<(), Reset> {
+    match kept {
+        None => Err(Reset::Expired),
+        Some(kept) if kept.has => Ok(()),
+        Some(kept) if kept.first.is_none_or(|first| after < first) => Err(Reset::Trimmed),
+        Some(_) => Err(Reset::Unknown),
+    }
+}
+
+fn since_then(after: StreamId, history: &History) -> Result<(), Reset> {
+    // Only then can the channel have come and gone unseen: each message keeps it for that long.
+    let old = history.now_ms.saturating_sub(after.ms) >= history.ttl_ms;
+    match history.kept {
+        Some(kept) if kept.first.is_some_and(|first| first <= after) => Ok(()),
+        _ if old => Err(Reset::Expired),
+        Some(kept) if kept.trimmed => Err(Reset::Trimmed),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> StreamId {
+        StreamId::parse(text).unwrap()
+    }
+
+    /// At 100 s, kept for 10 s, the last gap at 50 s.
+    fn history(kept: Option<Kept>) -> History {
+        History {
+            now_ms: 100_000,
+            ttl_ms: 10_000,
+            gap: StreamId::before(50_000),
+            kept,
+        }
+    }
+
+    fn kept(first: &str, trimmed: bool, has: bool) -> Option<Kept> {
+        Some(Kept {
+            first: Some(id(first)),
+            trimmed,
+            has,
+        })
+    }
+
+    fn after(text: &str, kept: Option<Kept>) -> Result<Option<StreamId>, Reset> {
+        decide(Resume::After(id(text)), &history(kept))
+    }
+
+    /// A place in time just before that millisecond.
+    fn place(ms: u64, kept: Option<Kept>) -> Result<bool, Reset> {
+        let resume = Resume::After(StreamId::before(ms));
+        decide(resume, &history(kept)).map(|after| after.is_some())
+    }
+
+    #[test]
+    fn without_a_place_it_begins_now() {
+        assert_eq!(decide(Resume::Live, &history(None)), Ok(None));
+        assert_eq!(
+            decide(Resume::Malformed, &history(None)),
+            Err(Reset::Malformed)
+        );
+    }
+
+    #[test]
+    fn before_the_last_gap_is_a_gap_whatever_is_still_there() {
+        assert_eq!(
+            after("49999-7", kept("40000-0", false, true)),
+            Err(Reset::Gap)
+        );
+        assert_eq!(
+            place(49_999, kept("40000-0", false, false)),
+            Err(Reset::Gap)
+        );
+        assert_eq!(after("0-0", None), Err(Reset::Gap));
+        // The gap itself is the first place after it.
+        assert!(
+            after(
+                &StreamId::before(50_000).to_string(),
+                kept("40000-0", true, false)
+            )
+            .is_ok()
+        );
+        assert!(after("50000-0", kept("40000-0", false, true)).is_ok());
+    }
+
+    #[test]
+    fn an_id_from_the_future_is_unknown() {
+        assert_eq!(
+            after("105001-0", kept("90000-0", false, true)),
+            Err(Reset::Unknown)
+        );
+        assert!(after("105000-0", kept("90000-0", false, true)).is_ok());
+        assert_eq!(place(105_002, None), Err(Reset::Unknown));
+        assert_eq!(place(105_001, None), Ok(true));
+    }
+
+    #[test]
+    fn a_message_must_still_be_there() {
+        assert_eq!(
+            after("95000-1", kept("95000-1", true, true)),
+            Ok(Some(id("95000-1")))
+        );
+        assert_eq!(
+            after("95000-1", kept("95000-2", true, false)),
+            Err(Reset::Trimmed)
+        );
+        assert_eq!(
+            after("95000-1", kept("95000-0", false, false)),
+            Err(Reset::Unknown)
+        );
+        assert_eq!(after("95000-1", None), Err(Reset::Expired));
+        let emptied = Kept {
+            first: None,
+            trimmed: true,
+            has: false,
+        };
+        assert_eq!(after("95000-1", Some(emptied)), Err(Reset::Trimmed));
+    }
+
+    #[test]
+    fn a_place_in_time_is_good_while_nothing_can_have_gone() {
+        // Nothing there: nothing came, as long as it would have been kept.
+        assert_eq!(place(95_000, None), Ok(true));
+        assert_eq!(place(90_002, None), Ok(true));
+        assert_eq!(place(90_001, None), Err(Reset::Expired));
+        // Everything that ever came is there.
+        assert_eq!(place(95_000, kept("96000-0", false, false)), Ok(true));
+        // Something went, but older than the place.
+        assert_eq!(place(95_000, kept("94000-0", true, false)), Ok(true));
+        assert_eq!(place(60_000, kept("59000-0", true, false)), Ok(true));
+        // Something went that may have been newer.
+        assert_eq!(
+            place(95_000, kept("96000-0", true, false)),
+            Err(Reset::Trimmed)
+        );
+        // An older channel may have come and gone before this one.
+        assert_eq!(
+            place(60_000, kept("96000-0", false, false)),
+            Err(Reset::Expired)
+        );
+    }
+}

@@ -1,0 +1,175 @@
+//! Redis killed and started again under listeners and publishers.
+
+use std::sync::Arc;
+
+use live::{Delivery, LiveError, Reset, Resume};
+use testkit::{LIMIT, Part, Parts, eventually};
+
+use crate::support::{
+    Fixture as _, InRedis, Keep, Listener, number, numbered, publish_numbers, user,
+};
+
+async fn connected(fixture: &InRedis, expected: bool) {
+    eventually("connected or not", LIMIT, || async {
+        match fixture.channels().connected() {
+            connected if connected == expected => Ok(()),
+            connected => Err(connected),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_killed_redis_resets_its_listeners_and_goes_on() {
+    let parts = Parts::private_of(&[Part::Redis]).await;
+    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let elsewhere = fixture.other();
+    let channels = fixture.channels();
+    let (channel, quiet) = (user("ada"), user("quiet"));
+    let mut listeners = vec![
+        Listener::begun(channels, &channel, Resume::Live).await,
+        Listener::begun(elsewhere.channels(), &channel, Resume::Live).await,
+    ];
+    let mut idle = Listener::begun(channels, &quiet, Resume::Live).await;
+    let idle_since = idle.cursor;
+    let before = publish_numbers(channels, &channel, 0..10).await;
+    for listener in &mut listeners {
+        listener.expect(0..10).await;
+    }
+
+    parts.kill(Part::Redis).await;
+    connected(&fixture, false).await;
+    let down = channels.publish(&[numbered(&channel, 10)]).await;
+    assert!(matches!(down, Err(LiveError::Unavailable(_))), "{down:?}");
+    assert!(matches!(
+        channels.mark_gap().await,
+        Err(LiveError::Unavailable(_))
+    ));
+    let mut joined = Listener::new(channels, &channel, Resume::Live);
+    let mut returned = Listener::new(channels, &channel, Resume::After(before[9]));
+    assert!(joined.silent().await && returned.silent().await);
+
+    parts.start(Part::Redis).await;
+    connected(&fixture, true).await;
+    connected(&elsewhere, true).await;
+    let mut cursors = Vec::new();
+    for listener in &mut listeners {
+        cursors.push(listener.expect_reset(Reset::Gap).await);
+    }
+    assert_eq!(cursors[0], cursors[1], "one gap for all");
+    assert!(cursors[0] > before[9]);
+    idle.expect_reset(Reset::Gap).await;
+    joined.expect_begun().await;
+    returned.expect_reset(Reset::Gap).await;
+    publish_numbers(channels, &channel, 10..20).await;
+    listeners.extend([joined, returned]);
+    for listener in &mut listeners {
+        listener.expect(10..20).await;
+    }
+
+    // Whoever comes back from before the outage is told too; whoever saw the gap is not.
+    let mut late = Listener::new(channels, &channel, Resume::After(before[9]));
+    late.expect_reset(Reset::Gap).await;
+    let mut late = Listener::new(channels, &quiet, Resume::After(idle_since));
+    late.expect_reset(Reset::Gap).await;
+    let mut fine = Listener::begun(channels, &channel, Resume::After(cursors[0])).await;
+    fine.expect(10..20).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_lost_everything_is_a_gap_too() {
+    let parts = Parts::private_of(&[Part::Redis]).await;
+    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let channels = fixture.channels();
+    let channel = user("bea");
+    let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
+    let before = publish_numbers(channels, &channel, 0..3).await;
+    listener.expect(0..3).await;
+    let mut plain = fixture.plain().await;
+    let () = ::redis::cmd("FLUSHALL")
+        .query_async(&mut plain)
+        .await
+        .expect("flushed");
+    parts.kill(Part::Redis).await;
+    parts.start(Part::Redis).await;
+    listener.expect_reset(Reset::Gap).await;
+    eventually("published", LIMIT, || channels.publish(&[])).await;
+    publish_numbers(channels, &channel, 3..5).await;
+    listener.expect(3..5).await;
+    let mut late = Listener::new(channels, &channel, Resume::After(before[2]));
+    late.expect_reset(Reset::Gap).await;
+}
+
+#[tokio::test]
+async fn who_subscribes_before_redis_is_there_begins_when_it_is() {
+    let parts = Parts::private_of(&[Part::Redis]).await;
+    parts.kill(Part::Redis).await;
+    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let channels = fixture.channels();
+    let mut listeners: Vec<_> = (0..600)
+        .map(|n| Listener::new(channels, &user(&format!("u{n}")), Resume::Live))
+        .collect();
+    assert!(listeners[0].silent().await);
+    assert!(!channels.connected());
+    // Some give up before.
+    listeners.truncate(500);
+    parts.start(Part::Redis).await;
+    for listener in &mut listeners {
+        listener.expect_begun().await;
+    }
+    for (n, listener) in listeners.iter_mut().enumerate() {
+        publish_numbers(channels, &user(&format!("u{n}")), n..n + 1).await;
+        listener.expect(n..n + 1).await;
+    }
+}
+
+/// A browser: comes back with its last id whenever it is cut off, and knows what it missed.
+#[tokio::test]
+async fn through_repeated_kills_nothing_is_missed_without_being_told() {
+    let parts = Parts::private_of(&[Part::Redis]).await;
+    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let channel = user("cora");
+    let mut listener = Listener::begun(fixture.channels(), &channel, Resume::Live).await;
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let publishing = {
+        let (channels, channel) = (Arc::clone(fixture.channels()), channel.clone());
+        let stop = Arc::clone(&stop);
+        tokio::spawn(async move {
+            // In order, and each again until it is done, as the bridge does.
+            let mut n = 0;
+            while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                let record = [crate::support::placed(&channel, n, 1)];
+                if channels.publish(&record).await.is_ok() {
+                    n += 1;
+                } else {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            }
+            usize::try_from(n).expect("count")
+        })
+    };
+    for _ in 0..3 {
+        listener.take(50).await;
+        parts.kill(Part::Redis).await;
+        parts.start(Part::Redis).await;
+        // Everything up to the gap, then the gap; what came in between may be lost with it.
+        loop {
+            match listener.next().await {
+                Some(Delivery::Messages(_)) => {}
+                Some(Delivery::Reset {
+                    reason: Reset::Gap,
+                    cursor,
+                }) => {
+                    listener.forget(cursor);
+                    break;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    let first = number(&listener.take(1).await[0]);
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let count = publishing.await.expect("published");
+    listener.expect(first + 1..count).await;
+    assert!(listener.silent().await);
+}
