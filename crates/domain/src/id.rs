@@ -88,6 +88,19 @@ pub fn from_log_position(
     )
 }
 
+/// The same for a record of the Postgres log. No topic of Kafka has a colon in its name, so the two
+/// never meet.
+#[must_use]
+pub fn from_postgres_log(
+    tenant: &TenantId,
+    topic: &str,
+    lane: i32,
+    id: i64,
+    timestamp_ms: Option<i64>,
+) -> Uuid {
+    from_log_position(tenant, &format!("postgres:{topic}"), lane, id, timestamp_ms)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +139,7 @@ mod tests {
             from_log_position(&t, "a", 1, 1, Some(0)),
             from_log_position(&t, "a", 1, 2, Some(0)),
             from_log_position(&t, "a", 1, 2, Some(1)),
+            from_postgres_log(&t, "a", 1, 2, Some(1)),
         ];
         let distinct: std::collections::HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());

@@ -11,8 +11,8 @@ pub use scan::{ScanError, scan};
 
 use crate::field::{Code, FieldError};
 
-/// A JSON object that PostgreSQL can hold, as text. Only [`crate::envelope`] and
-/// [`Json::from_value`] make one, so what is in it has been checked.
+/// A JSON object that PostgreSQL can hold, as text. Only [`crate::envelope`],
+/// [`Json::from_value`] and the store make one, so what is in it has been checked.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Json(Box<str>);
 
@@ -40,6 +40,12 @@ impl Json {
         } else {
             json
         }
+    }
+
+    /// Takes an object that PostgreSQL gives back: it was checked before it was stored.
+    #[must_use]
+    pub fn from_stored(text: String) -> Self {
+        Self(text.into_boxed_str())
     }
 
     /// Writes an object of ours, checking it like any other.

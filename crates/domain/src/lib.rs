@@ -12,6 +12,7 @@ pub mod field;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod pattern;
 pub mod stream;
 pub mod subject;
 pub mod timestamp;

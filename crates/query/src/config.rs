@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use live::redis::RedisConfig;
 use service::config::HttpConfig;
 use service::{ConfigError, Env};
 use store::DatabaseConfig;
@@ -19,6 +20,12 @@ pub struct Config {
     pub query_timeout: Duration,
     /// Bytes of events one answer may hold.
     pub max_response_bytes: usize,
+    /// Streams of live events.
+    pub sse: SseConfig,
+    /// Where live events come from.
+    pub redis: RedisConfig,
+    /// Origins whose pages may listen; `None` is any.
+    pub cors_origins: Option<Vec<String>>,
     /// Variables that were set and mean nothing here.
     pub ignored: Vec<String>,
 }
@@ -49,9 +56,56 @@ impl Config {
                 1024 * 1024..=1024 * 1024 * 1024,
                 "Bytes of events one answer may hold; a larger page is refused with 422.",
             ),
+            sse: SseConfig::from_env(env),
+            redis: RedisConfig::from_env(env),
+            cors_origins: service::cors::origins(env),
             ignored: env.ignored(),
         };
         env.finish()?;
         Ok(config)
+    }
+}
+
+/// Limits of the streams of live events.
+#[derive(Debug, Clone)]
+pub struct SseConfig {
+    /// A heartbeat follows after that much quiet.
+    pub heartbeat: Duration,
+    /// Bytes of messages that wait for one slow client before it is closed.
+    pub queue_bytes: usize,
+    /// Open streams of this process.
+    pub max_connections: usize,
+    /// Open streams of one user.
+    pub max_connections_per_user: usize,
+}
+
+impl SseConfig {
+    fn from_env(env: &Env) -> Self {
+        Self {
+            heartbeat: Duration::from_secs(env.get_in(
+                &["SSE_HEARTBEAT_SECONDS"],
+                15,
+                1..=3_600,
+                "Seconds of quiet after which a live stream gets a heartbeat.",
+            )),
+            queue_bytes: env.get_in(
+                &["SSE_QUEUE_BYTES"],
+                1024 * 1024,
+                1024..=1024 * 1024 * 1024,
+                "Bytes of messages that wait for one slow client; one with more is closed and can resume.",
+            ),
+            max_connections: env.get_in(
+                &["SSE_MAX_CONNECTIONS"],
+                10_000,
+                1..=10_000_000,
+                "Open live streams of a process; more get 429.",
+            ),
+            max_connections_per_user: env.get_in(
+                &["SSE_MAX_CONNECTIONS_PER_USER"],
+                100,
+                1..=10_000_000,
+                "Open live streams of one user in a process; more get 429.",
+            ),
+        }
     }
 }

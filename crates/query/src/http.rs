@@ -3,14 +3,17 @@
 pub mod dead_letters;
 pub mod events;
 pub mod listing;
+pub mod sse;
 pub mod stats;
 pub mod users;
 
 use std::time::{Duration, Instant};
 
+use actix_cors::Cors;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::CONTENT_ENCODING;
+use actix_web::http::Method;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING};
 use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, Resource, web};
 use domain::TenantId;
@@ -84,6 +87,12 @@ pub fn routes(app: &mut web::ServiceConfig, state: &State) {
             .wrap(Compress::default())
             .wrap(from_fn(measure)),
     );
+    // Not compressed: a compressor would hold messages back.
+    app.service(
+        get(sse::PATH, sse::listen)
+            .wrap(from_fn(measure))
+            .wrap(cors(state.cors_origins.as_deref())),
+    );
     for prefix in PREFIXES {
         for route in ROUTES {
             app.service(
@@ -93,6 +102,19 @@ pub fn routes(app: &mut web::ServiceConfig, state: &State) {
             );
         }
     }
+}
+
+/// What a page of another origin may do: listen, also with a client of its own making.
+fn cors(origins: Option<&[String]>) -> Cors {
+    service::cors::layer(origins)
+        .allowed_methods([Method::GET, Method::HEAD, Method::OPTIONS])
+        .allowed_headers([
+            ACCEPT,
+            AUTHORIZATION,
+            CACHE_CONTROL,
+            sse::LAST_EVENT_ID,
+            service::request_id::HEADER,
+        ])
 }
 
 async fn measure<B: MessageBody>(

@@ -1,6 +1,8 @@
-//! The query service: answers questions about what is stored, and changes nothing.
+//! The query service: answers questions about what is stored, tells of events as they happen, and
+//! changes nothing.
 //!
-//! Invariants, stated as absences: no answer without a bound in rows, bytes and time; no SQL (it
+//! Invariants, stated as absences: no answer without a bound in rows, bytes and time
+//! (a live stream has one in bytes that wait for it); no SQL (it
 //! lives in `store`); no write but the schema's migration at start.
 
 pub mod config;
@@ -11,38 +13,93 @@ pub mod openapi;
 pub mod parameters;
 pub mod state;
 
+use std::sync::Arc;
+
+use actix_web::web;
 use anyhow::Context as _;
+use live::Channels;
+use live::redis::RedisChannels;
+use prometheus::Registry;
+use service::health::Health;
+use tokio::task::JoinHandle;
+
 use config::Config;
 use metrics::Metrics;
 use state::State;
 
-/// Runs the service until SIGTERM or SIGINT, then lets the open requests end. PostgreSQL being down
-/// is no error: it is waited for, and until then the answers are 503.
+/// Runs the service until SIGTERM or SIGINT, then lets the open requests end. PostgreSQL or Redis
+/// being down is no error: they are waited for, and until then the answers are 503 and live streams
+/// are quiet.
 ///
 /// # Errors
-/// The address cannot be bound, or the database's configuration is wrong.
+/// The address cannot be bound, or the configuration of the database or of Redis is wrong.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     for name in &config.ignored {
         tracing::warn!(variable = name, "ignored: there is no NATS connector yet");
     }
     let registry = service::metrics::registry()?;
-    let state = State::new(&config, Metrics::register(&registry)?)?;
-    let health = state.health(&config.http.service_name);
-    let bound = {
-        let state = state.clone();
-        service::http::bind(&config.http, &registry, &health, move |app| {
-            http::routes(app, &state);
-        })?
-    };
+    let channels = Arc::new(RedisChannels::new(config.redis.clone())?);
+    let query = Query::new(&config, &registry, channels)?;
+    let health = query.health(Health::new(&config.http.service_name));
+    let bound = service::http::bind(&config.http, &registry, &health, query.configure())?;
     tracing::info!(address = %bound.address, "query listens");
-    let watcher = tokio::spawn(state.watch(config.migrate_on_start));
     let server = tokio::spawn(bound.server);
 
     let signal = service::shutdown::requested().await?;
     tracing::info!(signal, "draining");
+    query.drain().await;
     bound.handle.stop(true).await;
     server.await.context("the HTTP server's task")??;
-    watcher.abort();
+    query.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The service without a server of its own.
+pub struct Query {
+    state: State,
+    watcher: JoinHandle<()>,
+}
+
+impl Query {
+    /// Builds it and begins to watch the database; waits for nothing. To be called within a
+    /// runtime.
+    ///
+    /// # Errors
+    /// The configuration of the database is wrong, or a metric is registered twice.
+    pub fn new(
+        config: &Config,
+        registry: &Registry,
+        channels: Arc<dyn Channels>,
+    ) -> anyhow::Result<Self> {
+        let state = State::new(config, Metrics::register(registry)?, channels)?;
+        let watcher = tokio::spawn(state.clone().watch(config.migrate_on_start));
+        Ok(Self { state, watcher })
+    }
+
+    /// Adds what /ready is to look at.
+    #[must_use]
+    pub fn health(&self, health: Health) -> Health {
+        self.state.health(health)
+    }
+
+    /// What adds the routes to an application.
+    pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+        let state = self.state.clone();
+        move |app: &mut web::ServiceConfig| http::routes(app, &state)
+    }
+
+    /// Ends the live streams, which would not end by themselves, and lets no new ones begin. To be
+    /// called before the server is stopped, which waits for all its requests.
+    pub async fn drain(&self) {
+        self.state.listeners.drain().await;
+    }
+
+    /// Ends what runs beside the requests.
+    pub async fn stop(self) {
+        self.drain().await;
+        self.watcher.abort();
+        // Aborted is how it is meant to end.
+        let _ = self.watcher.await;
+    }
 }

@@ -5,14 +5,14 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
 use utoipa::openapi::{ContentBuilder, ResponseBuilder};
 
-use crate::http::{PREFIXES, ROUTES, dead_letters, events, listing, stats, users};
+use crate::http::{PREFIXES, ROUTES, dead_letters, events, listing, sse, stats, users};
 
 #[derive(OpenApi)]
 #[openapi(
     info(
         title = "Tidegate query API",
         version = "1.0.0",
-        description = "Reads events, statistics and dead letters. Errors are application/problem+json with a `detail`."
+        description = "Reads events, statistics and dead letters, and listens to live events. Errors are application/problem+json with a `detail`."
     ),
     paths(
         events::by_id,
@@ -22,7 +22,8 @@ use crate::http::{PREFIXES, ROUTES, dead_letters, events, listing, stats, users}
         users::events,
         stats::statistics,
         dead_letters::list,
-        dead_letters::by_id
+        dead_letters::by_id,
+        sse::listen
     ),
     components(schemas(listing::EventResponse))
 )]
@@ -59,6 +60,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
                 document.paths.paths.insert(path, item);
             }
         }
+    }
+    if let Some(item) = described.get(sse::PATH) {
+        let item = renamed(item.clone(), sse::PATH);
+        document.paths.paths.insert(sse::PATH.to_owned(), item);
     }
     for (path, media_type, says) in COMMON {
         let response = ResponseBuilder::new()
@@ -130,6 +135,7 @@ mod tests {
                     .iter()
                     .map(move |route| format!("{prefix}{}", route.path))
             })
+            .chain([sse::PATH.to_owned()])
             .chain(COMMON.iter().map(|(path, ..)| (*path).to_owned()))
             .collect();
         let described: BTreeSet<String> = document().paths.paths.into_keys().collect();

@@ -79,12 +79,13 @@ impl<'a> Parameters<'a> {
         })
     }
 
-    fn refuse(&mut self, path: &str, code: Code, message: impl Into<String>) {
+    /// Notes that a field is wrong.
+    pub fn refuse(&mut self, path: &str, code: Code, message: impl Into<String>) {
         self.errors.push(FieldError::new(path, code, message));
     }
 
     /// The text of a field as it was sent: a JSON string's content, or a query value.
-    fn raw_text(&mut self, key: &str) -> Option<String> {
+    pub fn raw_text(&mut self, key: &str) -> Option<String> {
         match &self.input {
             Input::Query(pairs) => pairs
                 .iter()
@@ -99,6 +100,18 @@ impl<'a> Parameters<'a> {
                 self.refuse(key, Code::WrongType, "must be text");
                 None
             }
+        }
+    }
+
+    /// All values of a parameter of a query string.
+    pub fn raw_texts(&self, key: &str) -> Vec<String> {
+        match &self.input {
+            Input::Json(_) => Vec::new(),
+            Input::Query(pairs) => pairs
+                .iter()
+                .filter(|(name, _)| name == key)
+                .map(|(_, value)| value.clone())
+                .collect(),
         }
     }
 

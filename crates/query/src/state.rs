@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use domain::field::Code;
+use live::Channels;
 use service::Problem;
 use service::health::{Check, Health};
 use store::pool::Client;
 use store::reader::{ReadError, Reader};
 use store::{Database, DatabaseConfig, Error, Kind, migrate};
 
-use crate::config::Config;
+use crate::config::{Config, SseConfig};
+use crate::http::sse::limits::Listeners;
 use crate::metrics::Metrics;
 
 /// Shared by all workers.
@@ -25,6 +27,14 @@ pub struct State {
     pub metrics: Metrics,
     /// Bytes of events one answer may hold.
     pub max_response_bytes: usize,
+    /// Live events.
+    pub channels: Arc<dyn Channels>,
+    /// Who listens to them.
+    pub listeners: Arc<Listeners>,
+    /// The limits of a stream.
+    pub sse: SseConfig,
+    /// Origins whose pages may listen; `None` is any.
+    pub cors_origins: Option<Vec<String>>,
     database: Arc<AtomicBool>,
     schema: Arc<AtomicBool>,
 }
@@ -34,7 +44,11 @@ impl State {
     ///
     /// # Errors
     /// The configuration of the database is wrong.
-    pub fn new(config: &Config, metrics: Metrics) -> Result<Self, Error> {
+    pub fn new(
+        config: &Config,
+        metrics: Metrics,
+        channels: Arc<dyn Channels>,
+    ) -> Result<Self, Error> {
         let pool = Database::new(&config.database)?;
         Ok(Self {
             reader: Reader::new(pool.clone(), config.query_timeout),
@@ -43,8 +57,16 @@ impl State {
                 pool_size: 1,
                 ..config.database.clone()
             })?,
-            metrics,
             max_response_bytes: config.max_response_bytes,
+            channels,
+            listeners: Listeners::new(
+                config.sse.max_connections,
+                config.sse.max_connections_per_user,
+                metrics.sse.clone(),
+            ),
+            sse: config.sse.clone(),
+            cors_origins: config.cors_origins.clone(),
+            metrics,
             database: Arc::default(),
             schema: Arc::default(),
         })
@@ -76,11 +98,21 @@ impl State {
         })
     }
 
-    /// The probes.
+    /// Adds what the probes tell of.
     #[must_use]
-    pub fn health(&self, service: &str) -> Health {
+    pub fn health(&self, health: Health) -> Health {
         let (database, schema) = (Arc::clone(&self.database), Arc::clone(&self.schema));
-        Health::new(service)
+        let channels = Arc::clone(&self.channels);
+        health
+            // The history can be read without them, and streams that are open wait: the service is
+            // ready all the same.
+            .check("live", move || {
+                Check::ok(if channels.connected() {
+                    "connected"
+                } else {
+                    "down: live streams wait; check REDIS_URL"
+                })
+            })
             .check("postgres", move || {
                 if database.load(Ordering::Relaxed) {
                     Check::ok("answers")
@@ -124,6 +156,8 @@ impl State {
             self.database.store(up, Ordering::Relaxed);
             self.schema.store(current, Ordering::Relaxed);
             self.metrics.database_connected.set(i64::from(up));
+            let live = i64::from(self.channels.connected());
+            self.metrics.live_connected.set(live);
             let (used, open, max) = self.pool.usage();
             for (name, count) in [("in_use", used), ("open", open), ("max", max)] {
                 self.metrics

@@ -3,15 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::config::HttpConfig;
+use crate::health::Health;
+use crate::metrics::Registries;
+use crate::problem::{Problem, not_found};
+use crate::request_id::request_id;
 use actix_web::dev::{Handler, Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, FromRequest, HttpServer, Resource, Responder, guard, web};
-use prometheus::Registry;
-
-use crate::config::HttpConfig;
-use crate::health::Health;
-use crate::problem::{Problem, not_found};
-use crate::request_id::request_id;
 
 /// A server that is bound but not yet polled: await `server` (it ends after [`ServerHandle::stop`]).
 pub struct Bound {
@@ -56,30 +55,32 @@ where
 }
 
 /// Binds a server with the probes, /metrics, request ids, JSON 404, and the routes that `configure`
-/// adds after the common ones.
+/// adds after the common ones. `registries` is one `&Registry`, or those of several services.
 ///
 /// # Errors
 /// The address cannot be bound; the error names it.
 pub fn bind<F>(
     config: &HttpConfig,
-    registry: &Registry,
+    registries: impl Into<Registries>,
     health: &Health,
     configure: F,
 ) -> std::io::Result<Bound>
 where
     F: Fn(&mut web::ServiceConfig) + Send + Clone + 'static,
 {
-    let (registry, health) = (registry.clone(), health.clone());
+    raise_file_limit();
+    let (registries, health) = (registries.into(), health.clone());
     let server = HttpServer::new(move || {
         let (health, configure) = (health.clone(), configure.clone());
         App::new()
-            .app_data(web::Data::new(registry.clone()))
+            .app_data(web::Data::new(registries.clone()))
             .configure(|app| health.routes(app))
             .service(get("/metrics", crate::metrics::metrics))
             .configure(configure)
             .default_service(web::to(not_found))
             .wrap(from_fn(request_id))
     })
+    .on_connect(crate::connection::note)
     // A client that is gone must not keep its request alive (actix-web #1313, #3665).
     .h1_allow_half_closed(false)
     .client_request_timeout(Duration::from_secs(10))
@@ -102,4 +103,25 @@ where
         server,
         address,
     })
+}
+
+/// Every connection is a file: as many as the system lets us have, where the shell's default of
+/// 1024 may be what we were started with.
+fn raise_file_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_limit_of_open_files_is_raised() {
+        let limit = rlimit::Resource::NOFILE;
+        let (_, hard) = limit.get().unwrap();
+        limit.set(hard.min(256), hard).unwrap();
+        super::raise_file_limit();
+        assert_eq!(limit.get_soft().unwrap(), hard);
+    }
 }

@@ -3,6 +3,8 @@
 
 pub mod clock;
 pub mod config;
+pub mod connection;
+pub mod cors;
 pub mod health;
 pub mod http;
 pub mod metrics;

@@ -114,6 +114,14 @@ impl Problem {
         }
     }
 
+    /// 429 with Retry-After: more than the client may have at once.
+    pub fn too_many(detail: impl Into<String>, retry_after_seconds: u32) -> Self {
+        Self {
+            retry_after: Some(retry_after_seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, detail)
+        }
+    }
+
     /// 503 with Retry-After: a dependency is down (C23).
     pub fn unavailable(detail: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self {

@@ -9,6 +9,10 @@ const LEVELS: [&str; 8] = [
     "trace", "debug", "info", "warn", "error", "off", "warning", "critical",
 ];
 
+/// Not logged unless RUST_LOG asks for just that: what clients do wrong, which is no error of ours,
+/// and every connection that was taken over ([`crate::connection`]).
+const UNWANTED: &str = "actix_http::h1::dispatcher=off";
+
 /// Notes a `LOG_LEVEL` or `RUST_LOG` that means nothing. They are read before everything else, by
 /// [`init`], so that what goes wrong later is logged.
 pub fn check(env: &Env) {
@@ -50,8 +54,8 @@ pub fn init() {
     let filter = std::env::var("RUST_LOG")
         .ok()
         .filter(|text| !text.is_empty())
-        .and_then(|text| text.parse::<EnvFilter>().ok())
-        .unwrap_or_else(|| EnvFilter::new(level));
+        .and_then(|text| format!("{UNWANTED},{text}").parse::<EnvFilter>().ok())
+        .unwrap_or_else(|| EnvFilter::new(format!("{level},{UNWANTED}")));
     let _ = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

@@ -10,6 +10,7 @@ edge_config() {
     text=${text//'${EDGE_LISTEN}'/127.0.0.1:${SETTINGS[port_edge]}}
     text=${text//'${EDGE_INGEST}'/127.0.0.1:${SETTINGS[port_ingest]}}
     text=${text//'${EDGE_QUERY}'/127.0.0.1:${SETTINGS[port_query]}}
+    text=${text//'${EDGE_PROCESSOR}'/127.0.0.1:${SETTINGS[port_processor]}}
     text=${text//'${EDGE_RESOLVER}'/}
     text=${text//'${EDGE_RESOLVE}'/}
     printf '%s\n' "$text"
@@ -18,7 +19,7 @@ edge_config() {
 edge_stamp() { edge_config | cksum; }
 
 start_edge() {
-    local nginx home=$RUN/edge user=''
+    local nginx home=$RUN/edge user='' files
     nginx=$(nginx_binary)
     [ -n "$nginx" ] || {
         complain 'no nginx found: run `deploy/local/parts install`'
@@ -29,14 +30,18 @@ start_edge() {
     [ "$(id -u)" -ne 0 ] || user="user root;"
     turn_log edge
     mkdir -p -- "$home/temp"
+    files=$(ulimit -Hn)
+    [ "$files" != unlimited ] || files=1048576
     cat >"$home/nginx.conf" <<CONF
 $user
 daemon off;
 worker_processes 2;
+worker_rlimit_nofile $files;
 pid "$home/nginx.pid";
 error_log stderr warn;
 events {
-    worker_connections 4096;
+    # Two for each live stream that passes.
+    worker_connections 8192;
 }
 http {
     access_log off;

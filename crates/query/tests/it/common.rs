@@ -166,11 +166,17 @@ async fn the_description_lists_what_is_served() {
             .replace("{id}", "1");
         for method in item.as_object().unwrap().keys() {
             let request = world.request(&method.to_uppercase(), &real);
-            let answer = Answer::of(request.send().await.unwrap()).await;
+            let answer = request.send().await.unwrap();
+            asked += 1;
+            // Streams do not end.
+            if answer.headers()["content-type"] == "text/event-stream" {
+                assert_eq!(answer.status(), 200, "{method} {path}");
+                continue;
+            }
+            let answer = Answer::of(answer).await;
             assert_ne!(answer.status, 405, "{method} {path}");
             let detail = answer.body["detail"].as_str().unwrap_or_default();
             assert!(!detail.starts_with("No such route"), "{method} {path}");
-            asked += 1;
         }
     }
     assert!(asked >= paths.len());

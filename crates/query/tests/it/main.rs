@@ -9,6 +9,7 @@ mod listings;
 mod outage;
 mod query;
 mod robust;
+mod sse;
 mod stats;
 mod users;
 mod world;

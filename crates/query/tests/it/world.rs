@@ -61,7 +61,9 @@ impl World {
     pub(crate) async fn start_with(env: &[(&str, &str)]) -> Self {
         let parts = Parts::shared().await;
         let database = parts.fresh_database().await;
-        let mut builder = TestService::builder("query").database(&database);
+        let mut builder = TestService::builder("query")
+            .database(&database)
+            .parts(&parts);
         for (name, value) in env {
             builder = builder.env(name, value);
         }

@@ -1,0 +1,242 @@
+//! Who listens: how many there may be, of one user and altogether, and the end of them all.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use live::{Channel, Resume};
+use service::Problem;
+use tokio::sync::Notify;
+use tokio::sync::futures::OwnedNotified;
+
+use crate::metrics::SseMetrics;
+
+/// When one who was refused may try again, in seconds.
+const RETRY_AFTER: u32 = 5;
+
+/// How long the streams may take to end.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// All listeners of this process.
+#[derive(Debug)]
+pub struct Listeners {
+    most: usize,
+    most_of_user: usize,
+    present: Mutex<Present>,
+    ending: Arc<Notify>,
+    empty: Notify,
+    metrics: SseMetrics,
+}
+
+#[derive(Debug, Default)]
+struct Present {
+    total: usize,
+    of_user: HashMap<Channel, usize>,
+    draining: bool,
+}
+
+impl Listeners {
+    /// Nobody yet; at most `most` at a time, of them `most_of_user` of one user.
+    #[must_use]
+    pub fn new(most: usize, most_of_user: usize, metrics: SseMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            most_of_user,
+            present: Mutex::default(),
+            ending: Arc::default(),
+            empty: Notify::new(),
+            metrics,
+        })
+    }
+
+    /// A place for one more; `None` while the service stops.
+    ///
+    /// # Errors
+    /// 429 when there are too many.
+    pub fn admit(
+        self: &Arc<Self>,
+        channel: &Channel,
+        resume: Resume,
+    ) -> Result<Option<Place>, Problem> {
+        let mut present = self.present();
+        let of_user = present.of_user.get(channel).copied().unwrap_or_default();
+        if present.draining {
+            self.metrics.refused.with_label_values(&["draining"]).inc();
+            return Ok(None);
+        }
+        let refusal = if present.total >= self.most {
+            let detail = format!("{} connections are open, and no more may be", self.most);
+            Some(("process_limit", Problem::too_many(detail, RETRY_AFTER)))
+        } else if of_user >= self.most_of_user {
+            let detail = format!("The user has {of_user} open connections and may have no more");
+            Some(("user_limit", Problem::too_many(detail, RETRY_AFTER)))
+        } else {
+            None
+        };
+        if let Some((reason, problem)) = refusal {
+            self.metrics.refused.with_label_values(&[reason]).inc();
+            return Err(problem);
+        }
+        present.total += 1;
+        *present.of_user.entry(channel.clone()).or_default() += 1;
+        self.count(&present);
+        let resume = match resume {
+            Resume::Live => "live",
+            Resume::After(_) => "after",
+            Resume::Malformed => "malformed",
+        };
+        self.metrics.opened.with_label_values(&[resume]).inc();
+        Ok(Some(Place {
+            channel: channel.clone(),
+            // Made under the lock: either it hears of the end, or it was refused.
+            ending: Box::pin(Arc::clone(&self.ending).notified_owned()),
+            listeners: Arc::clone(self),
+        }))
+    }
+
+    /// Lets nobody in any more and ends all streams; waits until they are gone, which takes no time
+    /// unless one is just being opened.
+    pub async fn drain(&self) {
+        self.end();
+        let gone = async {
+            loop {
+                let empty = self.empty.notified();
+                if self.total() == 0 {
+                    break;
+                }
+                empty.await;
+            }
+        };
+        if tokio::time::timeout(DRAIN, gone).await.is_err() {
+            tracing::warn!(left = self.total(), "live streams did not end in time");
+        }
+    }
+
+    fn end(&self) {
+        self.present().draining = true;
+        self.ending.notify_waiters();
+    }
+
+    /// How many listen.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.present().total
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &SseMetrics {
+        &self.metrics
+    }
+
+    fn leave(&self, channel: &Channel) {
+        let mut present = self.present();
+        present.total = present.total.saturating_sub(1);
+        if let Entry::Occupied(mut user) = present.of_user.entry(channel.clone()) {
+            *user.get_mut() -= 1;
+            if *user.get() == 0 {
+                user.remove();
+            }
+        }
+        self.count(&present);
+        if present.total == 0 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    fn count(&self, present: &Present) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        self.metrics.connections.set(number(present.total));
+        self.metrics.users.set(number(present.of_user.len()));
+    }
+
+    fn present(&self) -> MutexGuard<'_, Present> {
+        self.present.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A listener's place; dropping it makes room for another.
+#[derive(Debug)]
+pub struct Place {
+    channel: Channel,
+    ending: Pin<Box<OwnedNotified>>,
+    listeners: Arc<Listeners>,
+}
+
+impl Place {
+    /// Ready when the service stops. Not to be polled again after that.
+    pub fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.ending.as_mut().poll(cx)
+    }
+
+    /// What is counted.
+    #[must_use]
+    pub fn metrics(&self) -> &SseMetrics {
+        self.listeners.metrics()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.listeners.leave(&self.channel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use domain::TenantId;
+    use prometheus::Registry;
+
+    use super::*;
+
+    fn listeners(most: usize, most_of_user: usize) -> Arc<Listeners> {
+        let metrics = SseMetrics::register(&Registry::new()).unwrap();
+        Listeners::new(most, most_of_user, metrics)
+    }
+
+    fn user(name: &str) -> Channel {
+        Channel::new(TenantId::default(), name)
+    }
+
+    fn status(admitted: Result<Option<Place>, Problem>) -> u16 {
+        admitted.map_or_else(|problem| problem.status().as_u16(), |_| 200)
+    }
+
+    #[test]
+    fn places_are_limited_and_given_back() {
+        let all = listeners(3, 2);
+        let (a, b) = (user("a"), user("b"));
+        let first = all.admit(&a, Resume::Live).unwrap().unwrap();
+        let second = all.admit(&a, Resume::Malformed).unwrap().unwrap();
+        assert_eq!(status(all.admit(&a, Resume::Live)), 429);
+        let third = all.admit(&b, Resume::Live).unwrap().unwrap();
+        assert_eq!(status(all.admit(&b, Resume::Live)), 429);
+        assert_eq!(all.metrics().connections.get(), 3);
+        assert_eq!(all.metrics().users.get(), 2);
+        drop((first, second));
+        assert_eq!(all.metrics().users.get(), 1);
+        assert_eq!(status(all.admit(&a, Resume::Live)), 200);
+        drop(third);
+        assert_eq!(all.total(), 0);
+        assert!(all.present().of_user.is_empty());
+    }
+
+    #[test]
+    fn the_end_reaches_who_is_there_and_refuses_who_comes() {
+        let all = listeners(3, 3);
+        let mut place = all.admit(&user("a"), Resume::Live).unwrap().unwrap();
+        let mut other = all.admit(&user("a"), Resume::Live).unwrap().unwrap();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(place.poll_ending(&mut cx).is_pending());
+        all.end();
+        assert!(place.poll_ending(&mut cx).is_ready());
+        // Also one that never asked before.
+        assert!(other.poll_ending(&mut cx).is_ready());
+        assert!(all.admit(&user("a"), Resume::Live).unwrap().is_none());
+    }
+}

@@ -1,0 +1,42 @@
+//! Which pages of other origins may call.
+
+use actix_cors::Cors;
+use actix_web::http::Uri;
+use actix_web::http::header::RETRY_AFTER;
+
+use crate::config::Env;
+
+/// Reads the origins whose pages may call; `None` is any.
+#[must_use]
+pub fn origins(env: &Env) -> Option<Vec<String>> {
+    let origins = env.get_list(
+        &["CORS_ALLOWED_ORIGINS"],
+        "*",
+        "Origins whose pages may call, such as https://app.example.com, separated by commas; * is any.",
+    );
+    if origins.iter().any(|origin| origin == "*") {
+        return None;
+    }
+    for origin in &origins {
+        let uri = origin.parse::<Uri>();
+        let absolute = uri.is_ok_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
+        // Nothing after the authority: a browser sends no path.
+        if !absolute || origin.matches('/').count() != 2 {
+            let expected = "* or origins such as https://app.example.com";
+            env.complain("CORS_ALLOWED_ORIGINS", origin, expected);
+        }
+    }
+    Some(origins)
+}
+
+/// The middleware for these origins. Methods and headers that a page may send are to be added.
+pub fn layer(origins: Option<&[String]>) -> Cors {
+    let cors = match origins {
+        None => Cors::default().allow_any_origin().send_wildcard(),
+        Some(origins) => origins
+            .iter()
+            .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin)),
+    };
+    cors.expose_headers([crate::request_id::HEADER, RETRY_AFTER])
+        .max_age(3600)
+}
