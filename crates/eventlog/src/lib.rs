@@ -1,15 +1,23 @@
-//! The event log: publish records and consume them in order, today over Kafka.
+//! The event log: publish records and consume them in order, over Kafka or over PostgreSQL.
 //!
-//! - [`kafka::Producer`] publishes a batch and acknowledges it as one.
-//! - [`kafka::Consumer`] hands the records of the assigned partitions to a fixed number of lanes,
-//!   each read by one writer.
+//! - [`Publisher`] publishes a batch and acknowledges it as one: [`kafka::Producer`],
+//!   [`postgres::PostgresLog`].
+//! - [`kafka::Consumer`] and [`postgres::PostgresSource`] hand the records of the partitions they are
+//!   assigned to a fixed number of [`Lane`]s, each read by one writer. [`Source`] steers them.
 //! - [`kafka::topics::ensure`] creates the topics that are missing.
 //!
 //! Invariants, stated as absences: nothing here looks into a payload or decides what an event is.
 //! Kafka's committed offset is a hint only: whoever stores records keeps the true offsets beside
-//! them.
+//! them. Nothing here removes a row of the Postgres log: that is the storing transaction's to do.
 
 pub mod kafka;
+mod lane;
+pub mod postgres;
+mod queue;
+mod source;
+
+pub use lane::{Chunk, Lane, Permit};
+pub use source::{PartitionLag, Source};
 
 use std::borrow::Cow;
 use std::future::Future;
@@ -18,6 +26,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+
+/// Bookkeeping of a header beside its bytes: two vectors and their allocations.
+const HEADER_OVERHEAD: usize = 80;
+/// Bookkeeping of a record beside its bytes.
+const RECORD_OVERHEAD: usize = size_of::<Record>() + 32;
 
 /// One record as it came out of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +58,19 @@ impl Record {
             .iter()
             .find(|(n, _)| n == name)
             .map(|(_, value)| value.as_slice())
+    }
+
+    /// About how many bytes of memory it takes.
+    pub(crate) fn memory(&self) -> usize {
+        let headers: usize = self
+            .headers
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + HEADER_OVERHEAD)
+            .sum();
+        RECORD_OVERHEAD
+            + headers
+            + self.key.as_ref().map_or(0, Vec::len)
+            + self.payload.as_ref().map_or(0, Vec::len)
     }
 }
 

@@ -2,11 +2,13 @@
 
 use domain::Limits;
 use eventlog::kafka::KafkaConfig;
+use live::redis::RedisConfig;
 use service::config::{HttpConfig, limits};
 use service::{ConfigError, Env};
 use store::DatabaseConfig;
 use store::partitions::Interval;
 
+use crate::bridge::config::{BridgeConfig, stored_topics};
 use crate::pipeline::batch::BatchLimits;
 
 /// Everything the processor reads from its environment.
@@ -14,8 +16,10 @@ use crate::pipeline::batch::BatchLimits;
 pub struct Config {
     /// Where probes and metrics listen.
     pub http: HttpConfig,
-    /// The log.
-    pub kafka: KafkaConfig,
+    /// What this process does.
+    pub roles: Roles,
+    /// Kafka; a composition that has none sets `None`.
+    pub kafka: Option<KafkaConfig>,
     /// Topics consumed besides the four of the specification, without prefix (C15).
     pub domain_topics: Vec<String>,
     /// The database.
@@ -34,6 +38,42 @@ pub struct Config {
     pub partition_interval: Interval,
     /// Partitions made ahead.
     pub partitions_ahead: usize,
+    /// Live delivery.
+    pub bridge: BridgeConfig,
+    /// Where live messages go, unless the composition brings channels of its own.
+    pub redis: RedisConfig,
+}
+
+/// What a processor does: every role can run alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Roles {
+    /// Events → PostgreSQL.
+    pub store: bool,
+    /// Events → live channels. Alone it never touches PostgreSQL.
+    pub bridge: bool,
+}
+
+impl Roles {
+    fn from_env(env: &Env) -> Self {
+        const NAME: &str = "PROCESSOR_ROLES";
+        let mut roles = Self {
+            store: false,
+            bridge: false,
+        };
+        let words = env.get_list(
+            &[NAME],
+            "store,bridge",
+            "What this process does, by commas: store (events to PostgreSQL), bridge (events to live channels).",
+        );
+        for word in &words {
+            match word.as_str() {
+                "store" => roles.store = true,
+                "bridge" => roles.bridge = true,
+                _ => env.complain(NAME, word, "store, bridge or both, by commas"),
+            }
+        }
+        roles
+    }
 }
 
 impl Config {
@@ -42,14 +82,21 @@ impl Config {
     /// # Errors
     /// Every variable that is wrong, by name.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let http = HttpConfig::from_env(env, "PROCESSOR_PORT", 8231);
+        let roles = Roles::from_env(env);
+        let kafka = KafkaConfig::from_env(env).with_consumer_env(env);
+        let domain_topics = env.get_list(
+            &["KAFKA_DOMAIN_TOPICS"],
+            "",
+            "Topics consumed besides the specification's four, by commas.",
+        );
         let config = Self {
-            http: HttpConfig::from_env(env, "PROCESSOR_PORT", 8231),
-            kafka: KafkaConfig::from_env(env).with_consumer_env(env),
-            domain_topics: env.get_list(
-                &["KAFKA_DOMAIN_TOPICS"],
-                "",
-                "Topics consumed besides the specification's four, by commas.",
-            ),
+            http,
+            roles,
+            bridge: BridgeConfig::from_env(env, &kafka, &stored_topics(&domain_topics)),
+            redis: RedisConfig::from_env(env),
+            kafka: Some(kafka),
+            domain_topics,
             database: DatabaseConfig::from_env(env, "tidegate-processor"),
             migrate_on_start: env.get_bool(
                 &["MIGRATE_ON_START"],

@@ -1,99 +1,159 @@
-//! The processor: takes events from the log and stores each exactly once, with everything that
-//! follows from it, in one transaction per batch.
+//! The processor: takes events from the log, stores each exactly once with everything that follows
+//! from it ([`pipeline`]), and brings each to the browsers of whom it concerns ([`bridge`]).
 //!
-//! Read [`pipeline`] first. Invariants, stated as absences: no event is acknowledged to Kafka
-//! before PostgreSQL has it; no count exists without its event; no bad record stops a good one.
+//! The two are roles: they share nothing but the process, and each can run alone. Invariants, stated
+//! as absences: no event is acknowledged to Kafka before PostgreSQL has it; no count exists without
+//! its event; no bad record stops a good one; storing never waits for live delivery.
 
+pub mod bridge;
 pub mod config;
 pub mod metrics;
 pub mod pipeline;
 pub mod state;
+mod storing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_web::web;
 use anyhow::Context as _;
 use domain::subject;
-use eventlog::kafka::{Consumer, KafkaConfig, Producer, TopicSpec, topics};
+use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
+use live::Channels;
+use live::redis::RedisChannels;
 use prometheus::Registry;
+use service::health::{Check, Health};
 use store::{Database, migrate};
+use tokio::task::JoinSet;
 
+use bridge::{Bridge, BridgeParts, Extension};
 use config::Config;
-use metrics::Metrics;
-use pipeline::Pipeline;
-use pipeline::partitions::Partitions;
-use state::State;
+use storing::Storing;
 
-/// Runs the processor until SIGTERM or SIGINT, then drains: stops taking records, stores and
-/// announces those it has, commits, leaves the group.
+/// What a composition brings along.
+#[derive(Clone, Default)]
+pub struct Deps {
+    /// Where live messages go; without it Redis as configured.
+    pub channels: Option<Arc<dyn Channels>>,
+    /// What somebody added to the bridge (S2-67).
+    pub extension: Option<Arc<dyn Extension>>,
+}
+
+/// A running processor without an HTTP server of its own.
+pub struct Processor {
+    storing: Option<Storing>,
+    bridge: Option<Bridge>,
+    background: JoinSet<()>,
+    grace: Duration,
+}
+
+impl Processor {
+    /// Starts the roles; must be called within a runtime. Waits for no dependency.
+    ///
+    /// # Errors
+    /// A client refuses its settings, or a metric is registered already.
+    pub fn new(config: Config, registry: &Registry, deps: Deps) -> anyhow::Result<Self> {
+        let mut background = JoinSet::new();
+        if let Some(kafka) = config.kafka.clone() {
+            let names = topic_names(&config);
+            background.spawn(async move { ensure_topics(&kafka, &names).await });
+        }
+        let bridge = if config.roles.bridge {
+            let channels = match deps.channels {
+                Some(channels) => channels,
+                None => Arc::new(RedisChannels::new(config.redis.clone())?),
+            };
+            Some(Bridge::start(BridgeParts {
+                config: &config.bridge,
+                limits: config.limits,
+                kafka: config.kafka.as_ref(),
+                channels,
+                extension: deps.extension.unwrap_or_else(|| Arc::new(())),
+                registry,
+            })?)
+        } else {
+            None
+        };
+        let storing = if config.roles.store {
+            let feed = bridge.as_ref().map(Bridge::feed);
+            Some(Storing::start(&config, registry, feed)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            storing,
+            bridge,
+            background,
+            grace: config.http.grace,
+        })
+    }
+
+    /// Adds its checks.
+    #[must_use]
+    pub fn health(&self, mut health: Health) -> Health {
+        if let Some(storing) = &self.storing {
+            health = storing.health(health);
+        }
+        let Some(bridge) = &self.bridge else {
+            return health;
+        };
+        if self.storing.is_none()
+            && let Some(kafka) = bridge.consumer().cloned()
+        {
+            health = health.check("kafka", move || kafka_check(kafka.connected()));
+        }
+        bridge.health(health)
+    }
+
+    /// Its routes.
+    pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
+        let bridge = self.bridge.as_ref().map(Bridge::configure);
+        move |app| {
+            if let Some(bridge) = &bridge {
+                bridge(app);
+            }
+        }
+    }
+
+    /// Drains within the grace period: stops taking records, stores, announces and publishes those
+    /// it has, commits, leaves the groups.
+    pub async fn stop(mut self) {
+        self.background.shutdown().await;
+        let grace = self.grace;
+        let storing = async {
+            if let Some(storing) = self.storing {
+                storing.stop(grace).await;
+            }
+        };
+        let bridge = async {
+            if let Some(bridge) = self.bridge {
+                bridge.stop(grace).await;
+            }
+        };
+        // Side by side, for both have the same time. A feed goes on working until it is dropped.
+        tokio::join!(storing, bridge);
+    }
+}
+
+/// Runs the processor until SIGTERM or SIGINT, then drains.
 ///
 /// # Errors
 /// The address cannot be bound or a client cannot be made. Dependencies that are down are no
 /// error: they are waited for.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let registry = service::metrics::registry()?;
-    let metrics = Arc::new(Metrics::register(&registry)?);
-    let db = Database::new(&config.database)?;
-    let state = State::default();
-    let topic_names = topic_names(&config);
-    let (consumer, lanes) = Consumer::start(
-        &config.kafka,
-        &topic_names,
-        config.writers,
-        config.buffer_bytes,
-    )?;
-
-    let health = state.health(&config.http.service_name, consumer.clone());
-    let http = service::http::bind(&config.http, &registry, &health, |_| {})?;
-    let server = tokio::spawn(http.server);
-    tracing::info!(address = %http.address, writers = config.writers, topics = ?topic_names, "processor listens");
-    let watch = state.watch(
-        db.clone(),
-        consumer.clone(),
-        Arc::clone(&metrics),
-        &registry,
-    )?;
-    let watcher = tokio::spawn(watch);
-
-    let partitions = Partitions::new(
-        db.clone(),
-        config.partition_interval,
-        config.partitions_ahead,
-    );
-    let preparing = tokio::spawn(prepare(
-        config.clone(),
-        db.clone(),
-        state.clone(),
-        partitions.clone(),
-    ));
-
-    let pipeline = Pipeline {
-        db,
-        consumer: consumer.clone(),
-        producer: Arc::new(producer(&config.kafka, &registry)?),
-        partitions,
-        batch: config.batch,
-        limits: config.limits,
-        topic_prefix: config.kafka.topic_prefix.clone(),
-        metrics,
-    };
-    let mut lines = pipeline.start(lanes);
+    let http = config.http.clone();
+    let roles = config.roles;
+    let processor = Processor::new(config, &registry, Deps::default())?;
+    let health = processor.health(Health::new(&http.service_name));
+    let bound = service::http::bind(&http, &registry, &health, processor.configure())?;
+    let server = tokio::spawn(bound.server);
+    tracing::info!(address = %bound.address, ?roles, "processor listens");
 
     let signal = service::shutdown::requested().await?;
     tracing::info!(signal, "draining");
-    let drain = async {
-        consumer.shutdown(config.http.grace).await;
-        while lines.join_next().await.is_some() {}
-    };
-    if tokio::time::timeout(config.http.grace, drain)
-        .await
-        .is_err()
-    {
-        tracing::warn!("not everything was stored in time; it will be read again, nothing is lost");
-    }
-    preparing.abort();
-    watcher.abort();
-    http.handle.stop(true).await;
+    processor.stop().await;
+    bound.handle.stop(true).await;
     server.await.context("the HTTP server's task")??;
     tracing::info!("stopped");
     Ok(())
@@ -107,61 +167,53 @@ pub async fn migrate(config: &Config) -> anyhow::Result<Vec<String>> {
     Ok(migrate::run(&Database::new(&config.database)?).await?)
 }
 
-/// Schema, topics and time partitions: each tried until it works, while the probes answer already.
-async fn prepare(config: Config, db: Database, state: State, partitions: Partitions) {
-    tokio::join!(ensure_topics(&config), async {
-        if config.migrate_on_start {
-            while let Err(error) = migrate::run(&db).await.map(|applied| {
-                tracing::info!(?applied, "schema is up to date");
-            }) {
-                tracing::warn!(error = %error, "the schema could not be brought up to date yet");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-            }
-        } else {
-            while !matches!(migrate::applied(&db).await, Ok(version) if version >= migrate::latest())
-            {
-                tracing::warn!("waiting for the schema; run `processor migrate`");
-                tokio::time::sleep(Duration::from_secs(2)).await;
-            }
-        }
-        state.migrated();
-        partitions.keep_ahead().await;
-    });
+/// Feeds one hand-made event through the bridge (S2-65), and publishes it if asked to.
+///
+/// # Errors
+/// Redis' address is wrong.
+pub async fn test_event(
+    config: &Config,
+    body: &[u8],
+    publish: bool,
+) -> anyhow::Result<bridge::trial::Verdict> {
+    let channels = if publish {
+        Some(Arc::new(RedisChannels::new(config.redis.clone())?) as Arc<dyn Channels>)
+    } else {
+        None
+    };
+    bridge::try_event(config, channels, body).await
 }
 
-async fn ensure_topics(config: &Config) {
-    let kafka = &config.kafka;
-    let mut specs: Vec<TopicSpec> = subject::EVENT_TOPICS
+fn kafka_check(connected: bool) -> Check {
+    if connected {
+        Check::ok("connected")
+    } else {
+        Check::failed("no broker answers; check KAFKA_BROKERS")
+    }
+}
+
+/// The topics of the roles this process has, without prefix.
+fn topic_names(config: &Config) -> Vec<String> {
+    let mut names = vec![];
+    if config.roles.store {
+        names.extend(bridge::config::stored_topics(&config.domain_topics));
+        names.push(subject::ANNOUNCEMENTS.to_owned());
+    }
+    if config.roles.bridge {
+        names.extend(config.bridge.topics.iter().cloned());
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+async fn ensure_topics(kafka: &KafkaConfig, names: &[String]) {
+    let specs: Vec<TopicSpec> = names
         .iter()
         .map(|name| TopicSpec::new(kafka, name))
-        .chain(
-            config
-                .domain_topics
-                .iter()
-                .map(|name| TopicSpec::new(kafka, name)),
-        )
         .collect();
-    specs.push(TopicSpec::new(kafka, subject::ANNOUNCEMENTS));
     while let Err(error) = topics::ensure(kafka, &specs, Duration::from_secs(30)).await {
         tracing::warn!(error = %error, "topics could not be made sure of yet");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-}
-
-fn topic_names(config: &Config) -> Vec<Arc<str>> {
-    subject::EVENT_TOPICS
-        .iter()
-        .copied()
-        .chain(config.domain_topics.iter().map(String::as_str))
-        .map(|name| config.kafka.topic(name))
-        .collect()
-}
-
-/// Announcements may wait: batching them well matters more than their latency.
-fn producer(kafka: &KafkaConfig, registry: &Registry) -> anyhow::Result<Producer> {
-    let config = KafkaConfig {
-        linger_ms: kafka.linger_ms.max(2.0),
-        ..kafka.clone()
-    };
-    Ok(Producer::new(&config, registry)?)
 }

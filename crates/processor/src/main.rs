@@ -1,7 +1,10 @@
 //! The `processor` binary.
 
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use processor::config::Config;
 use service::Env;
@@ -9,7 +12,8 @@ use service::Env;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Stores events from Kafka in PostgreSQL, exactly once, and keeps the counts.
+/// Stores events from Kafka in PostgreSQL, exactly once, keeps the counts, and brings events live to
+/// browsers through Redis.
 ///
 /// All settings come from the environment; `processor config` lists them.
 #[derive(Parser)]
@@ -25,8 +29,27 @@ enum Command {
     Serve,
     /// Bring the database schema up to date, then exit.
     Migrate,
+    /// Look into the bridge.
+    Bridge {
+        #[command(subcommand)]
+        command: BridgeCommand,
+    },
     /// Print the reference of all settings as Markdown.
     Config,
+}
+
+#[derive(Subcommand)]
+enum BridgeCommand {
+    /// Feed one event through the bridge and print each stage's verdict. Ends with 1 if it would
+    /// not be published.
+    TestEvent {
+        /// The event's JSON in any envelope; `-` reads standard input.
+        #[arg(default_value = "-")]
+        file: PathBuf,
+        /// Really publish it.
+        #[arg(long)]
+        publish: bool,
+    },
 }
 
 #[tokio::main]
@@ -52,6 +75,13 @@ async fn main() -> ExitCode {
                 [] => println!("the schema is up to date"),
                 applied => applied.iter().for_each(|name| println!("applied {name}")),
             }),
+        Command::Bridge {
+            command: BridgeCommand::TestEvent { file, publish },
+        } => match test_event(&config, &file, publish).await {
+            Ok(true) => Ok(()),
+            Ok(false) => return ExitCode::FAILURE,
+            Err(error) => Err(error),
+        },
         Command::Config => {
             println!("{}", env.reference_markdown());
             Ok(())
@@ -64,4 +94,16 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn test_event(config: &Config, file: &Path, publish: bool) -> anyhow::Result<bool> {
+    let mut body = vec![];
+    if file.as_os_str() == "-" {
+        std::io::stdin().read_to_end(&mut body)?;
+    } else {
+        body = std::fs::read(file).with_context(|| file.display().to_string())?;
+    }
+    let verdict = processor::test_event(config, &body, publish).await?;
+    println!("{:#}", verdict.stages);
+    Ok(verdict.passed)
 }

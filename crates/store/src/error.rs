@@ -27,6 +27,16 @@ pub enum Error {
         /// The offset this batch thought was next.
         expected: i64,
     },
+    /// Another consumer has removed some of these rows from the Postgres log, hence stored them.
+    #[error(
+        "{found} of {expected} rows were left in the log: another consumer has written the others"
+    )]
+    Removed {
+        /// How many rows this batch has.
+        expected: usize,
+        /// How many of them were still there.
+        found: usize,
+    },
 }
 
 /// What to do about an [`Error`].
@@ -49,7 +59,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Raced | Self::Fenced { .. } => Kind::Raced,
+            Self::Raced | Self::Fenced { .. } | Self::Removed { .. } => Kind::Raced,
             Self::Pool(_) | Self::Migration(_) => Kind::Transient,
             Self::Database(error) => match error.code().map(SqlState::code) {
                 Some("P0001") => Kind::Data,

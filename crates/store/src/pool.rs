@@ -6,9 +6,14 @@ use std::time::Duration;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
+use tokio::task::JoinHandle;
+use tokio_postgres::AsyncMessage;
 use tokio_postgres::config::Host;
 
 use crate::error::Error;
+
+/// Longest time from nothing to a connection that is ready.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// Where the database is and how to use it.
 #[derive(Clone)]
@@ -178,13 +183,32 @@ impl Database {
     /// # Errors
     /// The server cannot be reached or refuses.
     pub async fn connect(&self) -> Result<tokio_postgres::Client, Error> {
-        let (client, connection) = self.pg.connect(self.tls.clone()).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::warn!(error = %error, "database connection lost");
+        Ok(self.connect_watched(|_| ()).await?.0)
+    }
+
+    /// The same, with what the server says unasked (notifications) and the task that drives the
+    /// connection, which ends with it.
+    pub(crate) async fn connect_watched(
+        &self,
+        heard: impl Fn(&AsyncMessage) + Send + 'static,
+    ) -> Result<(tokio_postgres::Client, JoinHandle<()>), Error> {
+        let connecting = self.pg.connect(self.tls.clone());
+        // The timeout of the settings ends with the TCP connection; a server that hangs says no more.
+        let (client, mut connection) = tokio::time::timeout(CONNECT, connecting)
+            .await
+            .map_err(|_| Error::Pool("the server does not answer".to_owned()))??;
+        let driven = tokio::spawn(async move {
+            while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
+                match message {
+                    Ok(message) => heard(&message),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "database connection lost");
+                        break;
+                    }
+                }
             }
         });
-        Ok(client)
+        Ok((client, driven))
     }
 
     /// The schema all tables are in.

@@ -1,7 +1,8 @@
 //! The write: everything that follows from a batch of records, in one transaction.
 //!
-//! Order within it: ids, rows, dead letters, counts, offsets. The counts are few and hot, so they
-//! are touched last, right before the fence and the commit: writers wait for each other only then.
+//! Order within it: rows of the Postgres log (whoever is too late learns it at once), ids, rows, dead
+//! letters, counts, offsets. The counts are few and hot, so they are touched last, right before the
+//! fence and the commit: writers wait for each other only then.
 
 use std::collections::HashSet;
 
@@ -13,9 +14,10 @@ use crate::counts::Counts;
 use crate::dead_letters::DeadLetter;
 use crate::error::Error;
 use crate::events::FrozenRows;
+use crate::log::Place;
 use crate::offsets::Advance;
 use crate::pool::Database;
-use crate::{counts, dead_letters, events, offsets};
+use crate::{announcements, counts, dead_letters, events, log, offsets};
 
 /// What one transaction stores.
 #[derive(Debug)]
@@ -26,8 +28,12 @@ pub struct Batch<'a> {
     pub events: &'a [(usize, &'a Event)],
     /// The records to keep as dead letters.
     pub dead_letters: &'a [&'a DeadLetter],
-    /// The step of every partition touched.
+    /// The step of every partition of Kafka touched.
     pub advances: &'a [Advance],
+    /// The rows of the Postgres log that these records were, each once.
+    pub remove: &'a [Place],
+    /// Note the events stored now as due to be announced.
+    pub note_announcements: bool,
 }
 
 /// What became of a batch.
@@ -46,6 +52,8 @@ pub struct Writer {
     counts: counts::Statements,
     advance: Statement,
     dead_letters: Statement,
+    remove: Statement,
+    announcements: Statement,
 }
 
 impl Writer {
@@ -70,6 +78,8 @@ impl Writer {
             counts: counts::Statements::prepare(&client).await?,
             advance: offsets::prepare(&client).await?,
             dead_letters: dead_letters::prepare(&client).await?,
+            remove: log::prepare(&client).await?,
+            announcements: announcements::prepare(&client).await?,
             client,
         })
     }
@@ -93,6 +103,7 @@ impl Writer {
     /// that a connection lost during the commit leaves it unknown: the fence tells at the next try.
     pub async fn write(&mut self, batch: &Batch<'_>) -> Result<Written, Error> {
         let tx = self.client.transaction().await?;
+        log::remove(&tx, &self.remove, batch.remove).await?;
 
         let firsts = first_of_each_id(batch.events);
         let candidates: Vec<&Event> = firsts
@@ -117,6 +128,9 @@ impl Writer {
                 new.push(*event);
                 counts.add(event);
             }
+        }
+        if batch.note_announcements {
+            announcements::insert(&tx, &self.announcements, &new).await?;
         }
         events::claim(&tx, &self.events, new).await?;
         events::copy(&tx, &self.events, batch.rows, &indices).await?;

@@ -9,9 +9,10 @@ use rdkafka::error::KafkaError;
 use tokio::sync::watch;
 
 use super::KafkaConfig;
-use super::lane::{Lane, Poller, Room, lanes};
 use super::poll::PollThread;
-use super::rebalance::{Assignments, Context, PartitionLag};
+use super::rebalance::{Assignments, Context};
+use crate::lane::{Lane, Poller, Room, lanes};
+use crate::{BoxFuture, PartitionLag, Source};
 
 /// How long Kafka may take to tell a partition's watermarks.
 const WATERMARKS: Duration = Duration::from_secs(5);
@@ -129,9 +130,7 @@ impl Shared {
     fn stop(&self, grace: Duration) {
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = grace;
         self.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.poller.thread.get() {
-            thread.unpark();
-        }
+        self.poller.wake();
     }
 
     pub(super) fn set_client(&self, client: Option<Arc<BaseConsumer<Context>>>) {
@@ -273,5 +272,39 @@ impl Handle {
         let mut closing = self.owner.closing.clone();
         // An error means that the sender is gone, and with it the thread.
         let _ = closing.wait_for(|closed| *closed).await;
+    }
+}
+
+impl Source for Handle {
+    fn mark_done(&self, topic: &str, partition: i32, next_offset: i64) {
+        Handle::mark_done(self, topic, partition, next_offset);
+    }
+
+    fn lag(&self) -> Vec<PartitionLag> {
+        Handle::lag(self)
+    }
+
+    fn assigned(&self) -> Vec<(Arc<str>, i32)> {
+        Handle::assigned(self)
+    }
+
+    fn connected(&self) -> bool {
+        Handle::connected(self)
+    }
+
+    fn problem(&self) -> Option<String> {
+        Handle::problem(self)
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        Handle::buffered_bytes(self)
+    }
+
+    fn pauses(&self) -> u64 {
+        Handle::pauses(self)
+    }
+
+    fn shutdown(&self, grace: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(Handle::shutdown(self, grace))
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::Registry;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
@@ -17,6 +17,7 @@ use rdkafka::{ClientContext, Statistics};
 
 use super::{any_broker_up, forward_log};
 use crate::PublishError;
+use crate::queue::Queue;
 
 /// The acknowledgement of one [`Producer::publish`](super::Producer::publish) call.
 #[must_use = "the records count as published only once this resolves to Ok"]
@@ -83,14 +84,10 @@ impl Batch {
         if self.remaining.fetch_sub(records, Ordering::AcqRel) != records {
             return;
         }
-        state.release(self.records, self.bytes);
+        state.queue.release(self.records, self.bytes);
         state
-            .metrics
-            .publish_seconds
-            .observe(self.started.elapsed().as_secs_f64());
-        if let Some(error) = self.error.get() {
-            state.failed(error);
-        }
+            .queue
+            .answered(self.started.elapsed(), self.error.get());
         self.waker.wake();
     }
 }
@@ -98,53 +95,15 @@ impl Batch {
 /// What the callbacks and the publishers share.
 pub(super) struct State {
     pub(super) connected: AtomicBool,
-    records: AtomicUsize,
-    bytes: AtomicUsize,
-    metrics: Metrics,
+    pub(super) queue: Queue,
 }
 
 impl State {
     pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         Ok(Self {
             connected: AtomicBool::new(false),
-            records: AtomicUsize::new(0),
-            bytes: AtomicUsize::new(0),
-            metrics: Metrics::new(registry)?,
+            queue: Queue::new(registry, "eventlog")?,
         })
-    }
-
-    /// Takes room for a batch, or none of it.
-    pub(super) fn reserve(
-        &self,
-        records: usize,
-        bytes: usize,
-        max_records: usize,
-        max_bytes: usize,
-    ) -> Result<(), PublishError> {
-        if !reserve(&self.records, records, max_records) {
-            return Err(PublishError::Full);
-        }
-        if !reserve(&self.bytes, bytes, max_bytes) {
-            self.records.fetch_sub(records, Ordering::Relaxed);
-            return Err(PublishError::Full);
-        }
-        self.metrics.in_flight_records.add(records as i64);
-        self.metrics.in_flight_bytes.add(bytes as i64);
-        Ok(())
-    }
-
-    fn release(&self, records: usize, bytes: usize) {
-        self.records.fetch_sub(records, Ordering::Relaxed);
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        self.metrics.in_flight_records.sub(records as i64);
-        self.metrics.in_flight_bytes.sub(bytes as i64);
-    }
-
-    pub(super) fn failed(&self, error: &PublishError) {
-        self.metrics
-            .failures
-            .with_label_values(&[error.reason()])
-            .inc();
     }
 
     pub(super) fn set_connected(&self, connected: bool) {
@@ -154,59 +113,6 @@ impl State {
         {
             tracing::info!(connected, "kafka producer connection");
         }
-    }
-}
-
-/// Takes `amount` of what `counter` may hold; false, and nothing taken, if that exceeds `limit`.
-fn reserve(counter: &AtomicUsize, amount: usize, limit: usize) -> bool {
-    let before = counter.fetch_add(amount, Ordering::Relaxed);
-    if before + amount > limit {
-        counter.fetch_sub(amount, Ordering::Relaxed);
-        return false;
-    }
-    true
-}
-
-struct Metrics {
-    publish_seconds: Histogram,
-    in_flight_records: IntGauge,
-    in_flight_bytes: IntGauge,
-    failures: IntCounterVec,
-}
-
-impl Metrics {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let metrics = Self {
-            publish_seconds: Histogram::with_opts(
-                HistogramOpts::new(
-                    "eventlog_publish_seconds",
-                    "Time from publishing a batch to its acknowledgement by all replicas.",
-                )
-                .buckets(vec![
-                    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-                ]),
-            )?,
-            in_flight_records: IntGauge::new(
-                "eventlog_publish_in_flight_records",
-                "Records enqueued and not yet acknowledged.",
-            )?,
-            in_flight_bytes: IntGauge::new(
-                "eventlog_publish_in_flight_bytes",
-                "Bytes enqueued and not yet acknowledged.",
-            )?,
-            failures: IntCounterVec::new(
-                Opts::new(
-                    "eventlog_publish_failures_total",
-                    "Batches not published, by reason: full, unavailable, too_large, failed.",
-                ),
-                &["reason"],
-            )?,
-        };
-        registry.register(Box::new(metrics.publish_seconds.clone()))?;
-        registry.register(Box::new(metrics.in_flight_records.clone()))?;
-        registry.register(Box::new(metrics.in_flight_bytes.clone()))?;
-        registry.register(Box::new(metrics.failures.clone()))?;
-        Ok(metrics)
     }
 }
 
@@ -286,22 +192,9 @@ mod tests {
     }
 
     #[test]
-    fn room_is_taken_whole_or_not_at_all() {
-        let state = state();
-        state.reserve(5, 50, 10, 100).expect("room");
-        assert_eq!(state.reserve(6, 10, 10, 100), Err(PublishError::Full));
-        assert_eq!(state.reserve(1, 51, 10, 100), Err(PublishError::Full));
-        state
-            .reserve(5, 50, 10, 100)
-            .expect("what was refused took nothing");
-        state.release(10, 100);
-        state.reserve(10, 100, 10, 100).expect("empty again");
-    }
-
-    #[test]
     fn a_batch_resolves_with_its_last_report_and_keeps_the_first_error() {
         let state = state();
-        state.reserve(4, 0, 10, 100).expect("room");
+        state.queue.reserve(4, 0, 10, 100).expect("room");
         let batch = Batch::new(4, 0);
         let mut ack = Arc::clone(&batch).ack();
         let mut poll = || {
@@ -316,6 +209,9 @@ mod tests {
         assert!(poll().is_pending());
         batch.done(1, Ok(()), &state);
         assert_eq!(poll(), Poll::Ready(Err(PublishError::TooLarge)));
-        state.reserve(10, 0, 10, 100).expect("its room is free");
+        state
+            .queue
+            .reserve(10, 0, 10, 100)
+            .expect("its room is free");
     }
 }

@@ -10,11 +10,6 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use crate::Record;
 
-/// Bookkeeping of a header beside its bytes: two vectors and their allocations.
-const HEADER_OVERHEAD: usize = 80;
-/// Bookkeeping of a record beside its bytes.
-const RECORD_OVERHEAD: usize = size_of::<Record>() + 32;
-
 /// Copies a message. `topic` is its topic's name, shared by all records of the partition.
 pub(super) fn record(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record {
     Record {
@@ -26,19 +21,6 @@ pub(super) fn record(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record 
         headers: headers(message),
         payload: message.payload().map(<[u8]>::to_vec),
     }
-}
-
-/// About how many bytes of memory a record takes.
-pub(super) fn cost(record: &Record) -> usize {
-    let headers: usize = record
-        .headers
-        .iter()
-        .map(|(name, value)| name.len() + value.len() + HEADER_OVERHEAD)
-        .sum();
-    RECORD_OVERHEAD
-        + headers
-        + record.key.as_ref().map_or(0, Vec::len)
-        + record.payload.as_ref().map_or(0, Vec::len)
 }
 
 /// rdkafka's own accessor panics on a header name that is no UTF-8, and anybody who may write to

@@ -3,7 +3,6 @@
 pub mod config;
 pub mod consumer;
 mod delivery;
-pub mod lane;
 mod message;
 mod poll;
 pub mod producer;
@@ -14,10 +13,11 @@ pub mod topics;
 pub use config::KafkaConfig;
 pub use consumer::{Consumer, ConsumerError, Handle};
 pub use delivery::Ack;
-pub use lane::{Chunk, Lane, Permit};
 pub use producer::{Producer, ProducerError};
-pub use rebalance::PartitionLag;
 pub use topics::TopicSpec;
+
+pub use crate::lane::{Chunk, Lane, Permit};
+pub use crate::source::PartitionLag;
 
 use rdkafka::Statistics;
 use rdkafka::config::RDKafkaLogLevel;

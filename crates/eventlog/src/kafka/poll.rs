@@ -14,10 +14,10 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::KafkaConfig;
 use super::consumer::Shared;
-use super::lane::{Chunk, LaneSender};
-use super::message::{cost, record};
+use super::message::record;
 use super::rebalance::{Assignment, Context};
 use crate::Record;
+use crate::lane::{Chunk, LaneSender, Permit};
 
 /// How long to wait for a record when there is nothing else to do.
 const IDLE: Duration = Duration::from_millis(100);
@@ -195,7 +195,7 @@ impl PollThread {
         };
         let pending = &mut self.pending[index];
         let record = record(message, &pending.assignment.topic);
-        pending.bytes += cost(&record);
+        pending.bytes += record.memory();
         pending.records.push(record);
         if pending.records.len() >= CHUNK_RECORDS || pending.bytes >= self.chunk_bytes {
             // All of them: a quiet partition must not wait for the end of another one's backlog.
@@ -262,17 +262,16 @@ impl PollThread {
         let Some(sender) = &self.lanes[lane].chunks else {
             return;
         };
-        if sender
-            .send(Chunk::new(records, permit, assignment))
-            .is_err()
-        {
+        let (partition, revoked) = assignment.of_chunk();
+        let chunk = Chunk::new(records, permit, partition, revoked);
+        if sender.send(chunk).is_err() {
             // Its writer is gone. The records stay undone, so they are read again after a restart.
             self.shared
                 .set_problem(Some(format!("nobody reads lane {lane}")));
         }
     }
 
-    fn wait_for_room(&self, lane: usize, bytes: usize) -> Option<super::Permit> {
+    fn wait_for_room(&self, lane: usize, bytes: usize) -> Option<Permit> {
         let room = &self.lanes[lane].room;
         let until = Instant::now() + PATIENCE;
         self.shared.poller.waiting.store(true, Ordering::SeqCst);

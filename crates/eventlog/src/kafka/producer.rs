@@ -96,7 +96,7 @@ impl Producer {
         let state = &self.shared.state;
         let bytes = self
             .admit(records)
-            .inspect_err(|error| state.failed(error))?;
+            .inspect_err(|error| state.queue.failed(error))?;
         let batch = Batch::new(records.len(), bytes);
         let client = self.shared.client();
         for (index, record) in records.iter().enumerate() {
@@ -128,7 +128,7 @@ impl Producer {
             }
             bytes += size + RECORD_OVERHEAD;
         }
-        state.reserve(
+        state.queue.reserve(
             records.len(),
             bytes,
             config.queue_max_messages,

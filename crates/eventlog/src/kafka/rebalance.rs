@@ -11,6 +11,7 @@ use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 use super::{any_broker_up, forward_log};
+use crate::source::PartitionLag;
 
 /// No offset known yet.
 const UNKNOWN: i64 = -1;
@@ -22,7 +23,7 @@ pub(super) struct Assignment {
     pub(super) partition: i32,
     pub(super) lane: usize,
     pub(super) paused: AtomicBool,
-    revoked: AtomicBool,
+    revoked: Arc<AtomicBool>,
     /// Next offset after what the writers stored.
     done: AtomicI64,
     /// Next offset as last sent to Kafka.
@@ -39,7 +40,7 @@ impl Assignment {
             partition,
             lane,
             paused: AtomicBool::new(false),
-            revoked: AtomicBool::new(false),
+            revoked: Arc::default(),
             done: AtomicI64::new(UNKNOWN),
             committed: AtomicI64::new(UNKNOWN),
             high: AtomicI64::new(UNKNOWN),
@@ -51,25 +52,15 @@ impl Assignment {
         self.revoked.load(Ordering::Relaxed)
     }
 
+    /// What a chunk of its records is made with.
+    pub(super) fn of_chunk(&self) -> ((Arc<str>, i32), Arc<AtomicBool>) {
+        let partition = (Arc::clone(&self.topic), self.partition);
+        (partition, Arc::clone(&self.revoked))
+    }
+
     pub(super) fn is(&self, topic: &str, partition: i32) -> bool {
         self.partition == partition && &*self.topic == topic
     }
-}
-
-/// How far behind the log's end one partition is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartitionLag {
-    /// Full name of the topic.
-    pub topic: Arc<str>,
-    /// Partition within the topic.
-    pub partition: i32,
-    /// Records written and not yet marked done; `None` until the first statistics, about a second
-    /// after the assignment.
-    pub lag: Option<i64>,
-    /// Next offset after what was marked done, if anything was since the assignment.
-    pub done: Option<i64>,
-    /// The offset the next record of the log will get, as far as known.
-    pub high: Option<i64>,
 }
 
 /// The partitions assigned now, shared by the polling thread and the handles.

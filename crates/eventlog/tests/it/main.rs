@@ -1,11 +1,15 @@
-//! The event log against a real Kafka.
+//! The event log against a real Kafka and a real PostgreSQL.
 //!
-//! Most tests share one, with topics and groups of their own; those that kill it have a private one.
+//! Most tests share one, with topics and groups or a database of their own; those that kill it have
+//! a private one.
 
 #![expect(clippy::expect_used, reason = "a failed expectation fails the test")]
 
+mod conformance;
 mod consume;
+mod logs;
 mod outage;
+mod postgres;
 mod publish;
 mod strangers;
 mod support;

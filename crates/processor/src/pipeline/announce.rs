@@ -10,6 +10,8 @@ use eventlog::kafka::{Handle, Producer};
 use eventlog::{Headers, Outgoing, PublishError};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use store::announcements::{self, Announced};
+use store::{Database, Error};
 use tokio::sync::mpsc;
 
 use super::write::Stored;
@@ -20,6 +22,9 @@ const PER_PUBLISH: usize = 1_000;
 
 /// Batches of one line on their way to the broker.
 const IN_FLIGHT: usize = 2;
+
+/// How often announcements that are due are looked for although nobody said so.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// The announcing stage of one line.
 pub struct Announcer {
@@ -75,7 +80,7 @@ impl Announcer {
         // acknowledgement takes many scheduling rounds, whatever it acknowledges.
         let mut sent = Vec::with_capacity(events.len() / PER_PUBLISH + 1);
         for events in events.chunks(PER_PUBLISH) {
-            let records = self.records(events);
+            let records = records(&self.topic, events);
             sent.push((self.producer.publish(&records), records));
         }
         drop(events);
@@ -115,33 +120,113 @@ impl Announcer {
             };
         }
     }
+}
 
-    fn records(&self, events: &[Event]) -> Vec<Outgoing> {
-        // Most batches are of one tenant, and headers are cheap to clone.
-        let mut of_tenant: Option<(&TenantId, Headers)> = None;
-        events
-            .iter()
-            .map(|event| {
-                let headers = match &of_tenant {
-                    Some((tenant, headers)) if **tenant == event.tenant_id => headers.clone(),
-                    _ => of_tenant
-                        .insert((&event.tenant_id, headers(&event.tenant_id)))
-                        .1
-                        .clone(),
-                };
-                self.record(event, headers)
-            })
-            .collect()
-    }
+/// Announces what the storing transactions noted as due: what came through the Postgres log. Storing
+/// goes on whether or not Kafka can be reached; what waits for it costs a small row per event.
+pub struct DueAnnouncer {
+    db: Database,
+    producer: Arc<Producer>,
+    topic: Arc<str>,
+    metrics: Arc<Metrics>,
+}
 
-    fn record(&self, event: &Event, headers: Headers) -> Outgoing {
-        Outgoing {
-            topic: Arc::clone(&self.topic),
-            key: stream::log_key(event).into_bytes(),
-            headers,
-            payload: payload(event).into(),
+impl DueAnnouncer {
+    /// Announces on that topic (full name).
+    #[must_use]
+    pub fn new(
+        db: Database,
+        producer: Arc<Producer>,
+        topic: String,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            db,
+            producer,
+            topic: topic.into(),
+            metrics,
         }
     }
+
+    /// Announces whenever told that something was stored, and every few seconds what others left
+    /// behind, until nobody is left to tell it. What then is due still, the next one announces.
+    pub async fn run(self, mut told: mpsc::Receiver<()>) {
+        let mut open = true;
+        while open {
+            if let Ok(next) = tokio::time::timeout(LOOK_EVERY, told.recv()).await {
+                open = next.is_some();
+            }
+            while self.producer.connected() {
+                match self.announce().await {
+                    Ok(Announced::Some) => {}
+                    Ok(Announced::Nothing | Announced::NotNow) => break,
+                    Err(error) => {
+                        tracing::warn!(error = %error, "announcements that are due must wait");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn announce(&self) -> Result<Announced, Error> {
+        let limit = i64::try_from(PER_PUBLISH).unwrap_or(i64::MAX);
+        announcements::announce(&self.db, limit, async |events: Vec<Event>| {
+            let records = records(&self.topic, &events);
+            match self.publish(&records).await {
+                Ok(()) => {
+                    self.metrics.announced(records.len());
+                    true
+                }
+                Err(PublishError::Full | PublishError::Unavailable) => false,
+                // One of them is to blame: each for itself.
+                Err(_) => self.publish_each(&records).await,
+            }
+        })
+        .await
+    }
+
+    /// False if the broker went away meanwhile; what it will never take is given up.
+    async fn publish_each(&self, records: &[Outgoing]) -> bool {
+        for record in records {
+            match self.publish(std::slice::from_ref(record)).await {
+                Ok(()) => self.metrics.announced(1),
+                Err(PublishError::Full | PublishError::Unavailable) => return false,
+                Err(error) => {
+                    tracing::error!(error = %error, "announcement refused");
+                    self.metrics.announcements_failed(1);
+                }
+            }
+        }
+        true
+    }
+
+    async fn publish(&self, records: &[Outgoing]) -> Result<(), PublishError> {
+        self.producer.publish(records)?.await
+    }
+}
+
+fn records(topic: &Arc<str>, events: &[Event]) -> Vec<Outgoing> {
+    // Most batches are of one tenant, and headers are cheap to clone.
+    let mut of_tenant: Option<(&TenantId, Headers)> = None;
+    events
+        .iter()
+        .map(|event| {
+            let headers = match &of_tenant {
+                Some((tenant, headers)) if **tenant == event.tenant_id => headers.clone(),
+                _ => of_tenant
+                    .insert((&event.tenant_id, headers(&event.tenant_id)))
+                    .1
+                    .clone(),
+            };
+            Outgoing {
+                topic: Arc::clone(topic),
+                key: stream::log_key(event).into_bytes(),
+                headers,
+                payload: payload(event).into(),
+            }
+        })
+        .collect()
 }
 
 fn headers(tenant: &TenantId) -> Headers {

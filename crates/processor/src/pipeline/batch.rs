@@ -1,6 +1,6 @@
 //! Takes what the log has, up to a limit, without waiting for more.
 
-use eventlog::kafka::{Chunk, Lane};
+use eventlog::{Chunk, Lane};
 
 /// How large a batch may grow before it is written.
 #[derive(Debug, Clone, Copy)]

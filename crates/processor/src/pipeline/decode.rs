@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use base64::Engine as _;
 use domain::envelope::Origin;
 use domain::{Context, Event, EventStatus, Limits, TenantId, id, subject};
-use eventlog::Record;
-use eventlog::kafka::{Chunk, Permit};
+use eventlog::{Chunk, Permit, Record};
 use store::dead_letters::DeadLetter;
 use store::events::{FrozenRows, Rows};
 use store::partitions::{Interval, Period};
@@ -61,6 +60,7 @@ pub struct Decoder {
     limits: Limits,
     topic_prefix: String,
     interval: Interval,
+    postgres: bool,
 }
 
 impl Decoder {
@@ -71,6 +71,16 @@ impl Decoder {
             limits,
             topic_prefix,
             interval,
+            postgres: false,
+        }
+    }
+
+    /// The same for records of the Postgres log, whose places must not be taken for Kafka's.
+    #[must_use]
+    pub fn of_postgres_log(self) -> Self {
+        Self {
+            postgres: true,
+            ..self
         }
     }
 
@@ -107,7 +117,7 @@ impl Decoder {
         }
     }
 
-    fn event(
+    pub(crate) fn event(
         &self,
         record: &Record,
         now: OffsetDateTime,
@@ -146,7 +156,12 @@ impl Decoder {
         let mut event = domain::decode(payload, &cx)
             .map_err(|error| (tenant.clone(), error.reason(), error.to_string()))?;
         if event.event_id.is_nil() {
-            event.event_id = id::from_log_position(
+            let of_place = if self.postgres {
+                id::from_postgres_log
+            } else {
+                id::from_log_position
+            };
+            event.event_id = of_place(
                 &event.tenant_id,
                 name,
                 record.partition,

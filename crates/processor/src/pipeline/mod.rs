@@ -2,18 +2,27 @@
 //!
 //! The stages run side by side, so that the next batch is decoded while this one commits and the
 //! last one is announced. A partition always goes down the same line, so its order is kept.
+//!
+//! [`Pipeline`] is the one for Kafka, [`postgres::PostgresPipeline`] the one for the Postgres log:
+//! the stages are the same, but for how they know what is stored ([`progress`]) and for what comes
+//! after the commit.
 
 pub mod announce;
 pub mod batch;
 pub mod decode;
+mod offsets;
 pub mod partitions;
+pub mod postgres;
+pub mod progress;
+mod rows;
 pub mod write;
 
 use std::sync::Arc;
 
 use domain::Limits;
 
-use eventlog::kafka::{Handle, Lane, Producer};
+use eventlog::Lane;
+use eventlog::kafka::{Handle, Producer};
 use store::Database;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -23,7 +32,8 @@ use announce::Announcer;
 use batch::BatchLimits;
 use decode::Decoder;
 use partitions::Partitions;
-use write::WriteStage;
+use progress::Progress;
+use write::{Stored, WriteStage};
 
 /// What the lines need to know and share.
 #[derive(Clone)]
@@ -51,39 +61,54 @@ impl Pipeline {
     /// stored and announced.
     pub fn start(&self, lanes: Vec<Lane>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        for mut lane in lanes {
-            // One batch waits while one is worked on: enough to overlap, little enough to bound
-            // memory.
-            let (decoded, to_write) = mpsc::channel(1);
-            let (written, to_announce) = mpsc::channel(1);
+        for lane in lanes {
             let decoder = Decoder::new(
                 self.limits,
                 self.topic_prefix.clone(),
                 self.partitions.interval(),
             );
-            let limits = self.batch;
-            tasks.spawn(async move {
-                while let Some(batch) = batch::gather(&mut lane, limits).await {
-                    if decoded.send(decoder.decode(batch)).await.is_err() {
-                        break;
-                    }
-                }
-            });
             let stage = WriteStage::new(
                 self.db.clone(),
-                self.consumer.clone(),
+                Progress::offsets(self.consumer.clone()),
                 self.partitions.clone(),
                 Arc::clone(&self.metrics),
             );
-            tasks.spawn(stage.run(to_write, written));
+            let to_announce = line(&mut tasks, lane, self.batch, decoder, stage);
             let announcer = Announcer::new(
                 Arc::clone(&self.producer),
                 self.consumer.clone(),
-                format!("{}{}", self.topic_prefix, domain::subject::ANNOUNCEMENTS),
+                announcements(&self.topic_prefix),
                 Arc::clone(&self.metrics),
             );
             tasks.spawn(announcer.run(to_announce));
         }
         tasks
     }
+}
+
+/// The stages up to the commit; what they stored comes out of the receiver.
+fn line(
+    tasks: &mut JoinSet<()>,
+    mut lane: Lane,
+    limits: BatchLimits,
+    decoder: Decoder,
+    stage: WriteStage,
+) -> mpsc::Receiver<Stored> {
+    // One batch waits while one is worked on: enough to overlap, little enough to bound memory.
+    let (decoded, to_write) = mpsc::channel(1);
+    let (written, stored) = mpsc::channel(1);
+    tasks.spawn(async move {
+        while let Some(batch) = batch::gather(&mut lane, limits).await {
+            if decoded.send(decoder.decode(batch)).await.is_err() {
+                break;
+            }
+        }
+    });
+    tasks.spawn(stage.run(to_write, written));
+    stored
+}
+
+/// Full name of the topic that announcements go to.
+fn announcements(topic_prefix: &str) -> String {
+    format!("{topic_prefix}{}", domain::subject::ANNOUNCEMENTS)
 }

@@ -1,25 +1,24 @@
 //! Writes a batch until it is written: waits where waiting helps, looks again where another
 //! consumer was faster, and splits the batch down to the one record that the database refuses.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::Event;
-use eventlog::kafka::{Handle, Permit};
-use store::offsets::{self, Advance};
+use eventlog::Permit;
 use store::write::{Batch, Writer};
-use store::{Database, Error, Kind, events};
+use store::{Database, Error, Kind};
 use tokio::sync::mpsc;
-use uuid::Uuid;
 
 use super::decode::{Content, Decoded, Item};
 use super::partitions::Partitions;
+use super::progress::Progress;
 use crate::metrics::Metrics;
 
 /// A partition of a topic.
-type Partition = (Arc<str>, i32);
+pub(super) type Partition = (Arc<str>, i32);
 
 /// A batch that is in the database.
 #[derive(Debug)]
@@ -35,12 +34,10 @@ pub struct Stored {
 /// The writing stage of one line.
 pub struct WriteStage {
     db: Database,
-    consumer: Handle,
+    progress: Progress,
     partitions: Partitions,
     metrics: Arc<Metrics>,
     writer: Option<Writer>,
-    /// The next offset of each partition as PostgreSQL has it. May be out of date: the fence tells.
-    positions: HashMap<Partition, i64>,
 }
 
 impl WriteStage {
@@ -48,17 +45,16 @@ impl WriteStage {
     #[must_use]
     pub fn new(
         db: Database,
-        consumer: Handle,
+        progress: Progress,
         partitions: Partitions,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             db,
-            consumer,
+            progress,
             partitions,
             metrics,
             writer: None,
-            positions: HashMap::new(),
         }
     }
 
@@ -73,6 +69,7 @@ impl WriteStage {
     }
 
     async fn store(&mut self, batch: &mut Decoded) -> Stored {
+        self.progress.begin();
         let mut announce = HashSet::new();
         let mut failures = 0;
         // Ranges still to be written, the next one last.
@@ -89,7 +86,7 @@ impl WriteStage {
                     match kind {
                         Kind::Raced => {
                             tracing::info!(error = %error, "looking again");
-                            self.positions.clear();
+                            self.progress.raced();
                             todo.push(range);
                         }
                         Kind::Data if range.len() > 1 => {
@@ -100,6 +97,7 @@ impl WriteStage {
                         Kind::Data if condemn(batch, range.start, &error) => todo.push(range),
                         Kind::Data | Kind::Transient => {
                             failures += 1;
+                            self.progress.uncertain();
                             self.pause(failures, &error).await;
                             todo.push(range);
                         }
@@ -119,88 +117,37 @@ impl WriteStage {
     ) -> Result<(), Error> {
         self.partitions.cover(&batch.periods).await?;
         self.connect().await?;
-        self.find_positions(batch, range.clone()).await?;
         let Some(writer) = &mut self.writer else {
             return Ok(());
         };
-
-        let mut advances: BTreeMap<(&str, i32), Advance> = BTreeMap::new();
-        let (mut to_store, mut letters, mut seen_before) = (vec![], vec![], vec![]);
-        for index in range {
-            let Some(item) = batch.items.get(index) else {
-                continue;
-            };
-            let record = &item.record;
-            let position = position(&self.positions, item);
-            match &item.content {
-                Content::Event(event, row) if record.offset < position => {
-                    seen_before.push((index, *row, event.as_ref()));
-                }
-                Content::Dead(_) if record.offset < position => {}
-                Content::Event(event, row) => {
-                    to_store.push((index, *row, event.as_ref()));
-                }
-                Content::Dead(letter) => letters.push(letter.as_ref()),
-            }
-            if record.offset >= position {
-                advances
-                    .entry((&record.topic, record.partition))
-                    .or_insert_with(|| Advance {
-                        topic: record.topic.to_string(),
-                        partition: record.partition,
-                        from: position,
-                        to: position,
-                    })
-                    .to = record.offset + 1;
-            }
-        }
-        if !seen_before.is_empty() {
-            let ids: Vec<Uuid> = seen_before
-                .iter()
-                .map(|(_, _, event)| event.event_id)
-                .collect();
-            let known = events::stored(writer.client(), &ids).await?;
-            for (index, row, event) in seen_before {
-                if known.contains(&event.event_id) {
-                    announce.insert(index);
-                } else {
-                    // Below the offset, yet never stored: the topic was made anew and has outgrown
-                    // the old one meanwhile. (Or the database refused it, and will do so again.)
-                    to_store.push((index, row, event));
-                }
-            }
-            to_store.sort_unstable_by_key(|(index, ..)| *index);
-        }
-        if advances.is_empty() && to_store.is_empty() {
+        let first = range.start;
+        let items = batch.items.get(range).unwrap_or_default();
+        let plan = self.progress.plan(writer, items, first).await?;
+        announce.extend(&plan.announce);
+        if plan.is_empty() {
             return Ok(());
         }
-        let places: Vec<usize> = to_store.iter().map(|(index, ..)| *index).collect();
-        let events: Vec<(usize, &Event)> = to_store
+        let events: Vec<(usize, &Event)> = plan
+            .store
             .iter()
             .map(|(_, row, event)| (*row, *event))
             .collect();
-        let advances: Vec<Advance> = advances.into_values().collect();
         let started = Instant::now();
         let written = writer
             .write(&Batch {
                 rows: &batch.rows,
                 events: &events,
-                dead_letters: &letters,
-                advances: &advances,
+                dead_letters: &plan.letters,
+                advances: &plan.advances,
+                remove: &plan.remove,
+                note_announcements: self.progress.notes_announcements(),
             })
             .await?;
         self.metrics
-            .written(started.elapsed(), &events, &written, &letters);
-        announce.extend(
-            written
-                .stored
-                .iter()
-                .filter_map(|&at| places.get(at).copied()),
-        );
-        for advance in advances {
-            self.positions
-                .insert((advance.topic.into(), advance.partition), advance.to);
-        }
+            .written(started.elapsed(), &events, &written, &plan.letters);
+        let stored = written.stored.iter().filter_map(|&at| plan.store.get(at));
+        announce.extend(stored.map(|(index, ..)| *index));
+        self.progress.written(plan);
         Ok(())
     }
 
@@ -210,59 +157,6 @@ impl WriteStage {
             self.writer = Some(Writer::connect(&self.db).await?);
         }
         Ok(())
-    }
-
-    /// Learns where the partitions of these items stand, as far as it is not known or in doubt.
-    async fn find_positions(&mut self, batch: &Decoded, range: Range<usize>) -> Result<(), Error> {
-        let Some(writer) = &self.writer else {
-            return Ok(());
-        };
-        let mut looked = HashSet::new();
-        for item in batch.items.get(range).unwrap_or_default() {
-            let record = &item.record;
-            let partition = (Arc::clone(&record.topic), record.partition);
-            // A record below the known position is one that is delivered again, or one of a topic
-            // that was made anew while we were reading it.
-            let expected = self
-                .positions
-                .get(&partition)
-                .is_some_and(|next| *next <= record.offset);
-            if expected || !looked.insert(partition.clone()) {
-                continue;
-            }
-            let (topic, number) = (&record.topic, record.partition);
-            let mut next = offsets::open(writer.client(), topic, number, record.offset).await?;
-            if next > record.offset && self.is_beyond_the_end(topic, number, next).await {
-                // The topic was deleted and made again, or the log lost its tail: what it has now
-                // is new. Events it shares with the old one are caught by their ids.
-                tracing::error!(
-                    topic = &**topic,
-                    partition = number,
-                    stored_offset = next,
-                    "the stored offset lies beyond the end of the log; starting over from its records"
-                );
-                if !offsets::reset(writer.client(), topic, number, next, record.offset).await? {
-                    return Err(Error::Fenced {
-                        topic: topic.to_string(),
-                        partition: number,
-                        expected: next,
-                    });
-                }
-                next = record.offset;
-            }
-            self.positions.insert(partition, next);
-        }
-        Ok(())
-    }
-
-    async fn is_beyond_the_end(&self, topic: &str, partition: i32, next: i64) -> bool {
-        match self.consumer.watermarks(topic, partition).await {
-            Ok((_, end)) => next > end,
-            Err(error) => {
-                tracing::warn!(topic, partition, error = %error, "the end of the log is unknown");
-                false
-            }
-        }
     }
 
     /// Waits 0.1 s, 0.2 s, … at most 5 s.
@@ -277,12 +171,11 @@ impl WriteStage {
     }
 }
 
-fn position(positions: &HashMap<Partition, i64>, item: &Item) -> i64 {
-    let partition = (Arc::clone(&item.record.topic), item.record.partition);
-    positions
-        .get(&partition)
-        .copied()
-        .unwrap_or(item.record.offset)
+/// Whether two records stand in the same partition.
+pub(super) fn same_partition(one: &Item, other: &Item) -> bool {
+    let (one, other) = (&one.record, &other.record);
+    one.partition == other.partition
+        && (Arc::ptr_eq(&one.topic, &other.topic) || one.topic == other.topic)
 }
 
 /// Makes a dead letter of an event the database refused. False if it is one already: then only an
@@ -303,12 +196,17 @@ fn condemn(batch: &mut Decoded, index: usize, error: &Error) -> bool {
 
 fn stored(batch: &mut Decoded, announce: &HashSet<usize>) -> Stored {
     let mut done: HashMap<Partition, i64> = HashMap::new();
+    let items = std::mem::take(&mut batch.items);
+    for run in items.chunk_by(same_partition) {
+        if let Some(Item { record, .. }) = run.last() {
+            done.insert(
+                (Arc::clone(&record.topic), record.partition),
+                record.offset + 1,
+            );
+        }
+    }
     let mut events = Vec::with_capacity(announce.len());
-    for (index, item) in std::mem::take(&mut batch.items).into_iter().enumerate() {
-        done.insert(
-            (item.record.topic, item.record.partition),
-            item.record.offset + 1,
-        );
+    for (index, item) in items.into_iter().enumerate() {
         if let Content::Event(event, _) = item.content
             && announce.contains(&index)
         {

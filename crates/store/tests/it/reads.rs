@@ -62,6 +62,8 @@ async fn store_all(db: &store::Database, events: &[Event]) {
         events: &numbered,
         dead_letters: &[],
         advances: &[],
+        remove: &[],
+        note_announcements: false,
     };
     Writer::connect(db)
         .await

@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::rebalance::Assignment;
 use crate::Record;
 
 /// Records of one partition, in order. Its bytes count against the consumer's buffer until the
@@ -17,32 +17,43 @@ pub struct Chunk {
     pub records: Vec<Record>,
     /// The room these records take in the buffer.
     pub permit: Permit,
-    assignment: Arc<Assignment>,
+    topic: Arc<str>,
+    partition: i32,
+    revoked: Arc<AtomicBool>,
 }
 
 impl Chunk {
-    pub(super) fn new(records: Vec<Record>, permit: Permit, assignment: Arc<Assignment>) -> Self {
+    /// `revoked` becomes true when the partition is taken away.
+    pub(crate) fn new(
+        records: Vec<Record>,
+        permit: Permit,
+        (topic, partition): (Arc<str>, i32),
+        revoked: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             records,
             permit,
-            assignment,
+            topic,
+            partition,
+            revoked,
         }
     }
 
-    /// Full name of the topic.
+    /// What the partition belongs to: the full name of the topic, which is every record's, or, in
+    /// the Postgres log, whose lanes hold several topics, the log's name.
     pub fn topic(&self) -> &Arc<str> {
-        &self.assignment.topic
+        &self.topic
     }
 
     /// Partition of every record in the chunk.
     pub fn partition(&self) -> i32 {
-        self.assignment.partition
+        self.partition
     }
 
     /// False once the partition was taken away: storing the records is then another consumer's
     /// business, and the fence in Postgres will refuse them if that consumer was faster.
     pub fn is_current(&self) -> bool {
-        !self.assignment.revoked()
+        !self.revoked.load(Ordering::Relaxed)
     }
 
     /// Takes the chunk apart: the records, and the permit to hold until they are done.
@@ -56,9 +67,18 @@ impl Chunk {
 pub struct Permit {
     room: Arc<Room>,
     bytes: usize,
+    /// Counts what is out of one partition, where somebody wants to know.
+    out: Option<Arc<AtomicUsize>>,
 }
 
 impl Permit {
+    /// Counts these bytes in `out` as well, until they are given back.
+    pub(crate) fn counted_in(mut self, out: &Arc<AtomicUsize>) -> Self {
+        out.fetch_add(self.bytes, Ordering::SeqCst);
+        self.out = Some(Arc::clone(out));
+        self
+    }
+
     /// How many bytes of buffer it stands for.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -67,23 +87,37 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if let Some(out) = &self.out {
+            out.fetch_sub(self.bytes, Ordering::SeqCst);
+        }
         self.room.release(self.bytes);
     }
 }
 
 /// The part of the buffer that belongs to one lane.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(crate) struct Room {
     limit: usize,
     used: AtomicUsize,
     poller: Arc<Poller>,
 }
 
-/// The polling thread, to be woken when it waits for room.
+/// Who fills the lanes, a thread or a task, to be woken when it waits for room.
 #[derive(Debug, Default)]
-pub(super) struct Poller {
-    pub(super) thread: OnceLock<Thread>,
-    pub(super) waiting: AtomicBool,
+pub(crate) struct Poller {
+    pub(crate) thread: OnceLock<Thread>,
+    /// Woken where there is no thread.
+    pub(crate) task: Arc<Notify>,
+    pub(crate) waiting: AtomicBool,
+}
+
+impl Poller {
+    pub(crate) fn wake(&self) {
+        match self.thread.get() {
+            Some(thread) => thread.unpark(),
+            None => self.task.notify_one(),
+        }
+    }
 }
 
 impl Room {
@@ -97,8 +131,8 @@ impl Room {
 
     /// Takes room for `bytes`; an empty lane takes anything, or a record larger than the limit
     /// would never get through.
-    pub(super) fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
-        // Only the polling thread takes room, so nobody else raises `used` in between.
+    pub(crate) fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
+        // Only the one poller takes room, so nobody else raises `used` in between.
         let used = self.used.load(Ordering::SeqCst);
         if used != 0 && used + bytes > self.limit {
             return None;
@@ -107,24 +141,28 @@ impl Room {
         Some(Permit {
             room: Arc::clone(self),
             bytes,
+            out: None,
         })
     }
 
-    pub(super) fn used(&self) -> usize {
+    pub(crate) fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
     }
 
+    /// How many bytes may still come.
+    pub(crate) fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
     /// Whether it is worth starting a paused lane again.
-    pub(super) fn half_empty(&self) -> bool {
+    pub(crate) fn half_empty(&self) -> bool {
         self.used() <= self.limit / 2
     }
 
     fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::SeqCst);
-        if self.poller.waiting.load(Ordering::SeqCst)
-            && let Some(thread) = self.poller.thread.get()
-        {
-            thread.unpark();
+        if self.poller.waiting.load(Ordering::SeqCst) {
+            self.poller.wake();
         }
     }
 }
@@ -164,16 +202,16 @@ impl Lane {
     }
 }
 
-/// The polling thread's end of a lane.
-pub(super) struct LaneSender {
+/// The poller's end of a lane.
+pub(crate) struct LaneSender {
     /// `None` once the lanes are draining.
-    pub(super) chunks: Option<UnboundedSender<Chunk>>,
-    pub(super) room: Arc<Room>,
+    pub(crate) chunks: Option<UnboundedSender<Chunk>>,
+    pub(crate) room: Arc<Room>,
     /// The partitions of this lane are paused until there is room again.
-    pub(super) paused: bool,
+    pub(crate) paused: bool,
 }
 
-pub(super) fn lanes(
+pub(crate) fn lanes(
     count: usize,
     bytes: usize,
     poller: &Arc<Poller>,

@@ -1,0 +1,31 @@
+//! The event log over PostgreSQL: `store::log` with a publisher's queue before it and lanes behind.
+
+mod ownership;
+mod publisher;
+mod source;
+
+pub use publisher::{PostgresLog, PostgresLogConfig};
+pub use source::{Handle, PostgresSource};
+
+use std::time::Duration;
+
+/// What the lanes of the log belong to, where Kafka has a topic's name.
+pub const LOG: &str = "event_log";
+
+/// Pauses between attempts to connect: 0.1 s, doubled up to 2 s.
+struct Backoff(Duration);
+
+impl Backoff {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LAST: Duration = Duration::from_secs(2);
+
+    fn new() -> Self {
+        Self(Self::FIRST)
+    }
+
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(Self::LAST);
+        pause
+    }
+}

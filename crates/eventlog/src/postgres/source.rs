@@ -1,0 +1,529 @@
+//! Consuming from PostgreSQL: a task that owns lanes of the log, reads them behind cursors and deals
+//! the records to the pipeline's lanes, as much as has room.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use store::log::{self, Backlog, Cursor, LANES, Member, Place, Reader, Row};
+use store::{Database, Error};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+
+use super::ownership::{Held, Owned, Ownership};
+use super::{Backoff, LOG};
+use crate::lane::{Chunk, Lane, LaneSender, Poller, Room, lanes};
+use crate::{BoxFuture, PartitionLag, Record, Source};
+
+/// How often the lanes are divided anew, and looked at although nobody said that there is more.
+const BALANCE: Duration = Duration::from_secs(1);
+/// Rows of one lane read at a time.
+const ROWS: i64 = 500;
+/// A statement that takes longer is given up, and the connection with it. Below the time after which
+/// the server takes our lanes because it hears nothing.
+const PATIENCE: Duration = Duration::from_secs(12);
+/// The table is vacuumed after this many rows; after fewer when everything is stored, and after fewer
+/// still when nothing more comes. (Giving pages back stops the others for a moment.)
+const VACUUM_AFTER: u64 = 50_000;
+const VACUUM_EMPTY_AFTER: u64 = 10_000;
+const VACUUM_QUIET_AFTER: u64 = 1_000;
+const QUIET: Duration = Duration::from_secs(5);
+/// Counting what waits may take this part of the time.
+const COUNTING_SHARE: u32 = 20;
+/// How often a drained consumer looks whether everything has come back.
+const WATCH: Duration = Duration::from_millis(10);
+/// The same complaint is logged no more often than this.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// A processor's share of the Postgres log.
+pub struct PostgresSource;
+
+impl PostgresSource {
+    /// Starts a task that takes its share of the log's 16 lanes and deals their records to `lanes`
+    /// lanes. The buffered records take at most about `buffer_bytes`, divided evenly among the
+    /// lanes. Waits for nothing; must be called within a tokio runtime.
+    ///
+    /// A record stays in the log until a storing transaction removes it; what was handed out and not
+    /// removed comes again after a restart, or when its lane changes hands.
+    #[must_use]
+    pub fn start(db: &Database, lane_count: usize, buffer_bytes: usize) -> (Handle, Vec<Lane>) {
+        let poller = Arc::new(Poller::default());
+        poller.waiting.store(true, Ordering::SeqCst);
+        let (senders, lanes) = lanes(lane_count, buffer_bytes, &poller);
+        let (stop, stopping) = watch::channel(None);
+        let (closed, closing) = watch::channel(false);
+        let shared = Arc::new(Shared {
+            rooms: senders.iter().map(|lane| Arc::clone(&lane.room)).collect(),
+            state: Mutex::default(),
+            connected: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            pauses: AtomicU64::new(0),
+            done: Default::default(),
+            log: LOG.into(),
+            stop,
+        });
+        let task = Task {
+            db: db.clone(),
+            ours: Ownership::new(senders.len()),
+            senders,
+            room_made: Arc::clone(&poller.task),
+            appended: Arc::default(),
+            shared: Arc::clone(&shared),
+            next_balance: Instant::now(),
+            next_count: Instant::now(),
+            read_since_vacuum: 0,
+            last_read: Instant::now(),
+            vacuuming: None,
+            complained: None,
+        };
+        let ended = Ended {
+            shared: Arc::clone(&shared),
+            closed,
+        };
+        tokio::spawn(async move {
+            let _ended = ended;
+            task.run(stopping).await;
+        });
+        let owner = Arc::new(Owner { shared, closing });
+        (Handle { owner }, lanes)
+    }
+}
+
+/// Tells that the task is gone, however it went.
+struct Ended {
+    shared: Arc<Shared>,
+    closed: watch::Sender<bool>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.shared.connected.store(false, Ordering::Relaxed);
+        if self.shared.stop.borrow().is_none() {
+            self.shared.state().problem = Some("the consumer's task ended".to_owned());
+        }
+        self.closed.send_replace(true);
+    }
+}
+
+/// What the task and the handles share.
+struct Shared {
+    rooms: Vec<Arc<Room>>,
+    state: Mutex<State>,
+    connected: AtomicBool,
+    held: AtomicUsize,
+    pauses: AtomicU64,
+    done: [AtomicI64; LANES as usize],
+    log: Arc<str>,
+    /// How long the shutdown may take, once there is one.
+    stop: watch::Sender<Option<Duration>>,
+}
+
+#[derive(Default)]
+struct State {
+    assigned: Vec<i16>,
+    problem: Option<String>,
+    depths: Option<HashMap<i16, i64>>,
+    backlog: Option<Backlog>,
+}
+
+impl Shared {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Steers a consumer of the Postgres log. Clones steer the same one; dropping the last closes it
+/// without waiting for the lanes.
+#[derive(Clone)]
+pub struct Handle {
+    owner: Arc<Owner>,
+}
+
+struct Owner {
+    shared: Arc<Shared>,
+    closing: watch::Receiver<bool>,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.shared.stop.send_if_modified(|stop| {
+            let running = stop.is_none();
+            stop.get_or_insert(Duration::ZERO);
+            running
+        });
+    }
+}
+
+impl Handle {
+    fn shared(&self) -> &Shared {
+        &self.owner.shared
+    }
+
+    /// What waits in the whole log, whoever owns it; seconds old. `None` until it was looked at.
+    #[must_use]
+    pub fn backlog(&self) -> Option<Backlog> {
+        self.shared().state().backlog
+    }
+}
+
+impl Source for Handle {
+    fn mark_done(&self, _topic: &str, partition: i32, next_offset: i64) {
+        // For the lag's sake: what was stored left the log in the same transaction.
+        let done = usize::try_from(partition).ok();
+        if let Some(done) = done.and_then(|lane| self.shared().done.get(lane)) {
+            done.fetch_max(next_offset, Ordering::Relaxed);
+        }
+    }
+
+    fn lag(&self) -> Vec<PartitionLag> {
+        let state = self.shared().state();
+        let of = |lane: &i16| {
+            let done = self.shared().done.get(usize::from(lane.unsigned_abs()));
+            let done = done.map_or(0, |done| done.load(Ordering::Relaxed));
+            PartitionLag {
+                topic: Arc::clone(&self.shared().log),
+                partition: i32::from(*lane),
+                lag: state
+                    .depths
+                    .as_ref()
+                    .map(|depths| depths.get(lane).copied().unwrap_or(0)),
+                done: (done > 0).then_some(done),
+                high: None,
+            }
+        };
+        state.assigned.iter().map(of).collect()
+    }
+
+    fn assigned(&self) -> Vec<(Arc<str>, i32)> {
+        let state = self.shared().state();
+        let lanes = state.assigned.iter();
+        lanes
+            .map(|lane| (Arc::clone(&self.shared().log), i32::from(*lane)))
+            .collect()
+    }
+
+    fn connected(&self) -> bool {
+        self.shared().connected.load(Ordering::Relaxed)
+    }
+
+    fn problem(&self) -> Option<String> {
+        self.shared().state().problem.clone()
+    }
+
+    fn buffered_bytes(&self) -> usize {
+        let handed_out: usize = self.shared().rooms.iter().map(|room| room.used()).sum();
+        handed_out + self.shared().held.load(Ordering::Relaxed)
+    }
+
+    fn pauses(&self) -> u64 {
+        self.shared().pauses.load(Ordering::Relaxed)
+    }
+
+    fn shutdown(&self, grace: Duration) -> BoxFuture<'_, ()> {
+        self.shared().stop.send_replace(Some(grace));
+        let mut closing = self.owner.closing.clone();
+        Box::pin(async move {
+            // An error means that the sender is gone, and with it the task.
+            let _ = closing.wait_for(|closed| *closed).await;
+        })
+    }
+}
+
+/// The task that reads.
+struct Task {
+    db: Database,
+    ours: Ownership,
+    senders: Vec<LaneSender>,
+    /// Told when a permit is given back.
+    room_made: Arc<Notify>,
+    /// Told by PostgreSQL after every append.
+    appended: Arc<Notify>,
+    shared: Arc<Shared>,
+    next_balance: Instant,
+    next_count: Instant,
+    read_since_vacuum: u64,
+    last_read: Instant,
+    vacuuming: Option<JoinHandle<()>>,
+    complained: Option<Instant>,
+}
+
+impl Task {
+    async fn run(mut self, mut stopping: watch::Receiver<Option<Duration>>) {
+        tokio::select! {
+            () = self.serve() => {}
+            _ = stopping.wait_for(Option::is_some) => {}
+        }
+        let grace = stopping.borrow().unwrap_or_default();
+        self.drain(grace).await;
+        tracing::info!("consumer of the postgres log closed");
+    }
+
+    /// For ever: connects, owns, reads, and connects again when that breaks.
+    async fn serve(&mut self) {
+        let mut backoff = Backoff::new();
+        loop {
+            let error = match self.connect().await {
+                Ok((member, reader)) => {
+                    backoff = Backoff::new();
+                    self.set_connected(true);
+                    let Err(error) = self.consume(&member, &reader).await;
+                    // The server gives our lanes to others once the connection is closed, here.
+                    error
+                }
+                Err(error) => error,
+            };
+            self.set_connected(false);
+            self.ours.clear();
+            self.show_ownership();
+            self.complain(&error);
+            tokio::time::sleep(backoff.next()).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<(Member, Reader), Error> {
+        let member = Member::connect(&self.db, Arc::clone(&self.appended));
+        let reader = Reader::connect(&self.db);
+        in_time(async { tokio::try_join!(member, reader) }).await
+    }
+
+    async fn consume(
+        &mut self,
+        member: &Member,
+        reader: &Reader,
+    ) -> Result<std::convert::Infallible, Error> {
+        self.next_balance = Instant::now();
+        loop {
+            if member.is_closed() {
+                return Err(Error::Pool(
+                    "the connection that owns the lanes is lost".to_owned(),
+                ));
+            }
+            if Instant::now() >= self.next_balance {
+                self.next_balance = Instant::now() + BALANCE;
+                if in_time(self.ours.balance(member)).await? {
+                    self.show_ownership();
+                }
+                self.keep_house(member).await?;
+                self.ours.look_everywhere();
+            }
+            // What is appended from here on is told again.
+            if self.appended.notified().now_or_never().is_some() {
+                self.ours.look_everywhere();
+            }
+            if self.read(reader).await? {
+                continue;
+            }
+            tokio::select! {
+                () = self.appended.notified() => self.ours.look_everywhere(),
+                () = self.room_made.notified() => {}
+                () = tokio::time::sleep_until(self.next_balance.into()) => {}
+            }
+        }
+    }
+
+    /// Hands over what is held and reads what there is room for. False if there was nothing to do.
+    async fn read(&mut self, reader: &Reader) -> Result<bool, Error> {
+        let mut busy = false;
+        for owned in &mut self.ours.lanes {
+            if let Some(held) = owned.held.take() {
+                deliver(&self.shared, &self.senders, owned, held);
+                busy |= owned.held.is_none();
+            }
+        }
+        let cursors = self.cursors();
+        if !cursors.is_empty() {
+            busy = true;
+            let rows = in_time(reader.read(&cursors, ROWS)).await?;
+            if !rows.is_empty() {
+                self.read_since_vacuum += rows.len() as u64;
+                self.last_read = Instant::now();
+            }
+            self.take(&cursors, rows);
+        }
+        let held = self.ours.held_bytes();
+        self.shared.held.store(held, Ordering::Relaxed);
+        Ok(busy)
+    }
+
+    /// What to read next: lanes that may have more, as far as their pipeline lane has room.
+    fn cursors(&mut self) -> Vec<Cursor> {
+        let mut cursors = Vec::new();
+        for (index, sender) in self.senders.iter_mut().enumerate() {
+            let wanting = self.ours.lanes.iter();
+            let wanting = wanting.filter(|owned| owned.index == index && owned.wants_more());
+            let wanting: Vec<&Owned> = wanting.collect();
+            let full = !wanting.is_empty() && !sender.room.half_empty();
+            if full && !sender.paused {
+                self.shared.pauses.fetch_add(1, Ordering::Relaxed);
+            }
+            sender.paused = full;
+            if full || wanting.is_empty() {
+                continue;
+            }
+            let share = sender.room.free() / wanting.len();
+            cursors.extend(wanting.iter().map(|owned| Cursor {
+                after: Place {
+                    lane: owned.lane,
+                    id: owned.after,
+                },
+                bytes: i64::try_from(share).unwrap_or(i64::MAX),
+            }));
+        }
+        cursors
+    }
+
+    /// Deals the rows that were read for these cursors.
+    fn take(&mut self, cursors: &[Cursor], rows: Vec<Row>) {
+        let mut by_lane: HashMap<i16, Vec<Record>> = HashMap::with_capacity(cursors.len());
+        let mut topics: Vec<Arc<str>> = Vec::new();
+        for row in rows {
+            by_lane
+                .entry(row.place.lane)
+                .or_default()
+                .push(record(row, &mut topics));
+        }
+        for cursor in cursors {
+            let lane = cursor.after.lane;
+            let Some(owned) = self.ours.lanes.iter_mut().find(|owned| owned.lane == lane) else {
+                continue;
+            };
+            let records = by_lane.remove(&lane).unwrap_or_default();
+            let Some(last) = records.last() else {
+                owned.more = false;
+                continue;
+            };
+            owned.after = last.offset;
+            let bytes = records.iter().map(Record::memory).sum();
+            deliver(&self.shared, &self.senders, owned, Held { records, bytes });
+        }
+    }
+
+    /// What has to happen now and then: counting what waits, and the vacuum.
+    async fn keep_house(&mut self, member: &Member) -> Result<(), Error> {
+        let started = Instant::now();
+        if started >= self.next_count {
+            let depths = in_time(log::depths(member.client())).await?;
+            let oldest = in_time(log::oldest(member.client())).await?;
+            self.next_count = Instant::now() + started.elapsed() * COUNTING_SHARE;
+            let mut state = self.shared.state();
+            state.backlog = Some(Backlog {
+                records: depths.iter().map(|(_, rows)| rows).sum(),
+                oldest,
+            });
+            state.depths = Some(depths.into_iter().collect());
+        }
+        let empty = self.ours.lanes.iter().all(|lane| !lane.more)
+            && self.senders.iter().all(|lane| lane.room.used() == 0);
+        let enough = match empty {
+            false => VACUUM_AFTER,
+            true if self.last_read.elapsed() < QUIET => VACUUM_EMPTY_AFTER,
+            true => VACUUM_QUIET_AFTER,
+        };
+        let running = self
+            .vacuuming
+            .as_ref()
+            .is_some_and(|task| !task.is_finished());
+        if self.read_since_vacuum >= enough && !running {
+            self.read_since_vacuum = 0;
+            let db = self.db.clone();
+            self.vacuuming = Some(tokio::spawn(async move {
+                if let Err(error) = log::vacuum(&db).await {
+                    tracing::warn!(error = %error, "the postgres log could not be vacuumed");
+                }
+            }));
+        }
+        Ok(())
+    }
+
+    /// Ends the lanes and waits until the writers are through. The connections are closed already, so
+    /// others may read what is still being written: the storing transaction tells.
+    async fn drain(&mut self, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        self.ours.clear();
+        self.show_ownership();
+        for lane in &mut self.senders {
+            lane.chunks = None;
+        }
+        while self.senders.iter().any(|lane| lane.room.used() > 0) && Instant::now() < deadline {
+            tokio::time::sleep(WATCH).await;
+        }
+        if let Some(vacuuming) = self.vacuuming.take() {
+            vacuuming.abort();
+        }
+    }
+
+    fn show_ownership(&self) {
+        let mut assigned: Vec<i16> = self.ours.lanes.iter().map(|owned| owned.lane).collect();
+        assigned.sort_unstable();
+        self.shared.state().assigned = assigned;
+    }
+
+    fn set_connected(&self, connected: bool) {
+        if self.shared.connected.swap(connected, Ordering::Relaxed) != connected {
+            tracing::info!(connected, "postgres log consumer connection");
+        }
+    }
+
+    fn complain(&mut self, error: &Error) {
+        if self
+            .complained
+            .is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY)
+        {
+            self.complained = Some(Instant::now());
+            tracing::warn!(error = %error, "consumer of the postgres log");
+        }
+    }
+}
+
+/// Sends records to their pipeline lane, or holds them where it has no room.
+fn deliver(shared: &Shared, senders: &[LaneSender], owned: &mut Owned, held: Held) {
+    let Some(sender) = senders.get(owned.index) else {
+        return;
+    };
+    let Some(permit) = sender.room.admit(held.bytes) else {
+        owned.held = Some(held);
+        return;
+    };
+    let Some(chunks) = &sender.chunks else { return };
+    let chunk = Chunk::new(
+        held.records,
+        permit.counted_in(&owned.out),
+        (Arc::clone(&shared.log), i32::from(owned.lane)),
+        Arc::clone(&owned.revoked),
+    );
+    if chunks.send(chunk).is_err() {
+        // Its writer is gone. The rows stay in the log, so they are read again after a restart.
+        shared.state().problem = Some(format!("nobody reads lane {}", owned.index));
+    }
+}
+
+fn record(row: Row, topics: &mut Vec<Arc<str>>) -> Record {
+    // A handful of names, each once in memory.
+    let topic = match topics.iter().find(|topic| ***topic == *row.topic) {
+        Some(topic) => Arc::clone(topic),
+        None => {
+            topics.push(row.topic.as_str().into());
+            topics
+                .last()
+                .map_or_else(|| row.topic.as_str().into(), Arc::clone)
+        }
+    };
+    Record {
+        topic,
+        partition: i32::from(row.place.lane),
+        offset: row.place.id,
+        timestamp_ms: Some(row.at_ms),
+        key: row.key,
+        headers: row.headers,
+        payload: row.payload,
+    }
+}
+
+async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(PATIENCE, work)
+        .await
+        .unwrap_or_else(|_| Err(Error::Pool("the server does not answer".to_owned())))
+}

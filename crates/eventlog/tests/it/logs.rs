@@ -1,0 +1,266 @@
+//! Both logs behind one fixture, and what "done" means to each: the fence that makes a record stored
+//! once, whoever is given it.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use eventlog::kafka::{Consumer, KafkaConfig, Producer};
+use eventlog::postgres::{PostgresLog, PostgresLogConfig, PostgresSource};
+use eventlog::{Chunk, Lane, Publisher, Record, Source};
+use prometheus::Registry;
+use store::events::FrozenRows;
+use store::log::{self, Place};
+use store::write::{Batch, Writer};
+use store::{DatabaseConfig, Kind, migrate};
+use testkit::{Part, Parts};
+
+use crate::support::{config_for, topic, wait_until};
+
+/// What a publisher may hold.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) record_bytes: usize,
+    pub(crate) queue_records: usize,
+    pub(crate) queue_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            record_bytes: 8 << 20,
+            queue_records: 100_000,
+            queue_bytes: 64 << 20,
+        }
+    }
+}
+
+/// An event log of a test's own.
+pub(crate) trait Log: Send + Sync + Sized + 'static {
+    /// The part it lives in.
+    const PART: Part;
+    /// Into how many parts it divides a topic.
+    const PARTITIONS: usize;
+
+    /// An empty log in these parts.
+    fn new(parts: &Parts) -> impl Future<Output = Self> + Send;
+    /// The topic to publish to.
+    fn topic(&self) -> Arc<str>;
+    /// A publisher that need not be connected yet.
+    fn publisher_now(&self, bounds: Bounds) -> Arc<dyn Publisher>;
+    /// A publisher of a log that is not there.
+    fn nowhere() -> Arc<dyn Publisher>;
+    /// A consumer.
+    fn consume(&self, lanes: usize, bytes: usize) -> (Arc<dyn Source>, Vec<Lane>);
+    /// Stores a chunk and marks it done; returns the records nobody had stored before.
+    fn store(
+        &self,
+        source: &Arc<dyn Source>,
+        chunk: Chunk,
+    ) -> impl Future<Output = Vec<Record>> + Send;
+
+    fn publisher(&self, bounds: Bounds) -> impl Future<Output = Arc<dyn Publisher>> + Send {
+        async move {
+            let publisher = self.publisher_now(bounds);
+            wait_until("the publisher connects", || publisher.connected()).await;
+            publisher
+        }
+    }
+}
+
+pub(crate) struct Kafka {
+    config: KafkaConfig,
+    topic: Arc<str>,
+    /// What `log_offsets` is to the processor.
+    stored: Mutex<HashMap<(Arc<str>, i32), i64>>,
+}
+
+impl Log for Kafka {
+    const PART: Part = Part::Kafka;
+    const PARTITIONS: usize = 4;
+
+    async fn new(parts: &Parts) -> Self {
+        let config = KafkaConfig {
+            // Long enough that what is published in one go is in flight at the same time.
+            linger_ms: 50.0,
+            ..config_for(&parts.kafka_brokers)
+        };
+        let topic = topic(&config, "conformance").await;
+        Self {
+            config,
+            topic,
+            stored: Mutex::default(),
+        }
+    }
+
+    fn topic(&self) -> Arc<str> {
+        Arc::clone(&self.topic)
+    }
+
+    fn publisher_now(&self, bounds: Bounds) -> Arc<dyn Publisher> {
+        let config = KafkaConfig {
+            max_message_bytes: bounds.record_bytes,
+            queue_max_messages: bounds.queue_records,
+            queue_max_bytes: bounds.queue_bytes,
+            ..self.config.clone()
+        };
+        Arc::new(Producer::new(&config, &Registry::new()).expect("producer"))
+    }
+
+    fn nowhere() -> Arc<dyn Publisher> {
+        let config = config_for("127.0.0.1:1");
+        Arc::new(Producer::new(&config, &Registry::new()).expect("producer"))
+    }
+
+    fn consume(&self, lanes: usize, bytes: usize) -> (Arc<dyn Source>, Vec<Lane>) {
+        let (handle, lanes) =
+            Consumer::start(&self.config, &[self.topic()], lanes, bytes).expect("consumer");
+        (Arc::new(handle), lanes)
+    }
+
+    async fn store(&self, source: &Arc<dyn Source>, chunk: Chunk) -> Vec<Record> {
+        let partition = (Arc::clone(chunk.topic()), chunk.partition());
+        let (records, permit) = chunk.into_parts();
+        let end = records.last().expect("a record").offset + 1;
+        let new = {
+            let mut stored = self.stored.lock().expect("no panic");
+            let next = stored.entry(partition.clone()).or_default();
+            let new = records.into_iter().filter(|r| r.offset >= *next).collect();
+            *next = end.max(*next);
+            new
+        };
+        source.mark_done(&partition.0, partition.1, end);
+        drop(permit);
+        new
+    }
+}
+
+pub(crate) struct Postgres {
+    pub(crate) db: store::Database,
+    /// Dropped at the end, with the database.
+    pub(crate) fresh: testkit::Database,
+    /// Everything removed, in the order of the commits.
+    pub(crate) journal: Mutex<Vec<Place>>,
+    writer: tokio::sync::Mutex<Option<Writer>>,
+}
+
+pub(crate) fn database(url: &str) -> store::Database {
+    store::Database::new(&DatabaseConfig {
+        url: url.to_owned(),
+        schema: "event".to_owned(),
+        pool_size: 4,
+        verify_tls: false,
+        application_name: "eventlog tests".to_owned(),
+    })
+    .expect("a database")
+}
+
+impl Postgres {
+    /// One storing transaction; `None` if the database went away.
+    async fn remove(&self, places: &[Place]) -> Option<HashSet<Place>> {
+        let mut writer = self.writer.lock().await;
+        if !writer.as_ref().is_some_and(Writer::is_open) {
+            *writer = Writer::connect(&self.db).await.ok();
+        }
+        let writer = writer.as_mut()?;
+        let rows = FrozenRows::default();
+        let mut places: Vec<Place> = places.to_vec();
+        loop {
+            let batch = Batch {
+                rows: &rows,
+                events: &[],
+                dead_letters: &[],
+                advances: &[],
+                remove: &places,
+                note_announcements: false,
+            };
+            match writer.write(&batch).await {
+                Ok(_) => {
+                    let mut journal = self.journal.lock().expect("no panic");
+                    journal.extend(&places);
+                    return Some(places.into_iter().collect());
+                }
+                Err(error) if error.kind() == Kind::Raced => {
+                    let left = log::left(writer.client(), &places).await.ok()?;
+                    places.retain(|place| left.contains(place));
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl Log for Postgres {
+    const PART: Part = Part::Postgres;
+    const PARTITIONS: usize = 16;
+
+    async fn new(parts: &Parts) -> Self {
+        let fresh = parts.fresh_database().await;
+        let db = database(&fresh.url);
+        migrate::run(&db).await.expect("migrated");
+        Self {
+            db,
+            fresh,
+            journal: Mutex::default(),
+            writer: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn topic(&self) -> Arc<str> {
+        "events.conformance".into()
+    }
+
+    fn publisher_now(&self, bounds: Bounds) -> Arc<dyn Publisher> {
+        let config = PostgresLogConfig {
+            max_message_bytes: bounds.record_bytes,
+            queue_max_messages: bounds.queue_records,
+            queue_max_bytes: bounds.queue_bytes,
+            ..PostgresLogConfig::default()
+        };
+        Arc::new(PostgresLog::new(&self.db, config, &Registry::new()).expect("publisher"))
+    }
+
+    fn nowhere() -> Arc<dyn Publisher> {
+        let db = database("postgresql://nobody@127.0.0.1:1/nothing");
+        let config = PostgresLogConfig::default();
+        Arc::new(PostgresLog::new(&db, config, &Registry::new()).expect("publisher"))
+    }
+
+    fn consume(&self, lanes: usize, bytes: usize) -> (Arc<dyn Source>, Vec<Lane>) {
+        let (handle, lanes) = PostgresSource::start(&self.db, lanes, bytes);
+        (Arc::new(handle), lanes)
+    }
+
+    async fn store(&self, source: &Arc<dyn Source>, chunk: Chunk) -> Vec<Record> {
+        let (topic, lane) = (Arc::clone(chunk.topic()), chunk.partition());
+        let place = |record: &Record| Place {
+            lane: i16::try_from(record.partition).expect("a lane"),
+            id: record.offset,
+        };
+        let (records, permit) = chunk.into_parts();
+        let places: Vec<Place> = records.iter().map(place).collect();
+        let mut uncertain = false;
+        let removed = loop {
+            match self.remove(&places).await {
+                Some(removed) if uncertain && removed.len() < places.len() => {
+                    // The others went with the transaction whose end we did not hear of: in these
+                    // tests nobody else stores them.
+                    break places.iter().copied().collect();
+                }
+                Some(removed) => break removed,
+                None => {
+                    uncertain = true;
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            }
+        };
+        let end = records.last().expect("a record").offset + 1;
+        source.mark_done(&topic, lane, end);
+        drop(permit);
+        records
+            .into_iter()
+            .filter(|record| removed.contains(&place(record)))
+            .collect()
+    }
+}

@@ -1,0 +1,286 @@
+//! Record → publication, or why not: decode, filter, transform. No I/O; the same for the lanes,
+//! the feed and the hand-made events of [`super::trial`].
+
+use std::sync::Arc;
+
+use domain::json::Members;
+use domain::{Event, Limits};
+use eventlog::Record;
+use live::{Position, Publication};
+use store::partitions::Interval;
+use time::OffsetDateTime;
+
+use super::candidate::{Candidate, Field};
+use super::config::BridgeConfig;
+use super::filter::{EventFilter, Rejection};
+use super::metrics::Status;
+use super::transform::{Transformer, Unroutable};
+use crate::pipeline::decode::Decoder;
+
+/// An event on its way to its channel.
+#[derive(Debug)]
+pub struct Ready {
+    /// What is published.
+    pub publication: Publication,
+    /// What it was made of.
+    pub event: Event,
+}
+
+/// An event that goes no further.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its type, as far as it could be read.
+    pub event_type: String,
+    /// Whether it passed the filter.
+    pub passed: bool,
+    /// Why it ended.
+    pub why: Why,
+}
+
+/// Why an event is not published.
+#[derive(Debug)]
+pub enum Why {
+    /// It cannot be read: a bounded word, and a sentence.
+    Malformed(&'static str, String),
+    /// The filter rejected it.
+    Rejected(Rejection),
+    /// It passed, and has nowhere to go.
+    Unroutable(Unroutable),
+}
+
+impl Why {
+    /// What it counts as.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Malformed(..) | Self::Rejected(_) => Status::Filtered,
+            Self::Unroutable(_) => Status::Dropped,
+        }
+    }
+
+    /// The bounded word in metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Malformed(reason, _) => reason,
+            Self::Rejected(rejection) => rejection.step.reason(),
+            Self::Unroutable(why) => why.reason(),
+        }
+    }
+
+    /// A sentence.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Malformed(_, detail) => detail.clone(),
+            Self::Rejected(rejection) => rejection.detail.clone(),
+            Self::Unroutable(why) => why.to_string(),
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Evaluator {
+    filter: EventFilter,
+    transformer: Transformer,
+    decoder: Decoder,
+    limits: Limits,
+}
+
+impl Evaluator {
+    /// With the bridge's rules. Limits and prefix are the processor's, so that an event is read,
+    /// and gets its id, as when it is stored.
+    #[must_use]
+    pub fn new(config: &BridgeConfig, limits: Limits, topic_prefix: &str) -> Self {
+        Self {
+            filter: EventFilter::new(config.filter.clone()),
+            transformer: Transformer::new(config.transform.clone()),
+            // The interval is about rows, which are not made here.
+            decoder: Decoder::new(limits, topic_prefix.to_owned(), Interval::Month),
+            limits,
+        }
+    }
+
+    /// A record of the log. `position` makes publishing it again harmless.
+    ///
+    /// # Errors
+    /// Where and why it ended.
+    pub fn record(
+        &self,
+        record: &Record,
+        now: OffsetDateTime,
+        position: Option<Position>,
+    ) -> Result<Box<Ready>, Ended> {
+        // What is no JSON object, or too large to look into, is complained of by the decoder.
+        let text = record
+            .payload
+            .as_deref()
+            .filter(|payload| payload.len() <= self.limits.max_event_bytes)
+            .and_then(|payload| std::str::from_utf8(payload).ok());
+        let members = text.and_then(Members::split);
+        let candidate = members.as_ref().map(Candidate::of_record);
+        let unread = |why| {
+            let name = candidate.as_ref().map(|c| c.field("event_type"));
+            Ended {
+                event_type: match name {
+                    Some(Field::Text(name)) => name.into_owned(),
+                    _ => "unknown".to_owned(),
+                },
+                passed: false,
+                why,
+            }
+        };
+        if let Some(candidate) = &candidate {
+            self.filter
+                .validate(candidate)
+                .map_err(|rejection| unread(Why::Rejected(rejection)))?;
+        }
+        let event = self
+            .decoder
+            .event(record, now)
+            .map_err(|(_, reason, detail)| unread(Why::Malformed(reason, detail)))?;
+        self.route(event, members.as_ref(), position)
+    }
+
+    /// An event that has been decoded before.
+    ///
+    /// # Errors
+    /// Where and why it ended.
+    pub fn event(&self, event: &Event, position: Option<Position>) -> Result<Box<Ready>, Ended> {
+        match self.filter.validate(&Candidate::of_event(event)) {
+            Ok(()) => self.route(event.clone(), None, position),
+            Err(rejection) => Err(Ended {
+                event_type: event.event_type.clone(),
+                passed: false,
+                why: Why::Rejected(rejection),
+            }),
+        }
+    }
+
+    fn route(
+        &self,
+        event: Event,
+        members: Option<&Members<'_>>,
+        position: Option<Position>,
+    ) -> Result<Box<Ready>, Ended> {
+        match self.transformer.transform(&event, members) {
+            Ok((channel, message)) => Ok(Box::new(Ready {
+                publication: Publication {
+                    channel,
+                    message,
+                    position,
+                },
+                event,
+            })),
+            Err(why) => Err(Ended {
+                event_type: event.event_type,
+                passed: true,
+                why: Why::Unroutable(why),
+            }),
+        }
+    }
+}
+
+/// A record's place, for [`Position`].
+#[must_use]
+pub fn position(partition: &Arc<str>, record: &Record) -> Position {
+    Position {
+        partition: Arc::clone(partition),
+        offset: record.offset,
+        timestamp_ms: record.timestamp_ms.unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use eventlog::kafka::KafkaConfig;
+    use service::Env;
+
+    use super::*;
+
+    fn evaluator(values: &[(&str, &str)]) -> Evaluator {
+        let owned = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
+        let env = Env::from_map(values.iter().map(owned).collect::<HashMap<_, _>>());
+        let config = BridgeConfig::from_env(&env, &KafkaConfig::default(), &[]);
+        env.finish().unwrap();
+        Evaluator::new(&config, Limits::default(), "")
+    }
+
+    fn record(payload: impl Into<Vec<u8>>) -> Record {
+        Record {
+            topic: "events.backend.service".into(),
+            partition: 1,
+            offset: 7,
+            timestamp_ms: Some(1_700_000_000_000),
+            key: None,
+            headers: vec![],
+            payload: Some(payload.into()),
+        }
+    }
+
+    #[test]
+    fn every_end_has_its_status_and_reason() {
+        let evaluator = evaluator(&[("BRIDGE_MAX_MESSAGE_BYTES", "1000")]);
+        let large = format!(
+            r#"{{"event_type":"a","user_id":"u","data":{{"x":"{}"}}}}"#,
+            "x".repeat(900)
+        );
+        let huge = format!(
+            r#"{{"event_type":"a","data":{{"x":"{}"}}}}"#,
+            "x".repeat(300_000)
+        );
+        let mut tombstone = record("");
+        tombstone.payload = None;
+        let mut stranger = record(r#"{"event_type":"a","user_id":"u","data":{}}"#);
+        stranger.headers = vec![("tenant".to_owned(), b"no tenant".to_vec())];
+        for (record, status, reason) in [
+            (tombstone, Status::Filtered, "no_payload"),
+            (stranger, Status::Filtered, "illegal_value"),
+            (record("no json"), Status::Filtered, "invalid_json"),
+            (record([0xff, 0xfe]), Status::Filtered, "invalid_json"),
+            (record("[1]"), Status::Filtered, "wrong_type"),
+            (record(huge), Status::Filtered, "too_large"),
+            (record(r#"{"data":{}}"#), Status::Filtered, "missing_field"),
+            (
+                record(r#"{"event_type":"a","user_id":{},"data":{}}"#),
+                Status::Filtered,
+                "wrong_type",
+            ),
+            (
+                record(r#"{"event_type":"a","data":{"n":"\u0000"}}"#),
+                Status::Filtered,
+                "not_storable",
+            ),
+            (
+                record(r#"{"event_type":"a","data":{}}"#),
+                Status::Dropped,
+                "no_user",
+            ),
+            (record(large), Status::Dropped, "too_large"),
+        ] {
+            let ended = evaluator
+                .record(&record, service::clock::now(), None)
+                .unwrap_err();
+            assert_eq!((ended.why.status(), ended.why.reason()), (status, reason));
+            assert!(!ended.why.detail().is_empty());
+        }
+    }
+
+    #[test]
+    fn an_event_of_the_log_and_the_same_decoded_make_the_same_message() {
+        let evaluator = evaluator(&[]);
+        let record = record(
+            r#"{"type":"a.b","source":"s","data":{"user_id":"u","n":1},"time":"2023-01-01T00:00:00Z"}"#,
+        );
+        let ready = evaluator
+            .record(&record, service::clock::now(), None)
+            .unwrap();
+        assert_eq!(&*ready.publication.channel.user_id, "u");
+        assert!(!ready.event.event_id.is_nil());
+        let again = evaluator.event(&ready.event, None).unwrap();
+        assert_eq!(again.publication, ready.publication);
+    }
+}

@@ -1,0 +1,229 @@
+//! Ready events → their channels, through the breaker; what became of each is counted and logged.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use domain::Event;
+use live::{Channels, LiveError, Outcome, Publication, StreamId};
+
+use super::evaluate::{Ended, Ready};
+use super::extension::Extension;
+use super::gate::{Admission, Gate};
+use super::metrics::{Metrics, Status};
+
+/// The name in the log lines (S2-63).
+pub const SERVICE: &str = "eventbridge";
+
+/// The first pause before a batch is tried again; doubled up to the second.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Events that are published together, in order.
+#[derive(Debug)]
+pub struct Batch {
+    publications: Vec<Publication>,
+    events: Vec<(Event, Arc<str>)>,
+    taken: Instant,
+}
+
+impl Batch {
+    /// An empty batch, taken up now.
+    #[must_use]
+    pub fn begin() -> Self {
+        Self {
+            publications: vec![],
+            events: vec![],
+            taken: Instant::now(),
+        }
+    }
+
+    /// Adds an event that came on that topic.
+    pub fn push(&mut self, ready: Ready, topic: &Arc<str>) {
+        self.publications.push(ready.publication);
+        self.events.push((ready.event, Arc::clone(topic)));
+    }
+
+    /// When it was taken up.
+    #[must_use]
+    pub fn taken(&self) -> Instant {
+        self.taken
+    }
+}
+
+/// How a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// It was published, as far as each event allows.
+    Done,
+    /// Redis is given up; it was dropped, which listeners will be told.
+    Dropped,
+    /// The bridge stops before anything could be done with it.
+    Stopped,
+}
+
+/// See the module.
+pub struct Publisher {
+    /// Where messages go.
+    pub channels: Arc<dyn Channels>,
+    /// The breaker.
+    pub gate: Arc<Gate>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What somebody added.
+    pub extension: Arc<dyn Extension>,
+    /// Whether a published event is logged at level info.
+    pub log_events: bool,
+}
+
+impl Publisher {
+    /// Publishes a batch, and again until it is published or the breaker opens: what has been
+    /// published of it is recognised by its position. `may_drop` as in [`Gate::admit`].
+    pub async fn settle(&self, batch: Batch, may_drop: bool) -> Settled {
+        if batch.publications.is_empty() {
+            return Settled::Done;
+        }
+        let mut pause = PAUSE.0;
+        loop {
+            let attempt = match self.gate.admit(batch.publications.len(), may_drop).await {
+                Admission::Attempt(attempt) => attempt,
+                Admission::Drop => {
+                    self.dropped(&batch, "breaker_open");
+                    return Settled::Dropped;
+                }
+                Admission::Stop => return Settled::Stopped,
+            };
+            match self.publish(&batch.publications).await {
+                Ok(outcomes) => {
+                    self.gate.succeeded(attempt);
+                    self.published(&batch, outcomes);
+                    return Settled::Done;
+                }
+                Err(error) if self.gate.failed(attempt, &error) => return Settled::Stopped,
+                Err(_) => {}
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    /// Publishes one event now, or says why not; for hand-made events.
+    ///
+    /// # Errors
+    /// `None` while the breaker lets nothing through.
+    pub async fn publish_one(&self, ready: Ready) -> Option<Result<Outcome, LiveError>> {
+        let attempt = self.gate.attempt_now()?;
+        let topic = Arc::from("test");
+        let mut batch = Batch::begin();
+        batch.push(ready, &topic);
+        Some(match self.publish(&batch.publications).await {
+            Ok(outcomes) => {
+                self.gate.succeeded(attempt);
+                self.published(&batch, outcomes.clone());
+                let nothing = || Err(LiveError::Unavailable("no answer".to_owned()));
+                outcomes.into_iter().next().map_or_else(nothing, Ok)
+            }
+            Err(error) => {
+                self.gate.failed(attempt, &error);
+                Err(error)
+            }
+        })
+    }
+
+    /// Counts an event that goes no further.
+    pub fn ended(&self, ended: &Ended, taken: Instant) {
+        let (status, reason) = (ended.why.status(), ended.why.reason());
+        let (name, known) = (&ended.event_type, ended.passed);
+        self.metrics.count(name, known, Status::Consumed);
+        self.metrics.count(name, known, status);
+        self.metrics.rejected(status, reason);
+        self.metrics
+            .processing_seconds
+            .observe(taken.elapsed().as_secs_f64());
+        tracing::debug!(
+            target: SERVICE,
+            status = status.as_str(), reason, detail = ended.why.detail(),
+            domain_event_type = name.chars().take(255).collect::<String>(), "event not published"
+        );
+    }
+
+    async fn publish(&self, publications: &[Publication]) -> Result<Vec<Outcome>, LiveError> {
+        let started = Instant::now();
+        let outcomes = self.channels.publish(publications).await;
+        self.metrics
+            .publish_seconds
+            .observe(started.elapsed().as_secs_f64());
+        outcomes
+    }
+
+    fn dropped(&self, batch: &Batch, reason: &str) {
+        for (event, _) in &batch.events {
+            self.count(event, Status::Dropped);
+            self.metrics.rejected(Status::Dropped, reason);
+        }
+        self.observe(batch);
+    }
+
+    fn published(&self, batch: &Batch, outcomes: Vec<Outcome>) {
+        let now = service::clock::now();
+        let latencies = self.metrics.end_to_end_seconds.local();
+        for ((event, topic), outcome) in batch.events.iter().zip(outcomes) {
+            match outcome {
+                Outcome::Published(id) => {
+                    self.count(event, Status::Published);
+                    latencies.observe((now - event.received_at).as_seconds_f64().max(0.0));
+                    if let Some(session) = &event.session_id {
+                        self.metrics.session(session);
+                    }
+                    self.extension.published(event, &self.metrics);
+                    self.log(event, topic, id);
+                }
+                Outcome::Duplicate => self.count(event, Status::Duplicate),
+                Outcome::Refused(reason) => {
+                    self.count(event, Status::Failed);
+                    self.metrics.rejected(Status::Failed, "refused");
+                    self.metrics.error("key_refused");
+                    tracing::warn!(event_id = %event.event_id, user_id = event.user_id, reason, "Redis refuses this message; it is not published");
+                }
+            }
+        }
+        latencies.flush();
+        self.observe(batch);
+    }
+
+    fn count(&self, event: &Event, status: Status) {
+        self.metrics
+            .count(&event.event_type, true, Status::Consumed);
+        self.metrics.count(&event.event_type, true, status);
+    }
+
+    fn observe(&self, batch: &Batch) {
+        let seconds = batch.taken.elapsed().as_secs_f64();
+        let processing = self.metrics.processing_seconds.local();
+        (0..batch.events.len()).for_each(|_| processing.observe(seconds));
+        processing.flush();
+    }
+
+    /// The line of S2-63; `timestamp` is the line's own.
+    fn log(&self, event: &Event, topic: &Arc<str>, id: StreamId) {
+        macro_rules! line {
+            ($level:expr) => {
+                tracing::event!(
+                    target: SERVICE,
+                    $level,
+                    service = SERVICE,
+                    event_type = "event_published",
+                    domain_event_type = event.event_type,
+                    event_id = %event.event_id,
+                    user_id = event.user_id,
+                    session_id = event.session_id,
+                    topic = &**topic,
+                    stream_id = %id,
+                )
+            };
+        }
+        if self.log_events {
+            line!(tracing::Level::INFO);
+        } else {
+            line!(tracing::Level::DEBUG);
+        }
+    }
+}

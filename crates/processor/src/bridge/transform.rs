@@ -1,0 +1,355 @@
+//! Event → message (S2-32 … S2-36): one JSON object on one line with what a browser needs, and
+//! nothing that is internal.
+
+use domain::Event;
+use domain::json::{Members, push_quoted};
+use domain::timestamp;
+use live::{Channel, Message};
+
+/// Payload fields that begin so never leave the house.
+const INTERNAL: &str = "internal_";
+
+/// What a message holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransformConfig {
+    /// Fields passed on beside the payload, where the event has them (S2-34).
+    pub pass_through: Vec<String>,
+    /// Fields left out of the payload, besides those that begin with `internal_` (S2-35).
+    pub internal: Vec<String>,
+    /// Bytes of the data at most.
+    pub max_bytes: usize,
+}
+
+impl TransformConfig {
+    /// The fields every message may have.
+    pub const OWN: [&str; 6] = [
+        "event_id",
+        "event_type",
+        "user_id",
+        "session_id",
+        "timestamp",
+        "payload",
+    ];
+}
+
+impl Default for TransformConfig {
+    fn default() -> Self {
+        Self {
+            pass_through: vec!["correlation_id".to_owned()],
+            internal: ["user_id", "session_id", "timestamp", "novel_id"]
+                .map(str::to_owned)
+                .to_vec(),
+            max_bytes: 64 * 1024,
+        }
+    }
+}
+
+/// Why there is no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unroutable {
+    /// Nobody to send it to (S2-32).
+    #[error("the event has no user_id, so there is no channel for it")]
+    NoUser,
+    /// More than the channels take.
+    #[error("the message has {bytes} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Its size in bytes.
+        bytes: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+}
+
+impl Unroutable {
+    /// The bounded word in metrics.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::NoUser => "no_user",
+            Self::TooLarge { .. } => "too_large",
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Transformer {
+    config: TransformConfig,
+}
+
+impl Transformer {
+    /// A transformer with these rules.
+    #[must_use]
+    pub fn new(config: TransformConfig) -> Self {
+        Self { config }
+    }
+
+    /// The channel and the message of an event. `record` is the JSON it was read from, if that is
+    /// at hand: fields to pass on may stand there that an event does not keep.
+    ///
+    /// # Errors
+    /// [`Unroutable`]; never a fault of Redis.
+    pub fn transform(
+        &self,
+        event: &Event,
+        record: Option<&Members<'_>>,
+    ) -> Result<(Channel, Message), Unroutable> {
+        let user_id = event.user_id.as_deref().ok_or(Unroutable::NoUser)?;
+        let data = self.data(event, user_id, record);
+        let limit = self.config.max_bytes;
+        if data.len() > limit {
+            let bytes = data.len();
+            return Err(Unroutable::TooLarge { bytes, limit });
+        }
+        let message = Message {
+            event: event.event_type.clone(),
+            data: data.into(),
+        };
+        Ok((Channel::new(event.tenant_id.clone(), user_id), message))
+    }
+
+    fn data(&self, event: &Event, user_id: &str, record: Option<&Members<'_>>) -> Vec<u8> {
+        let mut object = Object::with_capacity(256 + event.data.as_str().len());
+        object.text("event_id", &event.event_id.to_string());
+        object.text("event_type", &event.event_type);
+        object.text("user_id", user_id);
+        if let Some(session) = &event.session_id {
+            object.text("session_id", session);
+        }
+        object.text("timestamp", &timestamp::format(event.timestamp));
+        let payload = Members::split(event.data.as_str()).unwrap_or_default();
+        self.pass_on(event, &payload, record, &mut object);
+        object.key("payload");
+        self.payload(&payload, &mut object.out);
+        object.end()
+    }
+
+    fn payload(&self, payload: &Members<'_>, out: &mut Vec<u8>) {
+        match payload.get("content").map(|raw| raw.get()) {
+            Some(content) => match Members::split(content) {
+                Some(members) => object_without(&members, |key| key.starts_with(INTERNAL), out),
+                None => push_on_one_line(out, content),
+            },
+            None => object_without(
+                payload,
+                |key| {
+                    key.starts_with(INTERNAL) || self.config.internal.iter().any(|name| name == key)
+                },
+                out,
+            ),
+        }
+    }
+
+    /// Looks for each field where it may be: the event's own, beside the payload, in it, around it.
+    fn pass_on(
+        &self,
+        event: &Event,
+        payload: &Members<'_>,
+        record: Option<&Members<'_>>,
+        object: &mut Object,
+    ) {
+        for name in &self.config.pass_through {
+            if let Some(text) = own_field(event, name) {
+                object.text(name, text);
+                continue;
+            }
+            let around = [&event.metadata, &event.context, &event.properties];
+            let found = record
+                .and_then(|members| members.get(name))
+                .or_else(|| payload.get(name))
+                .or_else(|| {
+                    let mut found = around.into_iter().filter(|json| !json.is_empty());
+                    found.find_map(|json| Members::split(json.as_str())?.get(name))
+                });
+            if let Some(raw) = found {
+                object.key(name);
+                push_on_one_line(&mut object.out, raw.get());
+            }
+        }
+    }
+}
+
+fn own_field<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
+    match name {
+        "correlation_id" => event.correlation_id.as_deref(),
+        "organization_id" => event.organization_id.as_deref(),
+        "device_id" => event.device_id.as_deref(),
+        "aggregate_type" => event.aggregate_type.as_deref(),
+        "aggregate_id" => event.aggregate_id.as_deref(),
+        "client_event_id" => event.client_event_id.as_deref(),
+        "event_source" => Some(event.event_source.as_str()),
+        "event_category" => Some(event.event_category.as_str()),
+        "version" => Some(&event.version),
+        "schema_version" => Some(&event.schema_version),
+        _ => None,
+    }
+}
+
+fn object_without(members: &Members<'_>, left_out: impl Fn(&str) -> bool, out: &mut Vec<u8>) {
+    out.push(b'{');
+    let mut first = true;
+    for (key, raw) in members.iter().filter(|(key, _)| !left_out(key)) {
+        if !std::mem::take(&mut first) {
+            out.push(b',');
+        }
+        push_quoted(out, key);
+        out.push(b':');
+        push_on_one_line(out, raw.get());
+    }
+    out.push(b'}');
+}
+
+/// A line break in JSON can only stand between its tokens.
+fn push_on_one_line(out: &mut Vec<u8>, json: &str) {
+    let one_line = |byte| match byte {
+        b'\n' | b'\r' => b' ',
+        byte => byte,
+    };
+    out.extend(json.bytes().map(one_line));
+}
+
+/// A JSON object under construction.
+struct Object {
+    out: Vec<u8>,
+}
+
+impl Object {
+    fn with_capacity(bytes: usize) -> Self {
+        Self {
+            out: Vec::with_capacity(bytes),
+        }
+    }
+
+    fn key(&mut self, key: &str) {
+        self.out.push(if self.out.is_empty() { b'{' } else { b',' });
+        push_quoted(&mut self.out, key);
+        self.out.push(b':');
+    }
+
+    fn text(&mut self, key: &str, text: &str) {
+        self.key(key);
+        push_quoted(&mut self.out, text);
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::envelope::Origin;
+    use domain::{Context, EventCategory, EventSource, Limits, TenantId};
+    use serde_json::{Value, json};
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    const ID: &str = "8f14e45f-ceea-467f-a8f5-5f9b1c0b7a11";
+
+    fn decoded(body: &str) -> Event {
+        let cx = Context {
+            origin: Origin::Log,
+            tenant: &TenantId::default(),
+            received_at: OffsetDateTime::UNIX_EPOCH,
+            fresh_id: uuid::Uuid::nil(),
+            default_source: EventSource::Backend,
+            default_category: EventCategory::UserAction,
+            content_type: None,
+            limits: Limits {
+                max_future_seconds: i64::MAX / 2,
+                ..Limits::default()
+            },
+        };
+        domain::decode(body.as_bytes(), &cx).unwrap()
+    }
+
+    fn data(pass_through: &[&str], body: &str) -> Value {
+        let transformer = Transformer::new(TransformConfig {
+            pass_through: pass_through.iter().map(ToString::to_string).collect(),
+            ..TransformConfig::default()
+        });
+        let event = decoded(body);
+        let members = Members::split(body).unwrap();
+        let (channel, message) = transformer.transform(&event, Some(&members)).unwrap();
+        assert_eq!(Some(&*channel.user_id), event.user_id.as_deref());
+        assert_eq!(message.event, event.event_type);
+        assert!(!message.data.contains(&b'\n') && !message.data.contains(&b'\r'));
+        serde_json::from_slice(&message.data).unwrap()
+    }
+
+    #[test]
+    fn a_domain_event_becomes_one_small_object() {
+        let body = format!(
+            r#"{{"event_id":"{ID}","event_type":"Genesis.Session.Started","aggregate_id":"a",
+            "correlation_id":"c","trace_id":"t",
+            "payload":{{"user_id":"u","session_id":"s","timestamp":"2025-01-01T00:00:00Z",
+              "novel_id":7,"internal_notes":"no","title":"T",
+              "deep":{{
+                "x":[1,2]}}}}}}"#
+        );
+        let got = data(&["correlation_id", "novel_id", "trace_id"], &body);
+        let want = json!({
+            "event_id": ID, "event_type": "Genesis.Session.Started", "user_id": "u",
+            "session_id": "s", "timestamp": "2025-01-01T00:00:00Z",
+            "correlation_id": "c", "novel_id": 7, "trace_id": "t",
+            "payload": {"title": "T", "deep": {"x": [1, 2]}},
+        });
+        assert_eq!(got, want);
+    }
+
+    #[test]
+    fn content_alone_is_sent_where_there_is_one() {
+        for (content, want) in [
+            (
+                r#"{"a":1,"internal_b":2,"user_id":"x"}"#,
+                json!({"a": 1, "user_id": "x"}),
+            ),
+            (r#""text""#, json!("text")),
+            ("[1]", json!([1])),
+        ] {
+            let body = format!(
+                r#"{{"event_type":"t","user_id":"u","data":{{"content":{content},"other":1}}}}"#
+            );
+            assert_eq!(data(&[], &body)["payload"], want);
+        }
+        let none = r#"{"event_type":"t","user_id":"u","data":{"content":null,"other":1}}"#;
+        assert_eq!(
+            data(&[], none)["payload"],
+            json!({"content": null, "other": 1})
+        );
+    }
+
+    #[test]
+    fn what_is_passed_on_is_found_wherever_it_stands() {
+        let body = r#"{"event_type":"t","user_id":"u","data":{"a":1,"b":1},"metadata":{"b":2,"c":{"d":"é\n"}},"context":{"e":false},"e":null}"#;
+        let got = data(&["a", "b", "c", "e", "z", "event_source"], body);
+        assert_eq!(
+            got,
+            json!({
+                "event_id": "00000000-0000-0000-0000-000000000000", "event_type": "t", "user_id": "u",
+                "timestamp": "1970-01-01T00:00:00Z", "payload": {"a": 1, "b": 1},
+                "a": 1, "b": 1, "c": {"d": "é\n"}, "e": false, "event_source": "backend",
+            })
+        );
+    }
+
+    #[test]
+    fn no_user_and_too_large_have_their_reasons() {
+        let transformer = Transformer::new(TransformConfig {
+            max_bytes: 300,
+            ..TransformConfig::default()
+        });
+        let nobody = decoded(r#"{"event_type":"t","data":{}}"#);
+        let why = transformer.transform(&nobody, None).unwrap_err();
+        assert_eq!((why, why.reason()), (Unroutable::NoUser, "no_user"));
+        let text = "x".repeat(300);
+        let large = decoded(&format!(
+            r#"{{"event_type":"t","user_id":"u","data":{{"a":"{text}"}}}}"#
+        ));
+        let why = transformer.transform(&large, None).unwrap_err();
+        assert!(matches!(why, Unroutable::TooLarge { limit: 300, bytes } if bytes > 300));
+        assert_eq!(why.reason(), "too_large");
+    }
+}

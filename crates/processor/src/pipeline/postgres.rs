@@ -1,0 +1,120 @@
+//! The pipeline of the Postgres log: in the all-in-one shape the only one, beside Kafka the one that
+//! brings home what was spilled. It costs next to nothing while the log is empty.
+//!
+//! Announcements must not wait in memory for a Kafka that is down, which is when events come this
+//! way: they are noted in the storing transaction and sent by [`DueAnnouncer`]. Listeners are told
+//! here, because the bridge's own consumer only sees Kafka; what a process that is killed between
+//! commit and this has not told, they learn from history only.
+
+use std::sync::Arc;
+
+use domain::Limits;
+use eventlog::kafka::Producer;
+use eventlog::postgres::Handle;
+use eventlog::{Lane, Source};
+use store::Database;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::announce::DueAnnouncer;
+use super::batch::BatchLimits;
+use super::decode::Decoder;
+use super::partitions::Partitions;
+use super::progress::Progress;
+use super::write::{Stored, WriteStage};
+use super::{announcements, line};
+use crate::bridge::Feed;
+use crate::metrics::Metrics;
+
+/// What the lines need to know and share.
+#[derive(Clone)]
+pub struct PostgresPipeline {
+    /// Where the log is and events are stored.
+    pub db: Database,
+    /// The consumer that the lanes belong to.
+    pub source: Handle,
+    /// Where announcements go; without Kafka there are none.
+    pub producer: Option<Arc<Producer>>,
+    /// Tells listeners; none without the bridge.
+    pub feed: Option<Feed>,
+    /// Makes the partitions that a batch needs.
+    pub partitions: Partitions,
+    /// Rows and bytes of a batch.
+    pub batch: BatchLimits,
+    /// What one event may be.
+    pub limits: Limits,
+    /// Prepended to every topic name.
+    pub topic_prefix: String,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl PostgresPipeline {
+    /// Starts one line per lane. The tasks end once their lane has ended and all it gave is stored
+    /// and told.
+    pub fn start(&self, lanes: Vec<Lane>) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        // One word is enough, however much was stored since the last.
+        let (due, told) = mpsc::channel(1);
+        for lane in lanes {
+            let decoder = Decoder::new(
+                self.limits,
+                self.topic_prefix.clone(),
+                self.partitions.interval(),
+            )
+            .of_postgres_log();
+            let stage = WriteStage::new(
+                self.db.clone(),
+                Progress::rows(self.producer.is_some()),
+                self.partitions.clone(),
+                Arc::clone(&self.metrics),
+            );
+            let stored = line(&mut tasks, lane, self.batch, decoder, stage);
+            let teller = Teller {
+                source: self.source.clone(),
+                feed: self.feed.clone(),
+                due: due.clone(),
+            };
+            tasks.spawn(teller.run(stored));
+        }
+        if let Some(producer) = &self.producer {
+            let announcer = DueAnnouncer::new(
+                self.db.clone(),
+                Arc::clone(producer),
+                announcements(&self.topic_prefix),
+                Arc::clone(&self.metrics),
+            );
+            tasks.spawn(announcer.run(told));
+        }
+        tasks
+    }
+}
+
+/// The last stage of one line: tells listeners what was stored.
+struct Teller {
+    source: Handle,
+    feed: Option<Feed>,
+    due: mpsc::Sender<()>,
+}
+
+impl Teller {
+    async fn run(self, mut input: mpsc::Receiver<Stored>) {
+        while let Some(batch) = input.recv().await {
+            // Full: it is told already. Closed: there is no Kafka.
+            let _ = self.due.try_send(());
+            if let Some(feed) = &self.feed {
+                // Without positions: what is stored is told once, and when a lane changes hands, what
+                // its last owner still has to tell must not count as told.
+                feed.events(batch.announce.iter().map(|event| (event, None)))
+                    .await;
+            }
+            for ((topic, lane), next) in &batch.done {
+                self.source.mark_done(topic, *lane, *next);
+            }
+            // The batch's permits end here.
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

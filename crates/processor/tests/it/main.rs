@@ -1,0 +1,13 @@
+//! The bridge from outside: the built processor in the role `bridge`, real Kafka, real Redis read
+//! back with a plain client.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test has nothing better to do than to panic"
+)]
+
+mod composed;
+mod faults;
+mod routes;
+mod stream;
+mod world;

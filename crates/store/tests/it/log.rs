@@ -1,0 +1,302 @@
+//! The event log: order, the fence, ownership, vacuum.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::Database;
+use store::events::FrozenRows;
+use store::log::{self, Appender, Cursor, LANES, Member, NewRow, Place, Reader, Row, lane_of};
+use store::write::{Batch, Writer};
+use testkit::{LIMIT, eventually};
+use tokio::sync::Notify;
+
+use crate::database::with_database;
+
+fn row<'a>(key: &'a str, payload: &'a [u8]) -> NewRow<'a> {
+    NewRow {
+        lane: lane_of(key.as_bytes()),
+        topic: "t",
+        key: Some(key.as_bytes()),
+        headers: b"",
+        payload: Some(payload),
+    }
+}
+
+fn everything(bytes: i64) -> Vec<Cursor> {
+    (0..LANES)
+        .map(|lane| Cursor {
+            after: Place { lane, id: 0 },
+            bytes,
+        })
+        .collect()
+}
+
+async fn read_all(db: &Database) -> Vec<Row> {
+    let reader = Reader::connect(db).await.unwrap();
+    reader.read(&everything(i64::MAX), 100_000).await.unwrap()
+}
+
+fn removing(places: &[Place]) -> Batch<'_> {
+    static NONE: std::sync::LazyLock<FrozenRows> = std::sync::LazyLock::new(FrozenRows::default);
+    Batch {
+        rows: &NONE,
+        events: &[],
+        dead_letters: &[],
+        advances: &[],
+        remove: places,
+        note_announcements: false,
+    }
+}
+
+#[tokio::test]
+async fn rows_come_back_as_they_were_and_in_order() {
+    with_database(|db| async move {
+        let appender = Appender::connect(&db).await.unwrap();
+        let headers = log::pack_headers([("a", &b"\0\xff"[..]), ("b", b"")].into_iter());
+        let strange = NewRow {
+            lane: 7,
+            topic: "events.x",
+            key: None,
+            headers: &headers,
+            payload: Some(b"\0\xff\\x"),
+        };
+        let empty = NewRow {
+            payload: Some(b""),
+            key: Some(b"k"),
+            ..strange
+        };
+        let null = NewRow {
+            payload: None,
+            ..strange
+        };
+        appender.append(&[strange, empty, null]).await.unwrap();
+        let rows = read_all(&db).await;
+        assert_eq!(rows.len(), 3);
+        assert!(rows.is_sorted_by_key(|row| row.place));
+        assert_eq!(rows[0].topic, "events.x");
+        assert_eq!(rows[0].key, None);
+        assert_eq!(rows[0].payload.as_deref(), Some(&b"\0\xff\\x"[..]));
+        assert_eq!(
+            rows[0].headers,
+            [("a".to_owned(), vec![0, 0xff]), ("b".to_owned(), vec![])]
+        );
+        assert_eq!(
+            (rows[1].key.as_deref(), rows[1].payload.as_deref()),
+            (Some(&b"k"[..]), Some(&b""[..]))
+        );
+        assert_eq!(rows[2].payload, None);
+        let backlog = log::backlog(&db.client().await.unwrap()).await.unwrap();
+        assert_eq!(backlog.records, 3);
+        assert!(backlog.oldest.is_some_and(|age| age < LIMIT));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_read_is_bounded_but_never_stuck() {
+    with_database(|db| async move {
+        let appender = Appender::connect(&db).await.unwrap();
+        let large = vec![b'x'; 100_000];
+        let rows: Vec<_> = (0..10).map(|_| row("k", &large)).collect();
+        appender.append(&rows).await.unwrap();
+        let reader = Reader::connect(&db).await.unwrap();
+        let cursor = |id, bytes| Cursor {
+            after: Place {
+                lane: lane_of(b"k"),
+                id,
+            },
+            bytes,
+        };
+        let first = reader.read(&[cursor(0, 1)], 100).await.unwrap();
+        assert_eq!(first.len(), 1, "a row larger than the room comes alone");
+        let cursors = [cursor(first[0].place.id, 250_000)];
+        let next = reader.read(&cursors, 100).await.unwrap();
+        assert_eq!(next.len(), 2);
+        let cursors = [cursor(next[1].place.id, i64::MAX)];
+        assert_eq!(reader.read(&cursors, 4).await.unwrap().len(), 4);
+    })
+    .await;
+}
+
+/// Many appenders, some slow in the middle of what follows the append: a reader that goes on from
+/// the last row it saw misses nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_cursor_misses_nothing_while_many_append() {
+    with_database(|db| async move {
+        const WRITERS: usize = 8;
+        const APPENDS: usize = 60;
+        let mut writers = tokio::task::JoinSet::new();
+        for writer in 0..WRITERS {
+            let db = db.clone();
+            writers.spawn(async move {
+                if writer % 4 == 3 {
+                    // In a transaction that stays open for a while after it drew its ids.
+                    let mut client = db.connect().await.unwrap();
+                    for n in 0..APPENDS {
+                        let tx = client.transaction().await.unwrap();
+                        let payload = format!("{writer}:{n}").into_bytes();
+                        tx.execute(
+                            "select log_append(array[$1::int2], array['t'], array[null::bytea], array[''::bytea], array[$2::bytea])",
+                            &[&i16::try_from(n % 16).unwrap(), &payload],
+                        )
+                        .await
+                        .unwrap();
+                        tokio::time::sleep(Duration::from_millis(3)).await;
+                        tx.commit().await.unwrap();
+                    }
+                    return;
+                }
+                let appender = Appender::connect(&db).await.unwrap();
+                for n in 0..APPENDS {
+                    let payload = format!("{writer}:{n}");
+                    let new = NewRow {
+                        lane: i16::try_from(n % 16).unwrap(),
+                        topic: "t",
+                        key: None,
+                        headers: b"",
+                        payload: Some(payload.as_bytes()),
+                    };
+                    appender.append(&[new]).await.unwrap();
+                }
+            });
+        }
+        let reader = Reader::connect(&db).await.unwrap();
+        let mut cursors = everything(i64::MAX);
+        let mut seen: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut count = 0;
+        let reading = async {
+            while count < WRITERS * APPENDS {
+                for row in reader.read(&cursors, 7).await.unwrap() {
+                    let cursor = &mut cursors[usize::try_from(row.place.lane).unwrap()];
+                    assert!(row.place.id > cursor.after.id);
+                    cursor.after = row.place;
+                    let text = String::from_utf8(row.payload.unwrap()).unwrap();
+                    let (writer, n) = text.split_once(':').unwrap();
+                    let lane = row.place.lane;
+                    let mine = seen.entry(format!("{writer}/{lane}")).or_default();
+                    mine.push(n.parse().unwrap());
+                    count += 1;
+                }
+            }
+        };
+        tokio::time::timeout(LIMIT, reading)
+            .await
+            .expect("rows were passed over");
+        while let Some(writer) = writers.join_next().await {
+            writer.unwrap();
+        }
+        for (who, numbers) in seen {
+            assert!(numbers.is_sorted(), "{who}: {numbers:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rows_are_removed_by_one_writer_only() {
+    with_database(|db| async move {
+        let appender = Appender::connect(&db).await.unwrap();
+        let rows: Vec<_> = (0..10).map(|_| row("k", b"x")).collect();
+        appender.append(&rows).await.unwrap();
+        let places: Vec<Place> = read_all(&db).await.iter().map(|row| row.place).collect();
+        let mut writer = Writer::connect(&db).await.unwrap();
+        writer.write(&removing(&places[..4])).await.unwrap();
+
+        let error = writer.write(&removing(&places[2..])).await.unwrap_err();
+        assert_eq!(error.kind(), store::Kind::Raced, "{error}");
+        let left = log::left(writer.client(), &places).await.unwrap();
+        assert_eq!(left, places[4..].iter().copied().collect::<HashSet<_>>());
+        writer.write(&removing(&places[4..])).await.unwrap();
+        assert_eq!(read_all(&db).await, []);
+
+        // At the same moment: one of them waits for the other and then is told.
+        appender.append(&rows).await.unwrap();
+        let places: Vec<Place> = read_all(&db).await.iter().map(|row| row.place).collect();
+        let mut other = Writer::connect(&db).await.unwrap();
+        let (one, two) = (removing(&places), removing(&places));
+        let (one, two) = tokio::join!(writer.write(&one), other.write(&two));
+        assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn lanes_have_one_owner_and_are_free_when_it_is_gone() {
+    with_database(|db| async move {
+        let one = Member::connect(&db, Arc::default()).await.unwrap();
+        assert_eq!(one.share().await.unwrap(), 16);
+        // One that is frozen says nothing, and the server ends its session.
+        let sql = "show idle_session_timeout";
+        let idle = one.client().query_one(sql, &[]).await.unwrap();
+        assert_eq!(idle.get::<_, &str>(0), "20s");
+        let appended = Arc::new(Notify::new());
+        let two = Member::connect(&db, Arc::clone(&appended)).await.unwrap();
+        assert_eq!(
+            (one.share().await.unwrap(), two.share().await.unwrap()),
+            (8, 8)
+        );
+        assert!(one.take(3).await.unwrap());
+        assert!(!two.take(3).await.unwrap());
+        one.give(3).await.unwrap();
+        assert!(two.take(3).await.unwrap());
+        assert!(one.take(4).await.unwrap());
+        drop(one);
+        eventually("the lane of one who is gone", LIMIT, || async {
+            if two.share().await.unwrap() == 16 && two.take(4).await.unwrap() {
+                Ok(())
+            } else {
+                Err("not yet")
+            }
+        })
+        .await;
+        // One that is frozen; here after less time.
+        let frozen = Member::connect(&db, Arc::default()).await.unwrap();
+        assert!(frozen.take(5).await.unwrap());
+        let sooner = "set idle_session_timeout = '300ms'";
+        frozen.client().batch_execute(sooner).await.unwrap();
+        eventually("the lane of one who is frozen", LIMIT, || async {
+            let lane = two.take(5).await.unwrap();
+            lane.then_some(()).ok_or("not yet")
+        })
+        .await;
+        assert_eq!(two.share().await.unwrap(), 16);
+
+        let appender = Appender::connect(&db).await.unwrap();
+        appender.append(&[row("k", b"x")]).await.unwrap();
+        tokio::time::timeout(LIMIT, appended.notified())
+            .await
+            .expect("told of the append");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_vacuum_gives_the_space_back() {
+    with_database(|db| async move {
+        let appender = Appender::connect(&db).await.unwrap();
+        let payload = vec![b'x'; 500];
+        let rows: Vec<_> = (0..2_000).map(|_| row("k", &payload)).collect();
+        for _ in 0..5 {
+            appender.append(&rows).await.unwrap();
+        }
+        let client = db.client().await.unwrap();
+        let size = async || -> i64 {
+            let sql = "select pg_table_size('event_log')";
+            client.query_one(sql, &[]).await.unwrap().get(0)
+        };
+        let full = size().await;
+        assert!(full > 5_000_000, "{full}");
+        let places: Vec<Place> = read_all(&db).await.iter().map(|row| row.place).collect();
+        let mut writer = Writer::connect(&db).await.unwrap();
+        writer.write(&removing(&places)).await.unwrap();
+        // Another session's snapshot of this very moment may still need the rows.
+        eventually("a small table", LIMIT, || async {
+            log::vacuum(&db).await.unwrap();
+            let now = size().await;
+            if now < 200_000 { Ok(()) } else { Err(now) }
+        })
+        .await;
+    })
+    .await;
+}
