@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use actix_web::http::Uri;
 use domain::Limits;
 use eventlog::kafka::KafkaConfig;
+use eventlog::postgres::PostgresLogConfig;
 use ipnet::IpNet;
 use service::config::{ConfigError, Env, HttpConfig};
+use store::DatabaseConfig;
 
 use crate::body::Bounds;
+
+/// Any of these names a database.
+const DATABASE: [&str; 2] = ["DATABASE_URL", "POSTGRES_HOST"];
 
 /// Everything the gateway is told by its environment.
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The log.
     pub kafka: KafkaConfig,
+    /// Where events go while Kafka is down.
+    pub spill: SpillConfig,
     /// What one event may be.
     pub limits: Limits,
     /// What one body may be.
@@ -42,6 +48,7 @@ impl Config {
         let config = Self {
             http: HttpConfig::from_env(env, "INGEST_PORT", 8230),
             kafka: KafkaConfig::from_env(env),
+            spill: SpillConfig::from_env(env),
             limits: service::config::limits(env),
             body: Bounds {
                 max_bytes: env.get_in(
@@ -70,12 +77,24 @@ impl Config {
                 "Most bytes of requests being read or waiting for the log; more are refused (503).",
             ),
             trusted_proxies: trusted_proxies(env),
-            cors_origins: cors_origins(env),
+            cors_origins: service::cors::origins(env),
             ignored: env.ignored(),
         };
         config.check(env);
         env.finish()?;
         Ok(config)
+    }
+
+    /// What the Postgres log may hold: as much as Kafka's queue.
+    #[must_use]
+    pub fn postgres_log(&self) -> PostgresLogConfig {
+        PostgresLogConfig {
+            max_message_bytes: self.kafka.max_message_bytes,
+            queue_max_messages: self.kafka.queue_max_messages,
+            queue_max_bytes: self.kafka.queue_max_bytes,
+            message_timeout: Duration::from_millis(self.kafka.message_timeout_ms),
+            ..PostgresLogConfig::default()
+        }
     }
 
     /// The rules between settings.
@@ -117,6 +136,40 @@ impl Config {
     }
 }
 
+/// The spill's settings.
+#[derive(Debug, Clone)]
+pub struct SpillConfig {
+    /// The database of the Postgres log; `None` turns the spill off.
+    pub database: Option<DatabaseConfig>,
+    /// Whether the frontend routes spill as well (C03).
+    pub frontend: bool,
+}
+
+impl SpillConfig {
+    fn from_env(env: &Env) -> Self {
+        let database = DatabaseConfig::from_env(env, "tidegate-ingest");
+        let named = DATABASE
+            .iter()
+            .any(|name| env.get_opt(&[name], "").is_some());
+        let mode: String = env.get(
+            &["SPILL"],
+            "auto",
+            "While Kafka is down, append the events of backends to the Postgres log: auto (when a database is named) or off.",
+        );
+        if !["auto", "off"].contains(&mode.as_str()) {
+            env.complain("SPILL", &mode, "auto or off");
+        }
+        Self {
+            database: (mode == "auto" && named).then_some(database),
+            frontend: env.get_bool(
+                &["SPILL_FRONTEND"],
+                false,
+                "Spill the events of browsers and apps as well, instead of answering 503.",
+            ),
+        }
+    }
+}
+
 fn trusted_proxies(env: &Env) -> Vec<IpNet> {
     let list = env.get_list(
         &["TRUSTED_PROXIES"],
@@ -134,27 +187,6 @@ fn trusted_proxies(env: &Env) -> Vec<IpNet> {
         net.ok()
     };
     list.iter().filter_map(parse).collect()
-}
-
-fn cors_origins(env: &Env) -> Option<Vec<String>> {
-    let origins = env.get_list(
-        &["CORS_ALLOWED_ORIGINS"],
-        "*",
-        "Origins whose pages may call, such as https://app.example.com, separated by commas; * is any.",
-    );
-    if origins.iter().any(|origin| origin == "*") {
-        return None;
-    }
-    for origin in &origins {
-        let uri = origin.parse::<Uri>();
-        let absolute = uri.is_ok_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
-        // Nothing after the authority: a browser sends no path.
-        if !absolute || origin.matches('/').count() != 2 {
-            let expected = "* or origins such as https://app.example.com";
-            env.complain("CORS_ALLOWED_ORIGINS", origin, expected);
-        }
-    }
-    Some(origins)
 }
 
 #[cfg(test)]
@@ -190,6 +222,8 @@ mod tests {
             ("BODY_TIMEOUT_SECONDS", "soon"),
             ("KAFKA_QUEUE_MAX_MESSAGES", "10"),
             ("KAFKA_COMPRESSION", "rar"),
+            ("SPILL", "sometimes"),
+            ("SPILL_FRONTEND", "perhaps"),
             ("TRUSTED_PROXIES", "10.0.0.0/33"),
             ("CORS_ALLOWED_ORIGINS", "example.com"),
             ("CORS_ALLOWED_ORIGINS", "https://example.com/"),
@@ -197,6 +231,16 @@ mod tests {
             let ConfigError(problems) = read(&[(name, value)]).unwrap_err();
             assert!(problems[0].starts_with(name), "{name}: {problems:?}");
         }
+    }
+
+    #[test]
+    fn the_spill_needs_a_database_and_can_be_turned_off() {
+        let spills = |values: &[(&str, &str)]| read(values).unwrap().spill.database.is_some();
+        assert!(!spills(&[]));
+        assert!(!spills(&[("SPILL", "auto")]));
+        assert!(spills(&[("DATABASE_URL", "postgresql://u@h/d")]));
+        assert!(spills(&[("POSTGRES_HOST", "h")]));
+        assert!(!spills(&[("POSTGRES_HOST", "h"), ("SPILL", "off")]));
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //!
 //! A request passes [`http`] (who may come in), [`body`] (read and unpack within bounds),
 //! [`accept`] (pure: body to events or to what is wrong), [`record`] (event to record), and is
-//! answered when the log has acknowledged it.
+//! answered when the log has acknowledged it; [`spill`] decides which log that is.
 //!
-//! Invariants, stated as absences: no answer before the acknowledgement of all replicas; no byte of
-//! a request held that the budget does not cover; no database.
+//! Invariants, stated as absences: no answer before the acknowledgement of all replicas (or the
+//! commit, where the log is PostgreSQL); no byte of a request held that the budget does not cover;
+//! no read of the database.
 
 pub mod accept;
 pub mod body;
@@ -15,21 +16,24 @@ pub mod http;
 pub mod metrics;
 pub mod openapi;
 pub mod record;
+pub mod spill;
 pub mod state;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
 use actix_web::web;
 use domain::subject::EVENT_TOPICS;
 use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
-use service::health::{Check, Health};
+use eventlog::postgres::PostgresLog;
+use prometheus::Registry;
+use service::health::Health;
+use store::Database;
 use tokio::task::JoinHandle;
 
 pub use config::Config;
+pub use spill::Logs;
 use state::State;
 
 /// How long one round of making topics may take before the next.
@@ -43,80 +47,100 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     for name in &config.ignored {
         tracing::warn!(variable = name, "ignored: there is no NATS connector yet");
     }
-    let mut gateway = Gateway::start(config)?;
-    tracing::info!(address = %gateway.address, "ingest listens");
+    let registry = service::metrics::registry()?;
+    let http = config.http.clone();
+    let logs = logs(&config, &registry)?;
+    let gateway = Gateway::new(config, &registry, logs)?;
+    let health = gateway.health(Health::new(&http.service_name));
+    let bound = service::http::bind(&http, &registry, &health, gateway.configure())?;
+    tracing::info!(address = %bound.address, "ingest listens");
+    let mut server = tokio::spawn(bound.server);
     tokio::select! {
         signal = service::shutdown::requested() => {
             tracing::info!(signal = signal?, "draining");
-            gateway.stop().await
+            let began = Instant::now();
+            bound.handle.stop(true).await;
+            gateway.stop(http.grace.saturating_sub(began.elapsed())).await;
+            server.await??;
+            tracing::info!("stopped");
+            Ok(())
         }
-        ended = &mut gateway.server => Ok(ended??),
+        ended = &mut server => Ok(ended??),
     }
 }
 
-/// The running service.
+/// Kafka, and the Postgres log for the times without it where a database is named.
+fn logs(config: &Config, registry: &Registry) -> anyhow::Result<Logs> {
+    let logs = Logs::kafka(&config.kafka, registry)?;
+    let Some(database) = &config.spill.database else {
+        tracing::info!("spill is off: while Kafka is down, events are refused");
+        return Ok(logs);
+    };
+    tracing::info!("spill is on: while Kafka is down, backend events go to PostgreSQL");
+    let log = PostgresLog::new(&Database::new(database)?, config.postgres_log(), registry)?;
+    Ok(logs.with_spill(Arc::new(log)))
+}
+
+/// The service without its port, to be composed: [`run`] does that for a process of its own,
+/// `tidegate` for all services in one.
 pub struct Gateway {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// What the handlers share.
-    pub state: web::Data<State>,
-    server: JoinHandle<std::io::Result<()>>,
-    handle: ServerHandle,
-    making_topics: JoinHandle<()>,
+    state: web::Data<State>,
+    openapi: web::Data<openapi::Text>,
+    topics_ready: Arc<AtomicBool>,
+    making_topics: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
-    /// Builds everything and serves; port 0 takes a free one. Does not wait for Kafka.
+    /// Builds everything; does not wait for the logs. Must be called within a runtime.
     ///
     /// # Errors
-    /// The address cannot be bound, or librdkafka refuses the settings.
-    pub fn start(config: Config) -> anyhow::Result<Self> {
-        let registry = service::metrics::registry()?;
-        let http = config.http.clone();
-        let state = web::Data::new(State::new(config, &registry)?);
-        let openapi = web::Data::new(openapi::Text::new()?);
-        let ready = Arc::new(AtomicBool::new(false));
-        let health = Health::new(&http.service_name).check("kafka", {
-            let (state, ready) = (state.clone(), Arc::clone(&ready));
-            move || match (state.producer.connected(), ready.load(Ordering::Relaxed)) {
-                (false, _) => Check::failed("no broker is reachable"),
-                (true, false) => Check::failed("the topics are not there yet"),
-                (true, true) => Check::ok("connected"),
-            }
-        });
-        let bound = service::http::bind(&http, &registry, &health, {
-            let state = state.clone();
-            move |app: &mut web::ServiceConfig| {
-                app.app_data(openapi.clone());
-                http::routes(app, &state);
-            }
-        })?;
+    /// A metric is registered twice.
+    pub fn new(config: Config, registry: &Registry, logs: Logs) -> anyhow::Result<Self> {
+        let state = web::Data::new(State::new(config, registry, logs)?);
+        let topics_ready = Arc::new(AtomicBool::new(false));
+        let is_kafka = state.writer.kind() == spill::Kind::Kafka;
         Ok(Self {
-            address: bound.address,
-            server: tokio::spawn(bound.server),
-            handle: bound.handle,
-            making_topics: tokio::spawn(make_topics(state.config.kafka.clone(), ready)),
+            openapi: web::Data::new(openapi::Text::new()?),
+            making_topics: is_kafka.then(|| {
+                let making = make_topics(state.config.kafka.clone(), Arc::clone(&topics_ready));
+                tokio::spawn(making)
+            }),
+            topics_ready,
             state,
         })
     }
 
-    /// Stops accepting, lets requests in flight finish and flushes the producer, all within the
-    /// grace period.
-    ///
-    /// # Errors
-    /// The server had failed.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        let began = Instant::now();
-        self.making_topics.abort();
-        self.handle.stop(true).await;
-        let left = self.state.config.http.grace.saturating_sub(began.elapsed());
-        let left = left.max(Duration::from_millis(100));
-        if let Err(error) = self.state.producer.flush(left).await {
+    /// Adds what /ready looks at.
+    #[must_use]
+    pub fn health(&self, health: Health) -> Health {
+        let (writer, topics) = (
+            Arc::clone(&self.state.writer),
+            Arc::clone(&self.topics_ready),
+        );
+        health.check(writer.kind().name(), move || {
+            writer.check(topics.load(Ordering::Relaxed))
+        })
+    }
+
+    /// Adds the routes to an application or a scope.
+    pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
+        let (state, openapi) = (self.state.clone(), self.openapi.clone());
+        move |app| {
+            app.app_data(openapi.clone());
+            http::routes(app, &state);
+        }
+    }
+
+    /// Waits until the logs have what was handed to them, at most `limit`. The server must have
+    /// stopped before.
+    pub async fn stop(self, limit: Duration) {
+        if let Some(making) = &self.making_topics {
+            making.abort();
+        }
+        let limit = limit.max(Duration::from_millis(100));
+        if let Err(error) = self.state.writer.flush(limit).await {
             tracing::error!(%error, "records were not acknowledged before the end");
         }
-        self.server.await??;
-        tracing::info!("stopped");
-        Ok(())
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use eventlog::kafka::Producer;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{
@@ -12,6 +11,7 @@ use prometheus::{
 
 use crate::body::Budget;
 use crate::http::Route;
+use crate::spill::{Kind, Writer};
 
 /// Classes of status by their first digit, from 2.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
@@ -32,7 +32,7 @@ impl Metrics {
     /// A metric is registered twice.
     pub fn new(
         registry: &Registry,
-        producer: &Producer,
+        writer: &Arc<Writer>,
         budget: &Arc<Budget>,
     ) -> Result<Self, prometheus::Error> {
         let events = IntCounterVec::new(
@@ -62,7 +62,7 @@ impl Metrics {
         registry.register(Box::new(events.clone()))?;
         registry.register(Box::new(seconds.clone()))?;
         registry.register(Box::new(body_bytes.clone()))?;
-        registry.register(Box::new(Live::new(producer, budget)?))?;
+        registry.register(Box::new(Live::new(writer, budget)?))?;
         Ok(Self {
             accepted: Route::ALL
                 .map(|route| events.with_label_values(&["accepted", "", route.label()])),
@@ -108,18 +108,36 @@ impl Metrics {
 
 /// Read when they are asked for, so that nothing has to keep them up to date.
 struct Live {
-    producer: Producer,
+    writer: Arc<Writer>,
     budget: Arc<Budget>,
     connected: IntGauge,
+    spilling: Option<IntGauge>,
     inflight: IntGauge,
 }
 
 impl Live {
-    fn new(producer: &Producer, budget: &Arc<Budget>) -> Result<Self, prometheus::Error> {
+    fn new(writer: &Arc<Writer>, budget: &Arc<Budget>) -> Result<Self, prometheus::Error> {
         Ok(Self {
-            producer: producer.clone(),
+            writer: Arc::clone(writer),
             budget: Arc::clone(budget),
-            connected: IntGauge::new("kafka_connected", "1 while a Kafka broker is reachable.")?,
+            connected: match writer.kind() {
+                Kind::Kafka => {
+                    IntGauge::new("kafka_connected", "1 while a Kafka broker is reachable.")?
+                }
+                Kind::Postgres => IntGauge::new(
+                    "tidegate_ingest_log_connected",
+                    "1 while the Postgres log is reachable.",
+                )?,
+            },
+            spilling: writer
+                .can_spill()
+                .then(|| {
+                    IntGauge::new(
+                        "tidegate_ingest_spilling",
+                        "1 while backend events go to the Postgres log instead of Kafka.",
+                    )
+                })
+                .transpose()?,
             inflight: IntGauge::new(
                 "tidegate_ingest_inflight_bytes",
                 "Bytes of requests being read or waiting for their acknowledgement.",
@@ -130,13 +148,20 @@ impl Live {
 
 impl Collector for Live {
     fn desc(&self) -> Vec<&Desc> {
-        [self.connected.desc(), self.inflight.desc()].concat()
+        let spilling = self.spilling.iter().flat_map(Collector::desc);
+        let always = [self.connected.desc(), self.inflight.desc()].concat();
+        always.into_iter().chain(spilling).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
-        self.connected.set(i64::from(self.producer.connected()));
+        self.connected.set(i64::from(self.writer.connected()));
         self.inflight
             .set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
-        [self.connected.collect(), self.inflight.collect()].concat()
+        let mut all = [self.connected.collect(), self.inflight.collect()].concat();
+        if let Some(spilling) = &self.spilling {
+            spilling.set(i64::from(self.writer.is_spilling()));
+            all.extend(spilling.collect());
+        }
+        all
     }
 }

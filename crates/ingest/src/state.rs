@@ -4,19 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use domain::{TenantId, subject};
-use eventlog::kafka::Producer;
 use prometheus::Registry;
 
 use crate::body::Budget;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::spill::{Logs, Writer};
 
 /// One for the process; every worker thread holds a reference.
 pub struct State {
     /// The settings.
     pub config: Config,
     /// The log.
-    pub producer: Producer,
+    pub writer: Arc<Writer>,
     /// Bytes in flight.
     pub budget: Arc<Budget>,
     /// What is counted.
@@ -28,20 +28,20 @@ pub struct State {
 }
 
 impl State {
-    /// Makes the producer and registers the metrics; does not wait for Kafka.
+    /// Registers the metrics.
     ///
     /// # Errors
-    /// librdkafka refuses the settings, or a metric is registered twice.
-    pub fn new(config: Config, registry: &Registry) -> anyhow::Result<Self> {
-        let producer = Producer::new(&config.kafka, registry)?;
+    /// A metric is registered twice.
+    pub fn new(config: Config, registry: &Registry, logs: Logs) -> Result<Self, prometheus::Error> {
+        let writer = Arc::new(Writer::new(logs, config.spill.frontend, registry)?);
         let budget = Budget::new(config.max_inflight_bytes);
         Ok(Self {
-            metrics: Metrics::new(registry, &producer, &budget)?,
+            metrics: Metrics::new(registry, &writer, &budget)?,
             topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),
             tenant: TenantId::default(),
             turn: AtomicU32::new(0),
             config,
-            producer,
+            writer,
             budget,
         })
     }

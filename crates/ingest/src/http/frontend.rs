@@ -100,7 +100,7 @@ pub struct FrontendHealth {
     responses((status = 200, description = "The process lives", body = FrontendHealth)),
 )]
 pub async fn health(state: web::Data<State>) -> HttpResponse {
-    let connected = state.producer.connected();
+    let connected = state.writer.connected();
     HttpResponse::Ok().json(FrontendHealth {
         status: "healthy",
         service: "frontend-event-collection",

@@ -11,7 +11,6 @@ use std::time::Instant;
 use actix_cors::Cors;
 use actix_web::http::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
-    RETRY_AFTER,
 };
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -143,13 +142,8 @@ pub fn routes(app: &mut web::ServiceConfig, state: &web::Data<State>) {
 }
 
 fn cors(origins: Option<&[String]>) -> Cors {
-    let cors = match origins {
-        None => Cors::default().allow_any_origin().send_wildcard(),
-        Some(origins) => origins
-            .iter()
-            .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin)),
-    };
-    cors.allowed_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
+    service::cors::layer(origins)
+        .allowed_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
         .allowed_headers([
             ACCEPT,
             AUTHORIZATION,
@@ -160,8 +154,6 @@ fn cors(origins: Option<&[String]>) -> Cors {
             ANONYMOUS_ID,
             service::request_id::HEADER,
         ])
-        .expose_headers([service::request_id::HEADER, RETRY_AFTER])
-        .max_age(3600)
 }
 
 /// A request on its way: measured from here to [`Request::finish`].
@@ -194,7 +186,7 @@ impl<'a> Request<'a> {
     pub(crate) async fn admit(&self, payload: web::Payload) -> Result<Admitted, Refusal> {
         let Self { state, route, .. } = *self;
         let headers = self.http.headers();
-        if !state.producer.connected() {
+        if !state.writer.admits(route.is_frontend()) {
             return Err(Refusal::Unavailable("unavailable"));
         }
         let is_cloudevent = media_type(headers, route)?;
@@ -256,7 +248,10 @@ impl<'a> Request<'a> {
             .sum();
         permit.resize(held + answer.len())?;
         drop((body, accepted));
-        state.producer.publish(records)?.await?;
+        state
+            .writer
+            .publish(records, self.route.is_frontend())
+            .await?;
         state.metrics.accepted(self.route, count);
         Ok(())
     }

@@ -113,6 +113,19 @@ impl Gateway {
         .await
     }
 
+    /// The ids of the events on a topic.
+    pub(crate) async fn ids(&self, topic: &str) -> Vec<String> {
+        let topic = format!("{}{topic}", self.prefix);
+        let messages = self.kcat.consume(&topic).await.unwrap();
+        messages
+            .into_iter()
+            .filter_map(|message| {
+                let event: Value = serde_json::from_str(message.payload.as_deref()?).ok()?;
+                Some(event["event_id"].as_str()?.to_owned())
+            })
+            .collect()
+    }
+
     /// How many records a topic holds.
     pub(crate) async fn count(&self, topic: &str) -> usize {
         let topic = format!("{}{topic}", self.prefix);

@@ -9,3 +9,4 @@ mod gateway;
 mod outage;
 mod refusals;
 mod routes;
+mod spill;
