@@ -76,6 +76,23 @@ impl Parts {
         found
     }
 
+    /// Fills the addresses that are empty with those of the shared parts. What can be killed stays
+    /// what it was.
+    #[must_use]
+    pub async fn or_shared(mut self) -> Self {
+        let shared = Self::shared().await;
+        for (own, other) in [
+            (&mut self.database_url, shared.database_url),
+            (&mut self.kafka_brokers, shared.kafka_brokers),
+            (&mut self.redis_url, shared.redis_url),
+        ] {
+            if own.is_empty() {
+                *own = other;
+            }
+        }
+        self
+    }
+
     fn own(&self) -> &OwnSet {
         self.own
             .as_deref()
@@ -100,6 +117,48 @@ impl Parts {
     /// `pg_ctl -m immediate`: PostgreSQL goes without a checkpoint. Of private parts only.
     pub async fn stop_postgres_immediately(&self) {
         self.own().run(&["stop", "postgres", "--immediate"]).await;
+    }
+}
+
+/// The edge proxy, one base URL for the services; stopped when dropped.
+#[derive(Debug)]
+pub struct Edge {
+    port: u16,
+    /// Stops it.
+    _set: OwnSet,
+}
+
+impl Edge {
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Starts the proxy in front of services on these ports.
+    pub async fn start(ingest: u16, query: u16) -> Self {
+        sweep().await;
+        let name = format!("private-{}-{}", std::process::id(), crate::unique());
+        let set = OwnSet {
+            directory: local().join(name),
+        };
+        let port = crate::service::free_port();
+        let ports = [
+            ("TIDEGATE_EDGE_PORT", port),
+            ("TIDEGATE_INGEST_PORT", ingest),
+            ("TIDEGATE_QUERY_PORT", query),
+        ];
+        let ports = ports.map(|(name, port)| (name, port.to_string()));
+        let mut environment = vec![("TIDEGATE_PORTS", "fixed")];
+        environment.extend(ports.iter().map(|(name, port)| (*name, port.as_str())));
+        run_with(&set.directory, &["up", "edge"], &environment)
+            .await
+            .unwrap_or_else(|error| panic!("{error:#}"));
+        Self { port, _set: set }
+    }
+
+    /// `http://127.0.0.1:port` and the path.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
     }
 }
 
@@ -148,10 +207,18 @@ fn tool() -> PathBuf {
 }
 
 async fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    run_with(directory, arguments, &[("TIDEGATE_PORTS", "auto")]).await
+}
+
+async fn run_with(
+    directory: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> anyhow::Result<String> {
     let output = Command::new(tool())
         .args(arguments)
         .env("TIDEGATE_LOCAL_DIR", directory)
-        .env("TIDEGATE_PORTS", "auto")
+        .envs(environment.iter().copied())
         .stdin(std::process::Stdio::null())
         .output()
         .await

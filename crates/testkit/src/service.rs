@@ -17,10 +17,18 @@ const SHOWN_LINES: usize = 200;
 #[derive(Debug, Clone)]
 pub struct ServiceBuilder {
     name: String,
+    arguments: Vec<String>,
     environment: BTreeMap<String, String>,
 }
 
 impl ServiceBuilder {
+    /// Adds an argument of the command line.
+    #[must_use]
+    pub fn arg(mut self, argument: impl Into<String>) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
     /// Sets an environment variable; the last value counts. Nothing of the test's own environment
     /// reaches the service but `PATH`, `HOME` and `RUST_BACKTRACE`.
     #[must_use]
@@ -78,7 +86,7 @@ impl ServiceBuilder {
                 .unwrap_or_else(|e| panic!("{log:?}: {e}"))
         };
         let mut command = Command::new(&binary);
-        command.env_clear();
+        command.args(&self.arguments).env_clear();
         for name in ["PATH", "HOME", "RUST_BACKTRACE"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
@@ -114,11 +122,12 @@ pub struct TestService {
 }
 
 impl TestService {
-    /// `ingest`, `processor` or `query`, with a free port on loopback. The binary is taken from
-    /// `TIDEGATE_BIN_DIR`, else from where the test itself was built.
+    /// `ingest`, `processor`, `query` or `tidegate`, with a free port on loopback. The binary is
+    /// taken from `TIDEGATE_BIN_DIR`, else from where the test itself was built.
     pub fn builder(name: &str) -> ServiceBuilder {
         ServiceBuilder {
             name: name.to_owned(),
+            arguments: Vec::new(),
             environment: BTreeMap::new(),
         }
     }
@@ -255,7 +264,7 @@ fn binary(name: &str) -> PathBuf {
 }
 
 /// A port nobody listens on, below those the local parts and outgoing connections take.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     for _ in 0..1_000 {
         let random = uuid::Uuid::new_v4().as_u128() % 8_000;
         let port = 10_000 + u16::try_from(random).unwrap_or_default();

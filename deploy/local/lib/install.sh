@@ -1,22 +1,35 @@
 # shellcheck shell=bash
-# Installs what is missing, from the distribution's packages.
+# Installs what is missing, from the distribution's packages. What only some tests need comes
+# when asked for: `install --with browser`, and what only the benchmarks do: `--with bench`. The
+# all-in-one shape needs less: `--only all-in-one`.
 
 # "package" lines for whatever this machine lacks to build and run everything.
 missing_packages() {
     postgres_bin >/dev/null || echo postgresql
-    command -v redis-server >/dev/null || echo redis-server
-    command -v kcat >/dev/null || echo kcat
-    [ -n "$(nginx_binary)" ] || echo nginx
+    contains all-in-one "$@" || missing_split_packages
     command -v curl >/dev/null || printf '%s\n' curl ca-certificates
-    kafka_java >/dev/null || echo default-jre-headless
-    [ -e "$(kafka_libs)" ] || command -v mvn >/dev/null || echo maven
     command -v make >/dev/null || echo make
     command -v gcc >/dev/null || printf '%s\n' gcc libc6-dev
     command -v g++ >/dev/null || echo g++
     command -v pkg-config >/dev/null || echo pkg-config
     header openssl/ssl.h || echo libssl-dev
     header zlib.h || echo zlib1g-dev
+    ! contains browser "$@" || [ -n "$(browser_binary)" ] || echo chromium
+    ! contains bench "$@" || command -v wrk >/dev/null || echo wrk
+    # For the distribution's nginx; another one's modules are built otherwise.
+    ! contains bench "$@" || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || echo libnginx-mod-nchan
 }
+
+missing_split_packages() {
+    command -v redis-server >/dev/null || echo redis-server
+    command -v kcat >/dev/null || echo kcat
+    [ -n "$(nginx_binary)" ] || echo nginx
+    kafka_java >/dev/null || echo default-jre-headless
+    [ -e "$(kafka_libs)" ] || command -v mvn >/dev/null || echo maven
+}
+
+# A Chromium by one of the names that distributions give it.
+browser_binary() { command -v chromium || command -v chromium-browser || command -v google-chrome || true; }
 
 header() {
     local at
@@ -27,8 +40,15 @@ header() {
 }
 
 cmd_install() {
-    local missing as_root=()
-    missing=$(missing_packages | tr '\n' ' ')
+    local missing as_root=() with=()
+    while [ $# -gt 0 ]; do
+        case "$1 ${2:-}" in
+            '--with browser' | '--with bench' | '--only all-in-one') with+=("$2") ;;
+            *) die "install takes nothing, --only all-in-one, --with browser or --with bench: $*" ;;
+        esac
+        shift 2
+    done
+    missing=$(missing_packages ${with[@]+"${with[@]}"} | tr '\n' ' ')
     missing=${missing% }
     if [ -n "$missing" ]; then
         command -v apt-get >/dev/null \
@@ -42,9 +62,10 @@ cmd_install() {
         # shellcheck disable=SC2086
         install_packages $missing
     fi
+    postgres_bin >/dev/null || die 'PostgreSQL 15 or newer is needed, this distribution has an older one: set TIDEGATE_PG_BIN'
+    ! contains all-in-one ${with[@]+"${with[@]}"} || return 0
     fetch_kafka
     kafka_java >/dev/null || die "Kafka needs Java 17 or newer, and $(command -v java) is older: set JAVA_HOME"
-    postgres_bin >/dev/null || die 'PostgreSQL 15 or newer is needed, this distribution has an older one: set TIDEGATE_PG_BIN'
 }
 
 install_packages() {

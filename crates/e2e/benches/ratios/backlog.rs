@@ -134,6 +134,8 @@ async fn backlog(parts: &Parts, options: &Options, writers: usize) -> anyhow::Re
             .database(&database)
             .env("KAFKA_TOPIC_PREFIX", &prefix)
             .env("KAFKA_GROUP_ID", format!("{prefix}bench"))
+            // Storing alone, as what it is compared with.
+            .env("PROCESSOR_ROLES", "store")
             .env("WRITERS", writers)
             .env("BATCH_SIZE", BATCH)
             .env("LOG_LEVEL", "WARN")

@@ -1,16 +1,27 @@
 //! `make bench`: each figure beside its limit, measured in the same run on the same machine.
 //!
-//! `cargo bench -p e2e -- [gateway|batch|backlog]… [--rounds N] [--events N] [--seconds N]`
+//! `cargo bench -p e2e -- [gateway|batch|backlog|latency|connections|fanout]… [--rounds N] [--events N] [--seconds N]`
 
 mod backlog;
 mod events;
 mod gateway;
+mod live;
+mod nchan;
 mod peers;
 mod report;
 
 use anyhow::bail;
 use report::Report;
 use testkit::Parts;
+
+const MEASUREMENTS: [&str; 6] = [
+    "gateway",
+    "batch",
+    "backlog",
+    "latency",
+    "connections",
+    "fanout",
+];
 
 /// What the command line asks for.
 #[derive(Debug, Clone)]
@@ -55,6 +66,15 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     if wanted("backlog") {
         backlog::measure(&parts, &options, &mut report).await?;
     }
+    if wanted("latency") {
+        live::latency(&parts, &options, &mut report).await?;
+    }
+    if wanted("connections") {
+        live::connections(&parts, &mut report).await?;
+    }
+    if wanted("fanout") {
+        live::fanout(&parts, &options, &mut report).await?;
+    }
     report.print();
     Ok(())
 }
@@ -79,9 +99,10 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
             "--rounds" => options.rounds = usize::try_from(number()?)?,
             "--events" => options.events = number()?,
             "--seconds" => options.seconds = number()?,
-            "gateway" | "batch" | "backlog" => options.only.push(argument.clone()),
+            name if MEASUREMENTS.contains(&name) => options.only.push(argument.clone()),
             other => bail!(
-                "{other}: give any of gateway, batch, backlog, --rounds N, --events N, --seconds N"
+                "{other}: give any of {}, --rounds N, --events N, --seconds N",
+                MEASUREMENTS.join(", ")
             ),
         }
     }

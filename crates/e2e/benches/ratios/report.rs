@@ -8,7 +8,25 @@ struct Row {
     against: String,
     limit: f64,
     unit: &'static str,
-    goal: Option<f64>,
+    goal: Option<Goal>,
+}
+
+/// What the design wants of a ratio.
+#[derive(Debug, Clone, Copy)]
+enum Goal {
+    AtLeast(f64),
+    AtMost(f64),
+}
+
+impl Goal {
+    fn text(self, ratio: f64) -> String {
+        let (sign, goal, reached) = match self {
+            Self::AtLeast(goal) => ('≥', goal, ratio >= goal),
+            Self::AtMost(goal) => ('≤', goal, ratio <= goal),
+        };
+        let verdict = if reached { "reached" } else { "**missed**" };
+        format!("{sign} {goal:.2}, {verdict}")
+    }
 }
 
 /// The rows so far.
@@ -18,7 +36,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Adds a ratio of medians; `goal` is the design's, if it has one.
+    /// Adds a ratio of medians; `goal` is the least the design wants, if it says so.
     pub(crate) fn add(
         &mut self,
         what: impl Into<String>,
@@ -28,10 +46,37 @@ impl Report {
         unit: &'static str,
         goal: Option<f64>,
     ) {
+        let goal = goal.map(Goal::AtLeast);
+        self.push(what.into(), measured, against.into(), limit, unit, goal);
+    }
+
+    /// The same of what ought to be small; `goal` is the most the design allows.
+    pub(crate) fn add_cost(
+        &mut self,
+        what: impl Into<String>,
+        measured: &[f64],
+        against: impl Into<String>,
+        limit: &[f64],
+        unit: &'static str,
+        goal: Option<f64>,
+    ) {
+        let goal = goal.map(Goal::AtMost);
+        self.push(what.into(), measured, against.into(), limit, unit, goal);
+    }
+
+    fn push(
+        &mut self,
+        what: String,
+        measured: &[f64],
+        against: String,
+        limit: &[f64],
+        unit: &'static str,
+        goal: Option<Goal>,
+    ) {
         let row = Row {
-            what: what.into(),
+            what,
             measured: median(measured),
-            against: against.into(),
+            against,
             limit: median(limit),
             unit,
             goal,
@@ -52,11 +97,7 @@ impl Report {
         );
         for row in &self.rows {
             let ratio = row.measured / row.limit;
-            let goal = match row.goal {
-                Some(goal) if ratio >= goal => format!("≥ {goal:.2}, reached"),
-                Some(goal) => format!("≥ {goal:.2}, **missed**"),
-                None => "–".to_owned(),
-            };
+            let goal = row.goal.map_or("–".to_owned(), |goal| goal.text(ratio));
             println!(
                 "| {} | {} {u} | {} | {} {u} | **{ratio:.2}** | {goal} |",
                 row.what,

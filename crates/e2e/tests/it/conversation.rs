@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
-use testkit::{TestService, event, eventually_eq};
+use testkit::{event, eventually_eq};
 use uuid::Uuid;
 
 use crate::ledger::{assert_counts, everything_on_the_log, wait_worked_off};
+use crate::system::System;
 use crate::world::{World, beside_others};
 
 /// All three services, and someone who talks to them.
 struct Conversation {
     world: World,
-    ingest: TestService,
-    query: TestService,
-    _processor: TestService,
+    system: System,
     http: reqwest::Client,
 }
 
@@ -23,16 +22,14 @@ impl Conversation {
     async fn begin() -> Self {
         let world = World::shared().await;
         Self {
-            _processor: world.start_processor().await,
-            ingest: world.service("ingest").start().await,
-            query: world.service("query").start().await,
+            system: world.system().start().await,
             http: crate::sender::client(),
             world,
         }
     }
 
     fn to_ingest(&self, path: &str) -> RequestBuilder {
-        self.http.post(self.ingest.url(path))
+        self.http.post(self.system.ingest_url(path))
     }
 
     async fn send(&self, path: &str, body: &Value) -> (u16, Value) {
@@ -40,13 +37,13 @@ impl Conversation {
     }
 
     async fn get(&self, path: &str) -> (u16, Value) {
-        answer(self.http.get(self.query.url(path))).await
+        answer(self.http.get(self.system.query_url(path))).await
     }
 
     async fn ask(&self, filter: &Value) -> (u16, Value) {
         answer(
             self.http
-                .post(self.query.url("/api/v1/events/query"))
+                .post(self.system.query_url("/api/v1/events/query"))
                 .json(filter),
         )
         .await

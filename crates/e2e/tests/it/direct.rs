@@ -1,4 +1,4 @@
-//! Records for Kafka where kcat does not reach: chosen partitions, sizes of megabytes, a million.
+//! Records for the log where kcat does not reach: chosen partitions, sizes of megabytes, a million.
 
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use rdkafka::producer::{BaseRecord, DeliveryFuture, FutureProducer, FutureRecord
 use rdkafka::producer::{DefaultProducerContext, ThreadedProducer};
 use rdkafka::util::Timeout;
 
-use crate::world::{PATIENCE, World};
+use crate::SHAPE;
+use crate::log::{append, append_unnoted};
+use crate::world::{PATIENCE, Shape, World};
 
 /// A record with its partition; no payload is a tombstone.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +47,9 @@ fn config(world: &World) -> ClientConfig {
 
 /// Sends them in order and returns the offset of each.
 pub(crate) async fn produce(world: &World, topic: &str, records: &[Record]) -> Vec<i64> {
+    if SHAPE == Shape::AllInOne {
+        return append(world, topic, records).await.unwrap();
+    }
     let producer: FutureProducer = config(world).create().unwrap();
     let topic = world.topic(topic);
     let mut waiting: Vec<DeliveryFuture> = Vec::with_capacity(records.len());
@@ -81,8 +86,29 @@ pub(crate) async fn produce(world: &World, topic: &str, records: &[Record]) -> V
     offsets
 }
 
-/// Sends many keyed records as fast as Kafka takes them; the caller checks that all arrived.
-pub(crate) fn flood(world: &World, topic: &str, records: impl Iterator<Item = (String, String)>) {
+/// Sends many keyed records as fast as the log takes them; the caller checks that all arrived.
+pub(crate) fn flood(
+    world: &World,
+    topic: &str,
+    mut records: impl Iterator<Item = (String, String)>,
+) {
+    if SHAPE == Shape::AllInOne {
+        let topic = world.topic(topic);
+        let record = |(key, payload): (String, String)| {
+            let lane = store::log::lane_of(key.as_bytes());
+            Record::new(i32::from(lane), &key, payload)
+        };
+        loop {
+            let some: Vec<Record> = records.by_ref().take(5_000).map(record).collect();
+            if some.is_empty() {
+                return;
+            }
+            let appending = append_unnoted(world, &topic, &some);
+            tokio::runtime::Handle::current()
+                .block_on(appending)
+                .unwrap();
+        }
+    }
     let producer: ThreadedProducer<DefaultProducerContext> = config(world)
         .set("compression.type", "lz4")
         .set("linger.ms", "20")

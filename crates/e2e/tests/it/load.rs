@@ -302,7 +302,7 @@ impl Maker {
     }
 
     /// A text that is no event, each time another.
-    fn rubbish(&mut self) -> String {
+    pub(crate) fn rubbish(&mut self) -> String {
         self.slots += 1;
         self.rubbish += 1;
         let n = self.rubbish;

@@ -1,7 +1,8 @@
 //! What the product promises, each promise shown on the built services and the real parts.
 //!
-//! Support first: [`world`] starts things, [`load`] makes events, [`sender`] and [`direct`] send
-//! them over HTTP and to Kafka, [`ledger`] checks the books afterwards.
+//! Support first: [`world`] starts things, [`load`] makes events, [`sender`] sends them over HTTP, [`log`] and [`direct`]
+//! straight to the log, [`ledger`] checks the books afterwards, [`system`] is the three
+//! services as one.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,15 +13,22 @@
 mod direct;
 mod ledger;
 mod load;
+mod log;
 mod sender;
+mod system;
 mod world;
 
 mod conversation;
 mod equation;
 mod faults;
+mod live;
 mod memory;
 mod poison;
 mod readable;
 mod recovery;
 mod same_id;
+mod split;
 mod two_processors;
+
+/// These tests drive the three services.
+const SHAPE: world::Shape = world::Shape::Split;

@@ -13,16 +13,14 @@ const TRIES: usize = 50;
 async fn an_event_can_be_read_soon_after_its_answer() {
     let _turn = alone().await;
     let world = World::shared().await;
-    let _processor = world.start_processor().await;
-    let ingest = world.service("ingest").start().await;
-    let query = world.service("query").start().await;
+    let system = world.system().start().await;
     let http = crate::sender::client();
 
     let mut took = Vec::new();
     // The first two are for the connections.
     for attempt in 0..TRIES + 2 {
         let answer = http
-            .post(ingest.url("/api/v1/events/create"))
+            .post(system.ingest_url("/api/v1/events/create"))
             .json(&event::backend("readable").json())
             .send()
             .await
@@ -33,7 +31,7 @@ async fn an_event_can_be_read_soon_after_its_answer() {
         let id = created["event_id"].as_str().unwrap();
         let read = loop {
             let answer = http
-                .get(query.url(&format!("/api/v1/events/{id}")))
+                .get(system.query_url(&format!("/api/v1/events/{id}")))
                 .send()
                 .await
                 .unwrap();

@@ -125,7 +125,7 @@ async fn dependencies_that_are_down_at_the_start_are_waited_for() {
     // No Kafka.
     world.parts.kill(Part::Kafka).await;
     let mut processor = world.processor().spawn();
-    let mut ingest = world.service("ingest").spawn();
+    let mut ingest = world.service("ingest").env("SPILL", "off").spawn();
     assert_unready(&processor, "kafka").await;
     assert_unready(&ingest, "kafka").await;
     let answer = crate::sender::client()

@@ -15,21 +15,37 @@ use crate::world::PATIENCE;
 /// Sends all of them through `clients` clients at once, each until it has an answer other than
 /// 503; returns the ids that the service made, with the numbers of the events that got them.
 pub(crate) async fn send(base: &str, posts: Vec<Post>, clients: usize) -> Vec<(Uuid, u64)> {
+    send_counting(base, posts, clients).await.0
+}
+
+/// The same, and how often one had to be sent again.
+pub(crate) async fn send_counting(
+    base: &str,
+    posts: Vec<Post>,
+    clients: usize,
+) -> (Vec<(Uuid, u64)>, usize) {
     let posts = Arc::new(Mutex::new(posts.into_iter()));
     let http = client();
     let mut tasks = JoinSet::new();
     for _ in 0..clients {
         let (posts, http, base) = (Arc::clone(&posts), http.clone(), base.to_owned());
         tasks.spawn(async move {
-            let mut made = Vec::new();
+            let (mut made, mut again) = (Vec::new(), 0);
             loop {
                 let next = posts.lock().await.next();
-                let Some(post) = next else { return made };
-                made.extend(send_one(&http, &base, &post).await);
+                let Some(post) = next else {
+                    return (made, again);
+                };
+                made.extend(send_one(&http, &base, &post, &mut again).await);
             }
         });
     }
-    tasks.join_all().await.into_iter().flatten().collect()
+    let mut all = (Vec::new(), 0);
+    for (made, again) in tasks.join_all().await {
+        all.0.extend(made);
+        all.1 += again;
+    }
+    all
 }
 
 /// A client with patience for one answer, as the gateway's own limits are far below it.
@@ -40,7 +56,12 @@ pub(crate) fn client() -> reqwest::Client {
         .unwrap()
 }
 
-async fn send_one(http: &reqwest::Client, base: &str, post: &Post) -> Vec<(Uuid, u64)> {
+async fn send_one(
+    http: &reqwest::Client,
+    base: &str,
+    post: &Post,
+    again: &mut usize,
+) -> Vec<(Uuid, u64)> {
     let started = std::time::Instant::now();
     loop {
         let mut request = http
@@ -68,6 +89,7 @@ async fn send_one(http: &reqwest::Client, base: &str, post: &Post) -> Vec<(Uuid,
             Err(error) => error.to_string(),
         };
         assert!(started.elapsed() < PATIENCE, "{}: {last}", post.path);
+        *again += 1;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

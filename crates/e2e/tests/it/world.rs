@@ -1,13 +1,27 @@
 //! One test's own corner of the real parts: a database, topics, a consumer group, services.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::Value;
-use testkit::{Database, Kcat, Part, Parts, ServiceBuilder, TestService, eventually, topic_prefix};
+use testkit::{Database, Kcat, Message, Part, Parts, ServiceBuilder, TestService};
+use testkit::{eventually, topic_prefix};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::SHAPE;
+use crate::ledger::Place;
+
+/// What runs: each test binary has one shape, named in its `main.rs`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// Three services, on Kafka, PostgreSQL and Redis.
+    Split,
+    /// One `tidegate serve`, on PostgreSQL alone.
+    AllInOne,
+}
 
 /// How long working off a load may take on a busy machine. It only ends tests that hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -51,6 +65,8 @@ pub(crate) struct World {
     pub(crate) prefix: String,
     pub(crate) kcat: Kcat,
     pub(crate) parts: Parts,
+    /// What this test put on a log that cannot be read afterwards, that of PostgreSQL.
+    pub(crate) appended: Mutex<BTreeMap<Place, Message>>,
 }
 
 impl World {
@@ -59,15 +75,29 @@ impl World {
         Self::on(Parts::shared().await).await
     }
 
-    /// On a PostgreSQL and a Kafka that this test may kill.
+    /// On parts that this test may kill.
     pub(crate) async fn private() -> Self {
-        Self::on(Parts::private_of(&[Part::Postgres, Part::Kafka]).await).await
+        let parts = match SHAPE {
+            Shape::Split => &Part::ALL[..],
+            Shape::AllInOne => &[Part::Postgres],
+        };
+        Self::on(Parts::private_of(parts).await).await
+    }
+
+    /// On the shared parts, but for these, which the test may kill.
+    pub(crate) async fn with_own(parts: &[Part]) -> Self {
+        Self::on(Parts::private_of(parts).await.or_shared().await).await
     }
 
     async fn on(parts: Parts) -> Self {
         Self {
             database: parts.fresh_database().await,
-            prefix: topic_prefix(),
+            prefix: match SHAPE {
+                Shape::Split => topic_prefix(),
+                // A log of its own comes with the database.
+                Shape::AllInOne => String::new(),
+            },
+            appended: Mutex::default(),
             kcat: Kcat::new(&parts.kafka_brokers),
             parts,
         }
@@ -78,21 +108,32 @@ impl World {
         format!("{}{name}", self.prefix)
     }
 
-    /// A service of this world, not started yet.
+    /// A service of this world, not started yet. All are the same process in one shape.
     pub(crate) fn service(&self, name: &str) -> ServiceBuilder {
-        TestService::builder(name)
-            .parts(&self.parts)
-            .database(&self.database)
-            .env("KAFKA_TOPIC_PREFIX", &self.prefix)
-            .env("KAFKA_PARTITIONS", PARTITIONS)
+        match SHAPE {
+            Shape::Split => TestService::builder(name)
+                .parts(&self.parts)
+                .database(&self.database)
+                .env("KAFKA_TOPIC_PREFIX", &self.prefix)
+                .env("KAFKA_PARTITIONS", PARTITIONS)
+                .env("SSE_PREFIX", self.topic("sse:user:")),
+            Shape::AllInOne => TestService::builder("tidegate")
+                .arg("serve")
+                .database(&self.database),
+        }
     }
 
     /// A processor, not started yet. A dead one is missed after 6 s, the least Kafka allows.
     pub(crate) fn processor(&self) -> ServiceBuilder {
-        self.service("processor")
-            .env("KAFKA_GROUP_ID", self.topic("processor"))
-            .env("KAFKA_DOMAIN_TOPICS", DOMAIN)
-            .env("KAFKA_SESSION_TIMEOUT_MS", 6_000)
+        let processor = self.service("processor");
+        match SHAPE {
+            Shape::Split => processor
+                .env("KAFKA_GROUP_ID", self.topic("processor"))
+                .env("BRIDGE_GROUP_ID", self.topic("bridge"))
+                .env("KAFKA_DOMAIN_TOPICS", DOMAIN)
+                .env("KAFKA_SESSION_TIMEOUT_MS", 6_000),
+            Shape::AllInOne => processor,
+        }
     }
 
     /// A processor that has partitions, topics and schema.
@@ -105,7 +146,10 @@ impl World {
 
 /// Waits until these processors hold all partitions between them, and each at least one.
 pub(crate) async fn wait_assigned(processors: &[&TestService]) {
-    let all = TOPICS.len() * usize::try_from(PARTITIONS).unwrap();
+    let all = match SHAPE {
+        Shape::Split => TOPICS.len() * usize::try_from(PARTITIONS).unwrap(),
+        Shape::AllInOne => usize::try_from(store::log::LANES).unwrap(),
+    };
     eventually("all partitions assigned", PATIENCE, || async {
         let mut held = Vec::new();
         for processor in processors {
@@ -145,6 +189,22 @@ pub(crate) async fn metrics(service: &TestService) -> reqwest::Result<String> {
         .get(service.url("/metrics"))
         .timeout(Duration::from_secs(2));
     request.send().await?.error_for_status()?.text().await
+}
+
+/// The sum of a metric's samples that have these labels, whatever other labels they have; 0 if
+/// there are none or the service does not answer.
+pub(crate) async fn sum(url: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
+    let Ok(answer) = reqwest::get(url).await else {
+        return 0.0;
+    };
+    let text = answer.text().await.unwrap_or_default();
+    let wanted: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
+    text.lines()
+        .filter_map(|line| line.strip_prefix(name))
+        .filter(|rest| rest.starts_with(['{', ' ']))
+        .filter(|rest| wanted.iter().all(|label| rest.contains(label.as_str())))
+        .filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok())
+        .sum()
 }
 
 /// One sample of `/metrics`, by its name with labels; 0 if it is not there.

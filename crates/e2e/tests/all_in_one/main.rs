@@ -1,0 +1,46 @@
+//! The same promises, kept by one `tidegate serve` on PostgreSQL alone: the tests of `../it` that do
+//! not speak of Kafka, Redis or one service without another, unchanged.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failed expectation fails the test"
+)]
+#![expect(dead_code, reason = "some of the support is for the split shape")]
+
+#[path = "../it/direct.rs"]
+mod direct;
+#[path = "../it/ledger.rs"]
+mod ledger;
+#[path = "../it/load.rs"]
+mod load;
+#[path = "../it/log.rs"]
+mod log;
+#[path = "../it/sender.rs"]
+mod sender;
+#[path = "../it/system.rs"]
+mod system;
+#[path = "../it/world.rs"]
+mod world;
+
+#[path = "../it/conversation.rs"]
+mod conversation;
+#[path = "../it/equation.rs"]
+mod equation;
+#[path = "../it/faults.rs"]
+mod faults;
+#[path = "../it/live/mod.rs"]
+mod live;
+#[path = "../it/memory.rs"]
+mod memory;
+#[path = "../it/poison.rs"]
+mod poison;
+#[path = "../it/readable.rs"]
+mod readable;
+#[path = "../it/same_id.rs"]
+mod same_id;
+#[path = "../it/two_processors.rs"]
+mod two_processors;
+
+/// These tests drive the one process.
+const SHAPE: world::Shape = world::Shape::AllInOne;
