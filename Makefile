@@ -17,12 +17,13 @@ export SVC
 help: ## this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) \
 		| while IFS=$$'\t' read -r verb text; do printf '  make %-14s %s\n' "$$verb" "$$text"; done
-	@printf '\nSVC is one of: postgres redis kafka ingest processor query edge. More: docs/local.md\n'
+	@printf '\nSVC is one of: tidegate (make run); postgres redis kafka ingest processor query edge (make run-split).\nMore: docs/local.md\n'
 
-run: ## install, build, start everything in the background, send sample events, print the URLs
+run: ## install, build, start everything in one process in the background, send sample events, print the URLs
 	@scripts/run
 
-run-split: run ## the split shape: ingest, processor and query on Kafka, Postgres and Redis (= run today)
+run-split: ## the same in the split shape: ingest, processor and query on Kafka, Postgres and Redis
+	@scripts/run-split
 
 run-ingest: ## only the ingest service, in the foreground, on the local parts
 	@scripts/foreground ingest

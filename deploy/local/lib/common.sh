@@ -4,7 +4,8 @@
 PARTS=(postgres redis kafka)
 SERVICES=(processor query ingest)
 # Start order; stopping goes the other way round.
-EVERYTHING=("${PARTS[@]}" "${SERVICES[@]}" edge)
+SPLIT=("${PARTS[@]}" "${SERVICES[@]}" edge)
+EVERYTHING=("${SPLIT[@]}" tidegate)
 
 note() { printf '%s\n' "$*" >&2; }
 complain() { printf 'parts: %s\n' "$*" >&2; }
@@ -38,7 +39,7 @@ expand() {
     local arg wanted=() name
     for arg in "$@"; do
         case $arg in
-            all) wanted+=("${EVERYTHING[@]}") ;;
+            all) wanted+=("${SPLIT[@]}") ;;
             parts) wanted+=("${PARTS[@]}") ;;
             services) wanted+=("${SERVICES[@]}") ;;
             *)

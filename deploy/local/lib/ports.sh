@@ -6,10 +6,12 @@ declare -A PORT_VARIABLE=(
     [kafka]=TIDEGATE_KAFKA_PORT [controller]=TIDEGATE_KAFKA_CONTROLLER_PORT
     [edge]=TIDEGATE_EDGE_PORT [ingest]=TIDEGATE_INGEST_PORT
     [processor]=TIDEGATE_PROCESSOR_PORT [query]=TIDEGATE_QUERY_PORT
+    [tidegate]=TIDEGATE_DEV_PORT
 )
 declare -A PORT_DEFAULT=(
     [postgres]=18432 [redis]=18379 [kafka]=18092 [controller]=18093
     [edge]=8200 [ingest]=8230 [processor]=8231 [query]=8208
+    [tidegate]=8208
 )
 
 remembered() { [ -n "${SETTINGS[port_$1]:-}" ]; }

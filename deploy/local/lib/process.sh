@@ -114,4 +114,5 @@ sweep() {
         kill -s KILL -- "-$pid" 2>/dev/null || true
     fi
     [ "$1" != postgres ] || sweep_postgres
+    [ "$1" != tidegate ] || sweep_tidegate
 }

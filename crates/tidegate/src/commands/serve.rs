@@ -1,0 +1,57 @@
+//! `tidegate serve`: everything in one process, on what the environment names.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use service::Env;
+
+use crate::all_in_one::{Config, Server};
+
+/// Run everything in one process, on your PostgreSQL
+///
+/// All settings come from the environment; `tidegate config` lists them. DATABASE_URL is the one
+/// that matters. With KAFKA_BROKERS the log is Kafka (and PostgreSQL while Kafka is down), else
+/// PostgreSQL; with REDIS_URL live messages go through Redis, else they stay in the process.
+///
+/// Several processes may serve one database; for live messages they then need Redis.
+///
+/// SIGTERM ends it in good order: what was answered as taken is stored or on the log.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  DATABASE_URL=postgresql://user:password@host/database tidegate serve
+  DATABASE_URL=… KAFKA_BROKERS=kafka:9092 REDIS_URL=redis://redis:6379 TIDEGATE_PORT=80 tidegate serve")]
+pub(crate) struct Options {}
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// The address cannot be bound, or a client refuses its settings. What is down is no error: it is
+/// waited for.
+pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
+    let env = Env::from_process();
+    let config = match Config::from_env(&env) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("tidegate: {error}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    service::telemetry::init();
+    for name in config.ignored() {
+        tracing::warn!(variable = name, "ignored: there is no NATS connector yet");
+    }
+    // Heard from the beginning: whoever sees the first answer may end us.
+    let mut signal = tokio::spawn(service::shutdown::requested());
+    let shape = config.shape();
+    let mut server = Server::start(config)?;
+    tracing::info!(address = %server.address, shape, "tidegate serves");
+    tokio::select! {
+        signal = &mut signal => {
+            tracing::info!(signal = signal??, "draining");
+            server.stop().await;
+        }
+        ended = server.ended() => ended?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,59 @@
+//! One line for each event.
+
+use std::io::IsTerminal as _;
+
+use serde_json::Value;
+
+use crate::style::{BOLD, CYAN, DIM, YELLOW};
+
+/// Longest content shown on a terminal, in characters.
+const SHOWN: usize = 160;
+
+/// Writes to standard output.
+pub(super) struct Printer {
+    json: bool,
+    is_terminal: bool,
+}
+
+impl Printer {
+    /// `json` writes events as they are.
+    pub(super) fn new(json: bool) -> Self {
+        Self {
+            json,
+            is_terminal: std::io::stdout().is_terminal(),
+        }
+    }
+
+    /// An event: `content` is the member that holds what happened.
+    pub(super) fn event(&self, event: &Value, content: &str) {
+        if self.json {
+            println!("{event}");
+            return;
+        }
+        let text = |key: &str| event[key].as_str().unwrap_or_default();
+        let content = match &event[content] {
+            Value::Null => String::new(),
+            value => value.to_string(),
+        };
+        let content = if self.is_terminal && content.chars().count() > SHOWN {
+            content.chars().take(SHOWN).chain(['…']).collect()
+        } else {
+            content
+        };
+        let who = ["user_id", "aggregate_id", "session_id"]
+            .into_iter()
+            .map(text)
+            .find(|text| !text.is_empty())
+            .unwrap_or("-");
+        let time = text("timestamp");
+        let kind = text("event_type");
+        anstream::println!(
+            "{DIM}{time}{DIM:#}  {CYAN}{kind}{CYAN:#}  {BOLD}{who}{BOLD:#}  {content}"
+        );
+    }
+
+    /// Something about the stream itself, beside it.
+    pub(super) fn notice(&self, text: &str) {
+        anstream::eprintln!("{YELLOW}{text}{YELLOW:#}");
+    }
+}

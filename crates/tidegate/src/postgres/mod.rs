@@ -1,0 +1,148 @@
+//! A private PostgreSQL for `tidegate dev`: found or fetched, made once, started, stopped.
+
+mod binaries;
+mod cluster;
+mod directory;
+mod fetch;
+mod user;
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+
+use binaries::{Binaries, OLDEST};
+pub(crate) use cluster::Cluster;
+pub(crate) use directory::{Directory, write_secret};
+pub(crate) use fetch::MAVEN;
+pub(crate) use user::User;
+
+/// Where to look for PostgreSQL beside the usual places.
+#[derive(Debug, Clone)]
+pub(crate) struct Search {
+    /// The directory to take, whatever else there is.
+    pub(crate) directory: Option<std::path::PathBuf>,
+    /// Where to fetch it from.
+    pub(crate) maven: String,
+}
+
+impl Search {
+    /// The binaries for a data directory: of the version it was made with, else the newest.
+    ///
+    /// # Errors
+    /// There are none, and none can be fetched; the sentence names what to install.
+    async fn find(&self, data: &Path) -> anyhow::Result<Binaries> {
+        let wanted = version_of(data)?;
+        if let Some(directory) = &self.directory {
+            let binaries = Binaries::at(directory).with_context(|| {
+                format!(
+                    "TIDEGATE_PG_BIN names {}, where initdb and postgres are not to be found",
+                    directory.display()
+                )
+            })?;
+            return fitting(&[binaries], wanted, data);
+        }
+        let home = Directory::home().ok();
+        let mut found = Binaries::installed();
+        found.extend(home.as_deref().and_then(fetch::fetched));
+        let fits = |one: &Binaries| wanted.map_or(one.major >= OLDEST, |it| one.major == it);
+        if found.iter().any(fits) || wanted.is_some_and(|it| it != fetch::MAJOR) {
+            return fitting(&found, wanted, data);
+        }
+        let home = home.context("HOME is not set")?;
+        let fetched = fetch::fetch(&home, &self.maven).await.map_err(|error| {
+            anyhow::anyhow!(
+                "there is no PostgreSQL {OLDEST} or newer on this machine, and none could be \
+                 fetched ({error:#}): install it (Debian, Ubuntu: apt-get install postgresql; \
+                 Fedora: dnf install postgresql-server; macOS: brew install postgresql), or name \
+                 its directory with TIDEGATE_PG_BIN"
+            )
+        })?;
+        fitting(&[fetched], wanted, data)
+    }
+}
+
+/// Finds the binaries, and starts the cluster of that directory with them.
+///
+/// # Errors
+/// One sentence; nothing is damaged.
+pub(crate) async fn start(
+    search: &Search,
+    directory: &Directory,
+    user: Option<&User>,
+) -> anyhow::Result<(Cluster, String)> {
+    let binaries = search.find(&directory.cluster()).await?;
+    let cluster = Cluster::start(directory, &binaries, user).await?;
+    Ok((cluster, binaries.version))
+}
+
+/// The version a cluster was made with; `None` where there is none yet.
+fn version_of(data: &Path) -> anyhow::Result<Option<u32>> {
+    if !data.exists() {
+        return Ok(None);
+    }
+    let version = std::fs::read_to_string(data.join("PG_VERSION"))
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
+    match version {
+        Some(version) => Ok(Some(version)),
+        None => bail!(
+            "{} is not a data directory of PostgreSQL; nothing was changed in it",
+            data.display()
+        ),
+    }
+}
+
+fn fitting(found: &[Binaries], wanted: Option<u32>, data: &Path) -> anyhow::Result<Binaries> {
+    let newest = found.iter().max_by_key(|one| one.major);
+    let Some(wanted) = wanted else {
+        return match newest {
+            Some(newest) if newest.major >= OLDEST => Ok(newest.clone()),
+            Some(old) => bail!(
+                "PostgreSQL {OLDEST} or newer is needed, {} has {}",
+                old.directory.display(),
+                old.version
+            ),
+            None => bail!("there is no PostgreSQL on this machine"),
+        };
+    };
+    if let Some(same) = found.iter().find(|one| one.major == wanted) {
+        return Ok(same.clone());
+    }
+    let has = newest.map_or_else(|| "none".to_owned(), |newest| newest.version.clone());
+    bail!(
+        "the data in {} was made by PostgreSQL {wanted}, but this machine has {has}: install \
+         PostgreSQL {wanted} (or name its programs with TIDEGATE_PG_BIN), or name another \
+         directory with --data-dir",
+        data.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn binaries(major: u32) -> Binaries {
+        Binaries {
+            directory: format!("/pg/{major}").into(),
+            major,
+            version: format!("{major}.1"),
+        }
+    }
+
+    #[test]
+    fn a_cluster_keeps_its_version_and_a_new_one_gets_the_newest() {
+        let found = [binaries(15), binaries(17), binaries(14)];
+        let data = Path::new("/data");
+        assert_eq!(fitting(&found, None, data).unwrap().major, 17);
+        assert_eq!(fitting(&found, Some(15), data).unwrap().major, 15);
+        let error = fitting(&found, Some(16), data).unwrap_err().to_string();
+        assert!(
+            error.contains("PostgreSQL 16") && error.contains("17.1"),
+            "{error}"
+        );
+        let error = fitting(&[binaries(14)], None, data)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("15 or newer"), "{error}");
+    }
+}
