@@ -76,6 +76,15 @@ impl Error {
     }
 }
 
+impl Error {
+    /// Whether a lock could not be had in time: somebody else holds it for long.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Database(error)
+            if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
+    }
+}
+
 /// The server's own words and code: tokio-postgres prints only "db error".
 fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {

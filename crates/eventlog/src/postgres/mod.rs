@@ -1,11 +1,13 @@
 //! The event log over PostgreSQL: `store::log` with a publisher's queue before it and lanes behind.
 
+mod handle;
 mod ownership;
 mod publisher;
 mod source;
 
+pub use handle::Handle;
 pub use publisher::{PostgresLog, PostgresLogConfig};
-pub use source::{Handle, PostgresSource};
+pub use source::PostgresSource;
 
 use std::time::Duration;
 

@@ -3,20 +3,21 @@
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use store::log::{self, Backlog, Cursor, LANES, Member, Place, Reader, Row};
+use store::log::{self, Backlog, Cursor, Member, Place, Reader, Row};
 use store::{Database, Error};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::handle::{Ended, Handle, Owner, Shared};
 use super::ownership::{Held, Owned, Ownership};
 use super::{Backoff, LOG};
-use crate::lane::{Chunk, Lane, LaneSender, Poller, Room, lanes};
-use crate::{BoxFuture, PartitionLag, Record, Source};
+use crate::Record;
+use crate::lane::{Chunk, Lane, LaneSender, Poller, lanes};
 
 /// How often the lanes are divided anew, and looked at although nobody said that there is more.
 const BALANCE: Duration = Duration::from_secs(1);
@@ -89,146 +90,6 @@ impl PostgresSource {
         });
         let owner = Arc::new(Owner { shared, closing });
         (Handle { owner }, lanes)
-    }
-}
-
-/// Tells that the task is gone, however it went.
-struct Ended {
-    shared: Arc<Shared>,
-    closed: watch::Sender<bool>,
-}
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.shared.connected.store(false, Ordering::Relaxed);
-        if self.shared.stop.borrow().is_none() {
-            self.shared.state().problem = Some("the consumer's task ended".to_owned());
-        }
-        self.closed.send_replace(true);
-    }
-}
-
-/// What the task and the handles share.
-struct Shared {
-    rooms: Vec<Arc<Room>>,
-    state: Mutex<State>,
-    connected: AtomicBool,
-    held: AtomicUsize,
-    pauses: AtomicU64,
-    done: [AtomicI64; LANES as usize],
-    log: Arc<str>,
-    /// How long the shutdown may take, once there is one.
-    stop: watch::Sender<Option<Duration>>,
-}
-
-#[derive(Default)]
-struct State {
-    assigned: Vec<i16>,
-    problem: Option<String>,
-    depths: Option<HashMap<i16, i64>>,
-    backlog: Option<Backlog>,
-}
-
-impl Shared {
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Steers a consumer of the Postgres log. Clones steer the same one; dropping the last closes it
-/// without waiting for the lanes.
-#[derive(Clone)]
-pub struct Handle {
-    owner: Arc<Owner>,
-}
-
-struct Owner {
-    shared: Arc<Shared>,
-    closing: watch::Receiver<bool>,
-}
-
-impl Drop for Owner {
-    fn drop(&mut self) {
-        self.shared.stop.send_if_modified(|stop| {
-            let running = stop.is_none();
-            stop.get_or_insert(Duration::ZERO);
-            running
-        });
-    }
-}
-
-impl Handle {
-    fn shared(&self) -> &Shared {
-        &self.owner.shared
-    }
-
-    /// What waits in the whole log, whoever owns it; seconds old. `None` until it was looked at.
-    #[must_use]
-    pub fn backlog(&self) -> Option<Backlog> {
-        self.shared().state().backlog
-    }
-}
-
-impl Source for Handle {
-    fn mark_done(&self, _topic: &str, partition: i32, next_offset: i64) {
-        // For the lag's sake: what was stored left the log in the same transaction.
-        let done = usize::try_from(partition).ok();
-        if let Some(done) = done.and_then(|lane| self.shared().done.get(lane)) {
-            done.fetch_max(next_offset, Ordering::Relaxed);
-        }
-    }
-
-    fn lag(&self) -> Vec<PartitionLag> {
-        let state = self.shared().state();
-        let of = |lane: &i16| {
-            let done = self.shared().done.get(usize::from(lane.unsigned_abs()));
-            let done = done.map_or(0, |done| done.load(Ordering::Relaxed));
-            PartitionLag {
-                topic: Arc::clone(&self.shared().log),
-                partition: i32::from(*lane),
-                lag: state
-                    .depths
-                    .as_ref()
-                    .map(|depths| depths.get(lane).copied().unwrap_or(0)),
-                done: (done > 0).then_some(done),
-                high: None,
-            }
-        };
-        state.assigned.iter().map(of).collect()
-    }
-
-    fn assigned(&self) -> Vec<(Arc<str>, i32)> {
-        let state = self.shared().state();
-        let lanes = state.assigned.iter();
-        lanes
-            .map(|lane| (Arc::clone(&self.shared().log), i32::from(*lane)))
-            .collect()
-    }
-
-    fn connected(&self) -> bool {
-        self.shared().connected.load(Ordering::Relaxed)
-    }
-
-    fn problem(&self) -> Option<String> {
-        self.shared().state().problem.clone()
-    }
-
-    fn buffered_bytes(&self) -> usize {
-        let handed_out: usize = self.shared().rooms.iter().map(|room| room.used()).sum();
-        handed_out + self.shared().held.load(Ordering::Relaxed)
-    }
-
-    fn pauses(&self) -> u64 {
-        self.shared().pauses.load(Ordering::Relaxed)
-    }
-
-    fn shutdown(&self, grace: Duration) -> BoxFuture<'_, ()> {
-        self.shared().stop.send_replace(Some(grace));
-        let mut closing = self.owner.closing.clone();
-        Box::pin(async move {
-            // An error means that the sender is gone, and with it the task.
-            let _ = closing.wait_for(|closed| *closed).await;
-        })
     }
 }
 

@@ -17,6 +17,10 @@ use super::partitions::Partitions;
 use super::progress::Progress;
 use crate::metrics::Metrics;
 
+/// A writer that has sent nothing for this long in the middle of a COPY is frozen. Below the time
+/// that others wait for its locks.
+const FROZEN: Duration = Duration::from_secs(15);
+
 /// A partition of a topic.
 pub(super) type Partition = (Arc<str>, i32);
 
@@ -161,6 +165,17 @@ impl WriteStage {
 
     /// Waits 0.1 s, 0.2 s, … at most 5 s.
     async fn pause(&mut self, failures: u32, error: &Error) {
+        if error.is_lock_timeout()
+            && let Some(writer) = &self.writer
+        {
+            match store::write::end_frozen(writer.client(), FROZEN).await {
+                Ok(0) => {}
+                Ok(ended) => {
+                    tracing::warn!(ended, "writers that were frozen have lost their locks")
+                }
+                Err(error) => tracing::debug!(error = %error, "frozen writers not looked for"),
+            }
+        }
         if self.writer.as_ref().is_some_and(|writer| !writer.is_open()) {
             self.writer = None;
         }

@@ -300,3 +300,31 @@ async fn a_vacuum_gives_the_space_back() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_writer_frozen_in_a_copy_loses_its_locks() {
+    with_database(|db| async move {
+        let mut frozen = db.connect().await.unwrap();
+        let tx = frozen.transaction().await.unwrap();
+        // It has begun to send, and says no more.
+        let sql = "copy event_ids (event_id, tenant_id, timestamp) from stdin (format binary)";
+        let sink = tx.copy_in::<_, bytes::Bytes>(sql).await.unwrap();
+        let writer = Writer::connect(&db).await.unwrap();
+        let patient = store::write::end_frozen(writer.client(), LIMIT).await;
+        assert_eq!(patient.unwrap(), 0, "it may still be sending");
+        eventually("the end of the frozen one", LIMIT, || async {
+            match store::write::end_frozen(writer.client(), Duration::ZERO).await {
+                Ok(1) => Ok(()),
+                other => Err(other),
+            }
+        })
+        .await;
+        drop((sink, tx));
+        eventually("its connection to be closed", LIMIT, || async {
+            frozen.is_closed().then_some(()).ok_or("open")
+        })
+        .await;
+        assert!(writer.is_open());
+    })
+    .await;
+}
