@@ -182,7 +182,8 @@ impl Writer {
             drop(records);
             return acknowledged.await;
         };
-        if self.tries_primary() {
+        let mut why = PublishError::Unavailable;
+        if self.tries_primary() || !spill.connected() {
             let published = match self.logs.primary.publish(&records) {
                 Ok(acknowledged) => {
                     let outcome = acknowledged.await;
@@ -195,14 +196,11 @@ impl Writer {
                 // What is too large for one log is too large for the other, and a full queue is
                 // no outage: the answer tells the client to come back.
                 Ok(()) => {
-                    self.note(false);
+                    self.note(None);
                     return Ok(());
                 }
                 Err(error @ (PublishError::TooLarge | PublishError::Full)) => return Err(error),
-                Err(PublishError::Unavailable) => {}
-                Err(PublishError::Failed(reason)) => {
-                    tracing::warn!(reason, "kafka refused records, they are spilled");
-                }
+                Err(error) => why = error,
             }
         }
         let outcome = match spill.publish(&records) {
@@ -212,7 +210,7 @@ impl Writer {
         match &outcome {
             Ok(()) => {
                 self.spilled.inc_by(records.len() as u64);
-                self.note(true);
+                self.note(Some(&why));
             }
             Err(error) => self.failures.with_label_values(&[error.reason()]).inc(),
         }
@@ -259,12 +257,13 @@ impl Writer {
     }
 
     /// Says so, once, when events take the other way than the ones before.
-    fn note(&self, spilled: bool) {
+    fn note(&self, why_spilled: Option<&PublishError>) {
+        let spilled = why_spilled.is_some();
         if self.spilling.load(Ordering::Relaxed) != spilled
             && self.spilling.swap(spilled, Ordering::Relaxed) != spilled
         {
-            if spilled {
-                tracing::warn!("kafka is down, events are spilled to PostgreSQL");
+            if let Some(reason) = why_spilled {
+                tracing::warn!(%reason, "kafka takes no events, they are spilled to PostgreSQL");
             } else {
                 tracing::info!("kafka takes events again, nothing is spilled any more");
             }

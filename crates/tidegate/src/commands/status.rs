@@ -26,11 +26,12 @@ pub(crate) struct Options {
 }
 
 /// Metrics that are shown: name, what it is called here. Those that are not there are left out.
-const FIGURES: [(&str, &str); 7] = [
+const FIGURES: [(&str, &str); 8] = [
     ("tidegate_ingest_events_total", "requested"),
     ("tidegate_ingest_spilled_events_total", "spilled"),
     ("tidegate_ingest_spilling", "spilling"),
     ("tidegate_processor_consumer_lag_records", "lag_records"),
+    ("tidegate_processor_postgres_log_records", "lag_records"),
     ("tidegate_sse_connections", "live_connections"),
     ("tidegate_sse_messages_total", "live_messages"),
     ("process_resident_memory_bytes", "memory_bytes"),

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::cluster::is_in_use;
+use super::predecessor::is_in_use;
 use super::user::{User, reaches};
 
 /// Names begin so, that leftovers of a killed run are found.

@@ -4,6 +4,7 @@ mod binaries;
 mod cluster;
 mod directory;
 mod fetch;
+mod predecessor;
 mod user;
 
 use std::path::Path;

@@ -125,7 +125,7 @@ async fn send(
     options: &Options,
 ) -> anyhow::Result<()> {
     let mut under_way = FuturesUnordered::new();
-    let mut ended: BTreeMap<u64, (Place, u64, u64)> = BTreeMap::new();
+    let mut ended: BTreeMap<u64, (Place, u64)> = BTreeMap::new();
     let (mut given, mut settled) = (0_u64, 0_u64);
     let mut stopping = false;
     let interrupted = tokio::signal::ctrl_c();
@@ -150,8 +150,8 @@ async fn send(
             }
         };
         match outcome {
-            Outcome::Done { taken, refused } => {
-                ended.insert(number, (end, taken, refused));
+            Outcome::Done { taken } => {
+                ended.insert(number, (end, taken));
             }
             Outcome::GaveUp(reason) => {
                 // What was begun ends; nothing new begins.
@@ -159,9 +159,9 @@ async fn send(
                 stopping = true;
             }
         }
-        while let Some((place, taken, refused)) = ended.remove(&settled) {
+        while let Some((place, taken)) = ended.remove(&settled) {
             settled += 1;
-            report.settled(place, taken, refused);
+            report.settled(place, taken);
             checkpoint.note(place);
         }
     }

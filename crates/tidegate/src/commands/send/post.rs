@@ -17,7 +17,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Every event was taken or refused.
-    Done { taken: u64, refused: u64 },
+    Done { taken: u64 },
     /// The service did not come back, or wants nothing from us.
     GaveUp(String),
 }
@@ -34,7 +34,6 @@ pub(super) struct Sender {
 #[derive(Deserialize)]
 struct Answer {
     accepted: u64,
-    rejected: u64,
     errors: Vec<ElementError>,
 }
 
@@ -73,19 +72,17 @@ impl Sender {
 
     /// Sends the events, in halves where they are too much or one of them spoils the request.
     pub(super) async fn send(&self, events: &[Event]) -> Outcome {
-        let (mut taken, mut refused) = (0, 0);
+        let mut taken = 0;
         let mut left = vec![events];
         while let Some(events) = left.pop() {
             match self.settle(events).await {
                 Attempt::Taken(answer) => {
                     taken += answer.accepted;
-                    refused += answer.rejected;
                     self.tell(events, &answer.errors);
                 }
                 Attempt::Refused(reason) => match events {
                     [] => {}
                     [one] => {
-                        refused += 1;
                         self.report.refused(one.line, &reason);
                     }
                     many => {
@@ -98,7 +95,7 @@ impl Sender {
                 }
             }
         }
-        Outcome::Done { taken, refused }
+        Outcome::Done { taken }
     }
 
     /// One line for each refused event, whatever the number of its fields.

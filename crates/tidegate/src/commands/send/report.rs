@@ -14,6 +14,9 @@ use crate::style::{RED, YELLOW};
 /// So many bad lines are shown; all are counted.
 const SHOWN: u64 = 20;
 
+/// How the message begins while nothing moves.
+const WAITING: &str = "waiting:";
+
 /// Counts and a progress bar; clones share them.
 #[derive(Clone)]
 pub(super) struct Report {
@@ -86,15 +89,23 @@ impl Report {
 
     /// Why nothing moves, or that it moves again.
     pub(super) fn waiting(&self, reason: Option<&str>) {
-        let message = reason.map_or_else(String::new, |reason| format!("waiting: {reason}"));
-        if reason.is_some() && self.shared.bar.is_hidden() && self.shared.bar.message().is_empty() {
-            anstream::eprintln!("{YELLOW}{message}{YELLOW:#}");
+        let bar = &self.shared.bar;
+        let was_waiting = bar.message().starts_with(WAITING);
+        match reason {
+            Some(reason) => {
+                let message = format!("{WAITING} {reason}");
+                if bar.is_hidden() && !was_waiting {
+                    anstream::eprintln!("{YELLOW}{message}{YELLOW:#}");
+                }
+                bar.set_message(message);
+            }
+            None if was_waiting => bar.set_message(""),
+            None => {}
         }
-        self.shared.bar.set_message(message);
     }
 
     /// Everything before `place` is settled.
-    pub(super) fn settled(&self, place: Place, taken: u64, _refused: u64) {
+    pub(super) fn settled(&self, place: Place, taken: u64) {
         let taken = self.shared.taken.fetch_add(taken, Ordering::Relaxed) + taken;
         self.passed(place);
         let seconds = self.shared.began.elapsed().as_secs_f64().max(0.001);
