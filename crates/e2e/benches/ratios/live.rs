@@ -31,9 +31,9 @@ const PACE: Duration = Duration::from_millis(5);
 const IDLE: usize = 5_000;
 /// Of the fan-out.
 const AUDIENCE: usize = 1_000;
-/// Messages under way: too few for anyone's queue to overflow.
-const WINDOW: u64 = 500;
-const PER_POST: u64 = 50;
+/// Messages under way: so many that they are delivered together, but too few for anyone's queue to
+/// overflow; and so few that each is nearly alone.
+const WINDOWS: [u64; 2] = [500, 10];
 /// Stands once in every message of the fan-out, and nowhere else.
 const MARK: u8 = b'~';
 
@@ -41,7 +41,7 @@ const MARK: u8 = b'~';
 struct Live {
     ingest: TestService,
     query: TestService,
-    _bridge: TestService,
+    bridge: TestService,
 }
 
 impl Live {
@@ -61,8 +61,23 @@ impl Live {
         Self {
             ingest: service("ingest").start().await,
             query: service("query").start().await,
-            _bridge: bridge,
+            bridge,
         }
+    }
+
+    /// The mean of a histogram of the bridge's, in microseconds.
+    async fn mean(&self, histogram: &str) -> anyhow::Result<f64> {
+        let text = reqwest::get(self.bridge.url("/metrics"))
+            .await?
+            .text()
+            .await?;
+        let value = |suffix: &str| {
+            let name = format!("{histogram}_{suffix} ");
+            let line = text.lines().find_map(|line| line.strip_prefix(&name));
+            line.and_then(|value| value.parse::<f64>().ok())
+                .unwrap_or(f64::NAN)
+        };
+        Ok(value("sum") / value("count") * 1e6)
     }
 
     fn stream(&self, user: &str) -> String {
@@ -145,6 +160,16 @@ pub(crate) async fn latency(
         p99.push(b);
         bare50.push(c);
         bare99.push(d);
+    }
+    for histogram in [
+        "eventbridge_kafka_consume_latency_seconds",
+        "eventbridge_processing_seconds",
+        "eventbridge_redis_publish_seconds",
+    ] {
+        println!(
+            "  {histogram}: {} µs on average",
+            thousands(live.mean(histogram).await?)
+        );
     }
     let against = "produce→consume, publish→receive";
     report.add_cost("POST → SSE, p50", &p50, against, &bare50, "µs", None);
@@ -383,7 +408,7 @@ impl Audience {
             .sum()
     }
 
-    /// Keeps `WINDOW` messages under way for so many seconds; deliveries a second.
+    /// Deliveries a second, over so many seconds.
     async fn rate(
         &mut self,
         seconds: u64,
@@ -409,14 +434,14 @@ impl Audience {
     }
 
     /// Room in the window, as seen from outside.
-    fn window(&self) -> impl Fn(u64) -> bool + Send + 'static {
+    fn window(&self, window: u64) -> impl Fn(u64) -> bool + Send + 'static {
         let counts = Arc::clone(&self.counts);
         move |sent| {
             let least = counts
                 .iter()
                 .map(|count| count.load(Ordering::Relaxed))
                 .min();
-            sent < least.unwrap_or(0) + WINDOW
+            sent < least.unwrap_or(0) + window
         }
     }
 }
@@ -427,122 +452,133 @@ pub(crate) async fn fanout(
     options: &Options,
     report: &mut Report,
 ) -> anyhow::Result<()> {
-    println!("1 channel → {} listeners", thousands(AUDIENCE as f64));
     let live = Live::start(parts).await;
     let nchan = Nchan::start(&parts.redis_url).await?;
-    let (mut ours, mut theirs) = (vec![], vec![]);
-    for round in 0..options.rounds {
-        let user = format!("crowd-{round}");
-        let path = format!("/api/v1/sse/users/{user}");
-        let streams = open_many(live.query.port(), AUDIENCE, |_| path.clone()).await?;
-        let mut audience = Audience::of(streams);
-        let (sent, stop) = (Arc::default(), Arc::default());
-        let posting = tokio::spawn(post_batches(
-            live.ingest.url("/api/v1/events/batch"),
-            user,
-            audience.window(),
-            Arc::clone(&sent),
-            Arc::clone(&stop),
-        ));
-        ours.push(audience.rate(options.seconds, sent, stop).await?);
-        posting.await??;
-        print!("  round {round}: {} deliveries/s", thousands(ours[round]));
-        if let Some(nchan) = &nchan {
-            theirs.push(crowd_at_nchan(nchan, round, options).await?);
-            print!(", nchan {}", thousands(theirs[round]));
-        }
-        println!();
+    if nchan.is_none() {
+        println!("nchan (Debian's libnginx-mod-nchan) is not installed");
     }
-    let what = format!("1 channel → {} listeners", thousands(AUDIENCE as f64));
-    if nchan.is_some() {
-        report.add(
-            what,
-            &ours,
-            "nchan on Redis",
-            &theirs,
-            "deliveries/s",
-            Some(1.0),
-        );
-    } else {
-        println!("  nchan (Debian's libnginx-mod-nchan) is not installed");
-        report.add(
-            what,
-            &ours,
-            "itself (no nchan here)",
-            &ours,
-            "deliveries/s",
-            None,
-        );
+    for window in WINDOWS {
+        let what = format!("1 channel → {AUDIENCE} listeners, {window} messages under way");
+        println!("{what}");
+        let (mut ours, mut theirs) = (vec![], vec![]);
+        for round in 0..options.rounds {
+            let crowd = Crowd {
+                name: format!("crowd{round}of{window}"),
+                window,
+                seconds: options.seconds,
+            };
+            ours.push(crowd.at_query(&live).await?);
+            print!("  round {round}: {} deliveries/s", thousands(ours[round]));
+            if let Some(nchan) = &nchan {
+                theirs.push(crowd.at_nchan(nchan).await?);
+                print!(", nchan {}", thousands(theirs[round]));
+            }
+            println!();
+        }
+        if nchan.is_some() {
+            report.add(
+                what,
+                &ours,
+                "nchan on Redis",
+                &theirs,
+                "deliveries/s",
+                Some(1.0),
+            );
+        } else {
+            report.add(
+                what,
+                &ours,
+                "itself (no nchan)",
+                &ours,
+                "deliveries/s",
+                None,
+            );
+        }
     }
     Ok(())
+}
+
+/// One measurement of the fan-out.
+struct Crowd {
+    name: String,
+    window: u64,
+    seconds: u64,
+}
+
+impl Crowd {
+    async fn at_query(&self, live: &Live) -> anyhow::Result<f64> {
+        let path = format!("/api/v1/sse/users/{}", self.name);
+        let streams = open_many(live.query.port(), AUDIENCE, |_| path.clone()).await?;
+        let url = live.ingest.url("/api/v1/events/batch");
+        let per_post = self.window.min(50);
+        let name = self.name.clone();
+        let post = move |http: &reqwest::Client, first: u64| {
+            let batch: Value = (first..first + per_post)
+                .map(|n| message(&name, n))
+                .collect();
+            vec![http.post(&url).json(&batch)]
+        };
+        self.rate(streams, per_post, post).await
+    }
+
+    async fn at_nchan(&self, nchan: &Nchan) -> anyhow::Result<f64> {
+        let path = format!("/sub/{}", self.name);
+        let streams = open_many(nchan.port(), AUDIENCE, |_| path.clone()).await?;
+        let url = nchan.url(&format!("/pub/{}", self.name));
+        let name = self.name.clone();
+        // What our listeners get as data; it takes one message a request, so ten requests at once.
+        let post = move |http: &reqwest::Client, first: u64| {
+            let one = |n| {
+                let data = json!({
+                    "event_id": uuid::Uuid::now_v7(), "event_type": "bench.live",
+                    "user_id": name, "timestamp": "2026-11-21T10:15:57.123456Z",
+                    "payload": message("", n)["data"],
+                });
+                http.post(&url).body(data.to_string())
+            };
+            (first..first + 10).map(one).collect()
+        };
+        self.rate(streams, 10, post).await
+    }
+
+    /// Keeps the window full, `step` messages at a time.
+    async fn rate(
+        &self,
+        streams: Vec<TcpStream>,
+        step: u64,
+        post: impl Fn(&reqwest::Client, u64) -> Vec<reqwest::RequestBuilder> + Send + 'static,
+    ) -> anyhow::Result<f64> {
+        let mut audience = Audience::of(streams);
+        let room = audience.window(self.window);
+        let (sent, stop): (Arc<AtomicU64>, Arc<AtomicBool>) = (Arc::default(), Arc::default());
+        let posting = tokio::spawn({
+            let (sent, stop) = (Arc::clone(&sent), Arc::clone(&stop));
+            async move {
+                let http = reqwest::Client::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let before = sent.load(Ordering::Relaxed);
+                    if !room(before) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                        continue;
+                    }
+                    let mut posts = JoinSet::new();
+                    for request in post(&http, before) {
+                        posts.spawn(request.send());
+                    }
+                    for answer in posts.join_all().await {
+                        answer?.error_for_status()?;
+                    }
+                    sent.fetch_add(step, Ordering::Relaxed);
+                }
+                anyhow::Ok(())
+            }
+        });
+        let rate = audience.rate(self.seconds, Arc::clone(&sent), stop).await;
+        posting.await??;
+        rate
+    }
 }
 
 fn message(user: &str, n: u64) -> Value {
     event(user, n, "a sentence of some length, as people write them ~")
-}
-
-async fn post_batches(
-    url: String,
-    user: String,
-    room: impl Fn(u64) -> bool,
-    sent: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
-) -> anyhow::Result<()> {
-    let http = reqwest::Client::new();
-    while !stop.load(Ordering::Relaxed) {
-        let before = sent.load(Ordering::Relaxed);
-        if !room(before) {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            continue;
-        }
-        let batch: Value = (before..before + PER_POST)
-            .map(|n| message(&user, n))
-            .collect();
-        http.post(&url)
-            .json(&batch)
-            .send()
-            .await?
-            .error_for_status()?;
-        sent.fetch_add(PER_POST, Ordering::Relaxed);
-    }
-    Ok(())
-}
-
-async fn crowd_at_nchan(nchan: &Nchan, round: usize, options: &Options) -> anyhow::Result<f64> {
-    let streams = open_many(nchan.port(), AUDIENCE, |_| format!("/sub/crowd{round}")).await?;
-    let mut audience = Audience::of(streams);
-    let (sent, stop): (Arc<AtomicU64>, Arc<AtomicBool>) = (Arc::default(), Arc::default());
-    let room = audience.window();
-    let url = nchan.url(&format!("/pub/crowd{round}"));
-    let posting = tokio::spawn({
-        let (sent, stop) = (Arc::clone(&sent), Arc::clone(&stop));
-        async move {
-            let http = reqwest::Client::new();
-            while !stop.load(Ordering::Relaxed) {
-                let before = sent.load(Ordering::Relaxed);
-                if !room(before) {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                    continue;
-                }
-                // What our listeners get as data.
-                let mut posts = JoinSet::new();
-                for n in 0..10 {
-                    let data = json!({
-                        "event_id": uuid::Uuid::now_v7(), "event_type": "bench.live",
-                        "user_id": "crowd-0", "timestamp": "2026-11-21T10:15:57.123456Z",
-                        "payload": message("", before + n)["data"],
-                    });
-                    posts.spawn(http.post(&url).body(data.to_string()).send());
-                }
-                for answer in posts.join_all().await {
-                    answer?.error_for_status()?;
-                }
-                sent.fetch_add(10, Ordering::Relaxed);
-            }
-            anyhow::Ok(())
-        }
-    });
-    let rate = audience.rate(options.seconds, sent, stop).await;
-    posting.await??;
-    rate
 }

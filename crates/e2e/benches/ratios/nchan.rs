@@ -28,7 +28,7 @@ impl Nchan {
         std::fs::create_dir_all(directory.join("temp"))?;
         std::fs::write(directory.join("nginx.conf"), config(port, redis_url))?;
         let child = Command::new("/usr/sbin/nginx")
-            .args(["-e", "stderr", "-c", "nginx.conf", "-p"])
+            .args(["-e", "nginx.log", "-c", "nginx.conf", "-p"])
             .arg(&directory)
             .stdin(Stdio::null())
             .spawn()
@@ -94,7 +94,7 @@ user root;
 daemon off;
 worker_processes 2;
 pid nginx.pid;
-error_log stderr error;
+error_log nginx.log error;
 worker_rlimit_nofile 20000;
 events {{
     worker_connections 10000;

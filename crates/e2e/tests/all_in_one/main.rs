@@ -42,5 +42,7 @@ mod same_id;
 #[path = "../it/two_processors.rs"]
 mod two_processors;
 
+mod restart;
+
 /// These tests drive the one process.
 const SHAPE: world::Shape = world::Shape::AllInOne;

@@ -43,7 +43,7 @@ async fn a_topic_made_anew_is_read_from_its_beginning() {
     // The processor makes it itself, and the stored offset lies beyond its end.
     delete_topic(&world, BACKEND).await;
     processor.restart().await;
-    wait_assigned(&[&processor]).await;
+    wait_assigned(&world, &[&processor]).await;
     produce(&world, BACKEND, &events(0, 20, false)).await;
     wait_stored(&world, 520).await;
     assert_counts(&world, 520).await;
@@ -234,7 +234,7 @@ async fn sigterm_drains() {
         .env("BUFFER_BYTES", 1 << 20)
         .start()
         .await;
-    wait_assigned(&[&processor]).await;
+    wait_assigned(&world, &[&processor]).await;
     assert_eq!(processor.terminate().await.code(), Some(0));
     let mut records = Vec::new();
     for partition in 0..PARTITIONS {

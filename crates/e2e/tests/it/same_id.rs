@@ -7,9 +7,10 @@ use testkit::TestService;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use crate::SHAPE;
 use crate::direct::{Record, produce};
 use crate::ledger::{Place, assert_counts, wait_worked_off};
-use crate::world::{World, alone, metric, partitions_held, wait_assigned};
+use crate::world::{Shape, World, alone, lanes_held, partitions_held, sum, wait_assigned};
 
 const IDS: usize = 1_000;
 /// Sent at once: small, so that the two writers meet again and again.
@@ -33,8 +34,8 @@ async fn sent_twice_at_once(one_time: Option<&str>, other_time: Option<&str>) {
     let _turn = alone().await;
     let world = World::shared().await;
     let processors = [world.processor().spawn(), world.processor().spawn()];
-    wait_assigned(&[&processors[0], &processors[1]]).await;
-    let (one, other) = two_partitions(&processors).await;
+    wait_assigned(&world, &[&processors[0], &processors[1]]).await;
+    let (one, other) = two_partitions(&world, &processors).await;
 
     let mut log: BTreeMap<Place, ()> = BTreeMap::new();
     let ids: Vec<Uuid> = (0..IDS).map(|_| Uuid::now_v7()).collect();
@@ -70,14 +71,17 @@ async fn sent_twice_at_once(one_time: Option<&str>, other_time: Option<&str>) {
     let mut duplicates = 0.0;
     let mut races = 0.0;
     for processor in &processors {
-        duplicates += metric(
-            processor,
-            "tidegate_processor_records_total{result=\"duplicate\"}",
+        let metrics = processor.url("/metrics");
+        duplicates += sum(
+            &metrics,
+            "tidegate_processor_records_total",
+            &[("result", "duplicate")],
         )
         .await;
-        races += metric(
-            processor,
-            "tidegate_processor_write_failures_total{kind=\"raced\"}",
+        races += sum(
+            &metrics,
+            "tidegate_processor_write_failures_total",
+            &[("kind", "raced")],
         )
         .await;
     }
@@ -107,8 +111,14 @@ async fn send(world: &World, to: &Partition, ids: &[Uuid], time: Option<&str>) -
 }
 
 /// A partition of each processor's, of the same topic if the group's assignment allows.
-async fn two_partitions([one, other]: &[TestService; 2]) -> (Partition, Partition) {
-    let (one, other) = (partitions_held(one).await, partitions_held(other).await);
+async fn two_partitions(world: &World, [one, other]: &[TestService; 2]) -> (Partition, Partition) {
+    let (one, other) = match SHAPE {
+        Shape::Split => (partitions_held(one).await, partitions_held(other).await),
+        Shape::AllInOne => {
+            let mut held = lanes_held(world).await.into_iter();
+            (held.next().unwrap(), held.next().unwrap())
+        }
+    };
     let pairs = || one.iter().flat_map(|a| other.iter().map(move |b| (a, b)));
     let (a, b) = pairs()
         .find(|(a, b)| a.0 == b.0)

@@ -42,12 +42,13 @@ impl SystemBuilder<'_> {
         let mut processor = self.with_settings(world.processor()).spawn();
         if SHAPE == Shape::AllInOne {
             processor.wait_ready().await;
+            wait_assigned(world, &[&processor]).await;
             return System(vec![processor]);
         }
         let mut ingest = self.with_settings(world.service("ingest")).spawn();
         let mut query = self.with_settings(world.service("query")).spawn();
         processor.wait_ready().await;
-        wait_assigned(&[&processor]).await;
+        wait_assigned(world, &[&processor]).await;
         ingest.wait_ready().await;
         query.wait_ready().await;
         System(vec![ingest, processor, query])

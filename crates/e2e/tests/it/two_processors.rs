@@ -44,7 +44,7 @@ async fn killing_one_loses_and_doubles_nothing() {
     let world = World::shared().await;
     let mut one = world.processor().spawn();
     let mut other = world.processor().spawn();
-    wait_assigned(&[&one, &other]).await;
+    wait_assigned(&world, &[&one, &other]).await;
 
     let mut ledger = Ledger::default();
     send(&world, &mut ledger, 1_000).await;
@@ -56,17 +56,17 @@ async fn killing_one_loses_and_doubles_nothing() {
     wait_for_progress(&world, before).await;
     one.kill();
     send(&world, &mut ledger, 1_000).await;
-    wait_assigned(&[&other]).await;
+    wait_assigned(&world, &[&other]).await;
     ledger.assert_balanced(&world).await;
 
     // The dead one comes back, and the other goes.
     one.restart().await;
-    wait_assigned(&[&one, &other]).await;
+    wait_assigned(&world, &[&one, &other]).await;
     let before = stored(&world).await;
     send(&world, &mut ledger, 20_000).await;
     wait_for_progress(&world, before).await;
     other.kill();
-    wait_assigned(&[&one]).await;
+    wait_assigned(&world, &[&one]).await;
     ledger.assert_balanced(&world).await;
 }
 
@@ -76,7 +76,7 @@ async fn one_that_wakes_up_after_its_partitions_were_given_away_doubles_nothing(
     let world = World::shared().await;
     let zombie = world.processor().env("BATCH_SIZE", 200).spawn();
     let other = world.processor().env("BATCH_SIZE", 200).spawn();
-    wait_assigned(&[&zombie, &other]).await;
+    wait_assigned(&world, &[&zombie, &other]).await;
 
     let mut ledger = Ledger::default();
     for _ in 0..2 {
@@ -85,12 +85,12 @@ async fn one_that_wakes_up_after_its_partitions_were_given_away_doubles_nothing(
         wait_for_progress(&world, before).await;
         zombie.pause();
         // It keeps its connections, and perhaps an open transaction; the group goes on without it.
-        wait_assigned(&[&other]).await;
+        wait_assigned(&world, &[&other]).await;
         wait_worked_off(&world, &everything_on_the_log(&world).await).await;
         zombie.resume();
         send(&world, &mut ledger, 2_000).await;
         ledger.assert_balanced(&world).await;
-        wait_assigned(&[&zombie, &other]).await;
+        wait_assigned(&world, &[&zombie, &other]).await;
     }
     let mut by_place = BTreeMap::new();
     for place in everything_on_the_log(&world).await.into_keys() {

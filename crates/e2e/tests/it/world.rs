@@ -139,25 +139,29 @@ impl World {
     /// A processor that has partitions, topics and schema.
     pub(crate) async fn start_processor(&self) -> TestService {
         let processor = self.processor().start().await;
-        wait_assigned(&[&processor]).await;
+        wait_assigned(self, &[&processor]).await;
         processor
     }
 }
 
 /// Waits until these processors hold all partitions between them, and each at least one.
-pub(crate) async fn wait_assigned(processors: &[&TestService]) {
+pub(crate) async fn wait_assigned(world: &World, processors: &[&TestService]) {
     let all = match SHAPE {
         Shape::Split => TOPICS.len() * usize::try_from(PARTITIONS).unwrap(),
         Shape::AllInOne => usize::try_from(store::log::LANES).unwrap(),
     };
     eventually("all partitions assigned", PATIENCE, || async {
         let mut held = Vec::new();
-        for processor in processors {
-            held.push(partitions_held(processor).await);
+        if SHAPE == Shape::AllInOne {
+            held = lanes_held(world).await;
+        } else {
+            for processor in processors {
+                held.push(partitions_held(processor).await);
+            }
         }
         let together: BTreeSet<_> = held.iter().flatten().collect();
         let sum: usize = held.iter().map(BTreeSet::len).sum();
-        let fair = held.iter().all(|own| !own.is_empty());
+        let fair = held.len() == processors.len() && held.iter().all(|own| !own.is_empty());
         if fair && together.len() == all && sum == all {
             Ok(())
         } else {
@@ -165,6 +169,28 @@ pub(crate) async fn wait_assigned(processors: &[&TestService]) {
         }
     })
     .await;
+}
+
+/// The lanes of the log in PostgreSQL, process by process, as partitions of one topic: whoever
+/// consumes a lane holds a lock.
+pub(crate) async fn lanes_held(world: &World) -> Vec<BTreeSet<(String, i32)>> {
+    let rows = world
+        .database
+        .rows(
+            "select pid, objid::int8::int4 from pg_locks where locktype = 'advisory' \
+             and database = (select oid from pg_database where datname = current_database()) \
+             and classid = (hashtext('tidegate log ' || current_schema()))::oid \
+             and objsubid = 2 and objid::int8 < $1 and granted",
+            &[&i64::from(store::log::LANES)],
+        )
+        .await
+        .unwrap_or_default();
+    let mut held: BTreeMap<i32, BTreeSet<(String, i32)>> = BTreeMap::new();
+    for row in rows {
+        let lane = (world.topic(BACKEND), row.get(1));
+        held.entry(row.get(0)).or_default().insert(lane);
+    }
+    held.into_values().collect()
 }
 
 /// Topic and partition of everything a processor holds, by its own metrics; empty if it is silent.
@@ -205,15 +231,6 @@ pub(crate) async fn sum(url: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
         .filter(|rest| wanted.iter().all(|label| rest.contains(label.as_str())))
         .filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok())
         .sum()
-}
-
-/// One sample of `/metrics`, by its name with labels; 0 if it is not there.
-pub(crate) async fn metric(service: &TestService, sample: &str) -> f64 {
-    let text = metrics(service).await.unwrap();
-    text.lines()
-        .filter_map(|line| line.strip_prefix(sample))
-        .find_map(|value| value.trim().parse().ok())
-        .unwrap_or(0.0)
 }
 
 /// Status and JSON body of a probe.

@@ -1,10 +1,11 @@
 //! Numbered events: each user's are 1, 2, 3 …, in `payload.n` of what a listener gets.
 
 use serde_json::{Value, json};
+use testkit::eventually;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::world::{DOMAIN, World};
+use crate::world::{DOMAIN, PATIENCE, World};
 
 /// How a user's events are sent: always the same way, as only one way keeps an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,14 +133,22 @@ impl Feed {
     }
 }
 
-/// Sends until it is answered otherwise than 503. None of the tests makes the gateway refuse, so
-/// nothing is sent twice.
+/// Sends until it is accepted.
 async fn post(http: reqwest::Client, url: String, body: Value) {
-    let answer = http.post(url).json(&body).send().await.unwrap();
-    let status = answer.status();
-    assert!(
-        status.is_success(),
-        "{status}: {}",
-        answer.text().await.unwrap()
-    );
+    eventually("the gateway accepts", PATIENCE, || async {
+        let answer = http.post(&url).json(&body).send().await;
+        let answer = answer.map_err(|error| format!("{error:?}"))?;
+        let status = answer.status();
+        assert!(
+            status.is_success() || status == 503,
+            "{status}: {}",
+            answer.text().await.unwrap()
+        );
+        if status.is_success() {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    })
+    .await;
 }

@@ -11,7 +11,7 @@ use crate::sender::{send, send_counting};
 use crate::system::System;
 use crate::world::{PATIENCE, World, alone, sum};
 
-const OUTAGE: Duration = Duration::from_secs(8);
+const OUTAGE: Duration = Duration::from_secs(30);
 /// Between two slices of the load, of 200 events each.
 const PAUSE: Duration = Duration::from_millis(200);
 
