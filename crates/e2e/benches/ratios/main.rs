@@ -1,6 +1,6 @@
 //! `make bench`: each figure beside its limit, measured in the same run on the same machine.
 //!
-//! `cargo bench -p e2e -- [gateway|batch|backlog|latency|connections|fanout]… [--rounds N] [--events N] [--seconds N]`
+//! `cargo bench -p e2e -- [gateway|batch|backlog|shapes|latency|connections|fanout]… [--rounds N] [--events N] [--seconds N]`
 
 mod backlog;
 mod events;
@@ -9,15 +9,17 @@ mod live;
 mod nchan;
 mod peers;
 mod report;
+mod shapes;
 
 use anyhow::bail;
 use report::Report;
 use testkit::Parts;
 
-const MEASUREMENTS: [&str; 6] = [
+const MEASUREMENTS: [&str; 7] = [
     "gateway",
     "batch",
     "backlog",
+    "shapes",
     "latency",
     "connections",
     "fanout",
@@ -65,6 +67,9 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     }
     if wanted("backlog") {
         backlog::measure(&parts, &options, &mut report).await?;
+    }
+    if wanted("shapes") {
+        shapes::measure(&parts, &options, &mut report).await?;
     }
     if wanted("latency") {
         live::latency(&parts, &options, &mut report).await?;

@@ -44,8 +44,8 @@ pub struct BridgeConfig {
     pub breaker: BreakerConfig,
     /// What happens then.
     pub on_open: OnOpen,
-    /// One log line for each published event at level info instead of debug (S2-63).
-    pub log_events: bool,
+    /// Lines of S2-63 a second at level INFO; the others are at DEBUG.
+    pub logged_per_second: u32,
     /// How often the figures are taken and logged (S2-46).
     pub collect_interval: Duration,
     /// Whether they stand in /metrics too (S2-47).
@@ -94,10 +94,11 @@ impl BridgeConfig {
             transform: transform(env, profile),
             breaker: breaker(env),
             on_open: on_open(env),
-            log_events: env.get_bool(
-                &["BRIDGE_LOG_EVENTS"],
-                false,
-                "Log every published event at level INFO; otherwise at DEBUG (target `eventbridge`).",
+            logged_per_second: env.get_in(
+                &["BRIDGE_LOG_EVENTS_PER_SECOND"],
+                20,
+                0..=1_000_000,
+                "Published events a second that are logged at INFO; the others are at DEBUG (target `eventbridge`).",
             ),
             collect_interval: Duration::from_secs(env.get_in(
                 &["BRIDGE_COLLECT_INTERVAL_SECONDS"],

@@ -18,6 +18,7 @@ pub mod gate;
 pub mod health;
 mod http;
 pub mod lane;
+pub mod log_budget;
 pub mod metrics;
 pub mod profile;
 pub mod publisher;
@@ -45,6 +46,7 @@ use evaluate::Evaluator;
 use gate::Gate;
 use health::Monitor;
 use lane::Pump;
+use log_budget::LogBudget;
 use metrics::Metrics;
 use publisher::Publisher;
 
@@ -100,7 +102,7 @@ impl Bridge {
             gate: Arc::clone(&gate),
             metrics,
             extension: parts.extension,
-            log_events: config.log_events,
+            logged: LogBudget::new(config.logged_per_second),
         });
         let mut lanes = JoinSet::new();
         let mut consumer = None;
@@ -229,7 +231,7 @@ pub async fn try_event(
                 gate: Arc::new(Gate::new(breaker, on_open, Arc::clone(&metrics))),
                 metrics,
                 extension: Arc::new(()),
-                log_events: false,
+                logged: LogBudget::new(0),
             })
         }
     };

@@ -9,6 +9,7 @@ use live::{Channels, LiveError, Outcome, Publication, StreamId};
 use super::evaluate::{Ended, Ready};
 use super::extension::Extension;
 use super::gate::{Admission, Gate};
+use super::log_budget::LogBudget;
 use super::metrics::{Metrics, Status};
 
 /// The name in the log lines (S2-63).
@@ -70,8 +71,8 @@ pub struct Publisher {
     pub metrics: Arc<Metrics>,
     /// What somebody added.
     pub extension: Arc<dyn Extension>,
-    /// Whether a published event is logged at level info.
-    pub log_events: bool,
+    /// How many published events are logged at INFO.
+    pub logged: LogBudget,
 }
 
 impl Publisher {
@@ -220,7 +221,7 @@ impl Publisher {
                 )
             };
         }
-        if self.log_events {
+        if self.logged.take(service::clock::now().unix_timestamp()) {
             line!(tracing::Level::INFO);
         } else {
             line!(tracing::Level::DEBUG);
