@@ -17,7 +17,8 @@ const OTHERS: usize = 20;
 /// Twenty events of 16 KiB a second: a megabyte in three seconds.
 const PAUSE: Duration = Duration::from_millis(50);
 const BYTES: usize = 16 * 1024;
-/// How often the comparison is made; the first does not count, of the others the middle one does.
+/// How often both are measured; the first does not count, and of the others the least disturbed one
+/// of each kind does: a busy machine only ever adds.
 const ROUNDS: usize = 4;
 const BEFORE: u64 = 50;
 /// Events after which a thousand connections are forgotten, by the service and by the kernel.
@@ -116,7 +117,7 @@ async fn a_thousand_slow_clients_are_closed_and_hurt_nobody() {
         arrivals,
     };
     let rss = system.query().memory().rss;
-    let mut ratios = Vec::new();
+    let (mut undisturbed, mut beside) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         clock.send_many(&world, REST).await;
         let first = clock.feed.last + 1;
@@ -146,13 +147,21 @@ async fn a_thousand_slow_clients_are_closed_and_hurt_nobody() {
         .await;
         drop(slow);
         println!("the others' p99: {before:?}, beside {SLOW} slow ones {with:?}");
-        ratios.push(with.as_secs_f64() / before.max(NOISE).as_secs_f64());
+        if round > 1 {
+            undisturbed.push(before.max(NOISE));
+            beside.push(with);
+        }
     }
     let grown = system.query().memory().peak_rss.saturating_sub(rss);
     println!("query grew by {} MiB at most", grown >> 20);
-    ratios.remove(0);
-    ratios.sort_by(f64::total_cmp);
-    assert!(ratios[ratios.len() / 2] <= 2.0, "{ratios:?}");
+    let (before, with) = (
+        undisturbed.iter().min().unwrap(),
+        beside.iter().min().unwrap(),
+    );
+    assert!(
+        *with <= *before * 2,
+        "{undisturbed:?}, beside slow ones {beside:?}"
+    );
     assert!(grown < BOUND, "{} MiB", grown >> 20);
     assert!(others.try_join_next().is_none(), "one of the others ended");
 }
