@@ -63,7 +63,7 @@ async fn a_bridge_alone_is_ready_without_postgres() {
 async fn a_hand_made_event_shows_each_stage() {
     let world = World::shared().await;
     let bridge = world.bridge().start().await;
-    let event = json!({"event_id": "e-1", "event_type": "a.b", "aggregate_id": "x",
+    let event = json!({"event_id": "6f1c2a04-5d1e-4c7a-9f3b-2a1b0c9d8e7f", "event_type": "a.b", "aggregate_id": "x",
         "payload": {"user_id": "tess", "session_id": "s", "timestamp": "2025-01-01T00:00:00Z", "n": 1}});
 
     let (status, verdict) = test(&bridge, "", event.to_string()).await;
@@ -89,6 +89,11 @@ async fn a_hand_made_event_shows_each_stage() {
         ("nonsense", "decode", "invalid_json"),
         ("", "decode", "no_payload"),
         (r#"{"payload":{}}"#, "filter", "missing_field"),
+        (
+            r#"{"event_id":"e-1","event_type":"a","payload":{}}"#,
+            "filter",
+            "invalid_uuid",
+        ),
         (r#"{"event_type":"a","payload":{}}"#, "transform", "no_user"),
     ] {
         let (status, verdict) = test(&bridge, "?publish=true", body.to_owned()).await;
