@@ -30,6 +30,14 @@ pub(crate) struct Options {}
 /// waited for.
 pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
     let env = Env::from_process();
+    let named = ["DATABASE_URL", "POSTGRES_HOST"];
+    if !named.iter().any(|name| env.get_opt(&[name], "").is_some()) {
+        eprintln!(
+            "tidegate: DATABASE_URL is not set: name the PostgreSQL to serve from, or run \
+             `tidegate dev`, which brings one of its own"
+        );
+        return Ok(ExitCode::from(2));
+    }
     let config = match Config::from_env(&env) {
         Ok(config) => config,
         Err(error) => {
