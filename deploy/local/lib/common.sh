@@ -124,6 +124,8 @@ pid_file() { printf '%s\n' "$RUN/$1/pid"; }
 declare -A LOCK_FD=()
 lock() {
     local fd
+    # A set made before there was this part has no directory for it.
+    mkdir -p -- "$RUN/$1"
     exec {fd}>"$RUN/$1/lock"
     flock "$fd"
     LOCK_FD[$1]=$fd
