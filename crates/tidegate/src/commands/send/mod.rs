@@ -23,9 +23,9 @@ use report::Report;
 /// Send events from a file of JSON lines, or from standard input
 ///
 /// Every line is one event, in any form the service takes: its own JSON, a domain event, the bus
-/// map, a CloudEvent, a Segment message. Only `event_type` is needed.
+/// map, a CloudEvent. Only `event_type` is needed.
 ///
-/// Nothing is stored twice: an event without an id of its own (`event_id`, `id`, `messageId`) gets
+/// Nothing is stored twice: an event without an id of its own (`event_id`, `id`) gets
 /// one made of the file's path, the line's number and its text, so a file can be sent again, whole
 /// or in part, as often as you like. Standard input has no path; with --name it can be sent again
 /// as well.
