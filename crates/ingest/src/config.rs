@@ -11,9 +11,6 @@ use store::DatabaseConfig;
 
 use crate::body::Bounds;
 
-/// Any of these names a database.
-const DATABASE: [&str; 2] = ["DATABASE_URL", "POSTGRES_HOST"];
-
 /// Everything the gateway is told by its environment.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -148,9 +145,6 @@ pub struct SpillConfig {
 impl SpillConfig {
     fn from_env(env: &Env) -> Self {
         let database = DatabaseConfig::from_env(env, "tidegate-ingest");
-        let named = DATABASE
-            .iter()
-            .any(|name| env.get_opt(&[name], "").is_some());
         let mode: String = env.get(
             &["SPILL"],
             "auto",
@@ -160,7 +154,7 @@ impl SpillConfig {
             env.complain("SPILL", &mode, "auto or off");
         }
         Self {
-            database: (mode == "auto" && named).then_some(database),
+            database: (mode == "auto" && DatabaseConfig::is_named(env)).then_some(database),
             frontend: env.get_bool(
                 &["SPILL_FRONTEND"],
                 false,

@@ -175,6 +175,12 @@ impl Env {
         self.raw(names).map(|(_, value)| value.to_owned())
     }
 
+    /// Whether a variable is set to something, for what is there only where it is named.
+    #[must_use]
+    pub fn is_set(&self, name: &'static str) -> bool {
+        self.raw(&[name]).is_some()
+    }
+
     /// A secret that may be absent.
     pub fn get_secret(&self, names: &[&'static str], doc: &str) -> Option<Secret> {
         self.get_opt(names, doc).map(Secret::new)

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use testkit::{Part, Parts};
+use testkit::{Part, Parts, TestService};
 
 use crate::world::{BACKEND, Message, World, events, health, metric, rejected, wait};
 
@@ -34,6 +34,12 @@ async fn gaps(world: &World) -> usize {
     gaps
 }
 
+/// How often the breaker went over to that state.
+async fn transitions(bridge: &TestService, to: &str) -> f64 {
+    let to = format!("to=\"{to}\"");
+    metric(bridge, "eventbridge_breaker_transitions_total", &[&to]).await
+}
+
 #[tokio::test]
 async fn a_dead_redis_opens_the_breaker_and_a_new_one_closes_it() {
     let mut world = World::shared().await;
@@ -60,29 +66,12 @@ async fn a_dead_redis_opens_the_breaker_and_a_new_one_closes_it() {
     wait(
         "a second opening",
         |n| n >= 2.0,
-        || {
-            metric(
-                &bridge,
-                "eventbridge_breaker_transitions_total",
-                &["to=\"open\""],
-            )
-        },
+        || transitions(&bridge, "open"),
     )
     .await;
 
     redis.start(Part::Redis).await;
-    wait(
-        "closed",
-        |n| n == 1.0,
-        || {
-            metric(
-                &bridge,
-                "eventbridge_breaker_transitions_total",
-                &["to=\"closed\""],
-            )
-        },
-    )
-    .await;
+    wait("closed", |n| n == 1.0, || transitions(&bridge, "closed")).await;
     assert_eq!(metric(&bridge, "eventbridge_gaps_total", &[]).await, 1.0);
     assert!(gaps(&world).await >= 1);
     world
@@ -115,30 +104,8 @@ async fn a_bridge_that_pauses_loses_nothing() {
     world
         .send(BACKEND, (10..910).map(|n| event("bob", n)))
         .await;
-    wait(
-        "open",
-        |n| n >= 1.0,
-        || {
-            metric(
-                &bridge,
-                "eventbridge_breaker_transitions_total",
-                &["to=\"open\""],
-            )
-        },
-    )
-    .await;
-    wait(
-        "probed",
-        |n| n >= 1.0,
-        || {
-            metric(
-                &bridge,
-                "eventbridge_breaker_transitions_total",
-                &["to=\"half_open\""],
-            )
-        },
-    )
-    .await;
+    wait("open", |n| n >= 1.0, || transitions(&bridge, "open")).await;
+    wait("probed", |n| n >= 1.0, || transitions(&bridge, "half_open")).await;
     assert_eq!(events(&bridge, "dropped").await, 0.0);
     // A stop in that state waits for nobody, and the next one goes on where it was.
     assert!(bridge.terminate().await.success());

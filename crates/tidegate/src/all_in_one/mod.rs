@@ -62,8 +62,8 @@ impl Config {
         }
         let mut config = Self {
             http,
-            has_kafka: env.get_opt(&["KAFKA_BROKERS"], "").is_some(),
-            has_redis: env.get_opt(&["REDIS_URL"], "").is_some(),
+            has_kafka: env.is_set("KAFKA_BROKERS"),
+            has_redis: env.is_set("REDIS_URL"),
             local: LocalConfig::from_env(env),
             ingest: ingest?,
             processor: processor?,

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use service::Env;
+use store::DatabaseConfig;
 
 use crate::all_in_one::{Config, Server};
 
@@ -30,8 +31,7 @@ pub(crate) struct Options {}
 /// waited for.
 pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
     let env = Env::from_process();
-    let named = ["DATABASE_URL", "POSTGRES_HOST"];
-    if !named.iter().any(|name| env.get_opt(&[name], "").is_some()) {
+    if !DatabaseConfig::is_named(&env) {
         eprintln!(
             "tidegate: DATABASE_URL is not set: name the PostgreSQL to serve from, or run \
              `tidegate dev`, which brings one of its own"

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::process::Stdio;
 use std::time::Duration;
 
-use testkit::{LIMIT, eventually};
+use testkit::{LIMIT, TestService, eventually};
 use tokio::io::AsyncWriteExt;
 
 use crate::command::{Directory, Ended, ended, get, run, tidegate, total, write};
@@ -14,6 +14,18 @@ fn event(n: usize) -> String {
         r#"{{"event_type":"sent.{}","user_id":"u-{n}","data":{{"n":{n}}}}}"#,
         n % 3
     )
+}
+
+/// Waits until sending is well under way.
+async fn some_are_stored(service: &TestService) {
+    eventually("some are stored", LIMIT, || async {
+        let counts = get(service, "/api/v1/events/stats")
+            .await
+            .unwrap_or_default();
+        let count = counts["total_events"].as_i64().unwrap_or_default();
+        (count > 500).then_some(()).ok_or(count)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,12 +135,6 @@ async fn it_waits_for_a_restart_and_goes_on_after_an_interruption() {
     write(&path, (1..=lines).map(event));
     let file = path.display().to_string();
     let checkpoint = directory.path("events.jsonl.checkpoint");
-    let count = async |service| {
-        let counts = get(service, "/api/v1/events/stats")
-            .await
-            .unwrap_or_default();
-        counts["total_events"].as_i64().unwrap_or_default()
-    };
 
     // Nobody there and no patience: it fails, and says how to go on.
     let arguments = [
@@ -142,11 +148,7 @@ async fn it_waits_for_a_restart_and_goes_on_after_an_interruption() {
         &file,
     ];
     let sending = tokio::spawn(ended(tidegate(&arguments)));
-    eventually("some are stored", LIMIT, || async {
-        let count = count(&dev).await;
-        (count > 500).then_some(()).ok_or(count)
-    })
-    .await;
+    some_are_stored(&dev).await;
     dev.kill();
     let failed = sending.await.unwrap();
     assert_eq!(failed.code, Some(1), "{failed:?}");
@@ -203,12 +205,7 @@ async fn a_checkpoint_is_used() {
         &file,
     ];
     let sending = tokio::spawn(ended(tidegate(&arguments)));
-    eventually("some are stored", LIMIT, || async {
-        let counts = get(&dev, "/api/v1/events/stats").await.unwrap_or_default();
-        let count = counts["total_events"].as_i64().unwrap_or_default();
-        (count > 500).then_some(()).ok_or(count)
-    })
-    .await;
+    some_are_stored(&dev).await;
     dev.kill();
     assert_eq!(sending.await.unwrap().code, Some(1));
     dev.restart().await;
