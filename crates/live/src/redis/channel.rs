@@ -33,6 +33,13 @@ pub(super) struct Watched {
     pub(super) listeners: Listeners,
 }
 
+impl Watched {
+    /// Whether its listeners have all that was pointed to.
+    pub(super) fn is_read(&self) -> bool {
+        self.subscribed && !self.dirty
+    }
+}
+
 /// All channels that are listened to.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {

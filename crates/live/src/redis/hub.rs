@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior};
 
 use super::channel::Watch;
 use super::connection::{Link, Server, is_now};
+use super::pushed::Pushed;
 use super::{read, value};
 use crate::id::Resume;
 use crate::queue::{Queue, lock};
@@ -24,7 +25,7 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// How often all channels are read although nothing points to them.
 const READ_ALL_EVERY: Duration = Duration::from_secs(30);
 
-/// Messages read in one round, about.
+/// Messages read in one round, about; pointers taken at once, at most.
 const ROUND_MESSAGES: usize = 1_024;
 
 /// The longest pause between two attempts to connect.
@@ -99,6 +100,7 @@ impl Hub {
             ping: every(PING_EVERY),
             read_all: every(READ_ALL_EVERY.min(ttl / 4).max(Duration::from_millis(100))),
             messages: outage.messages(ROUND_MESSAGES),
+            pointed: Vec::new(),
             gap_pointed: true,
         })
     }
@@ -126,6 +128,9 @@ struct Connected {
     read_all: Interval,
     /// Messages to read in one round; fewer after one took too long.
     messages: usize,
+    /// Pointers received and not looked at.
+    pointed: Vec<Msg>,
+    /// There is a gap that was not read.
     gap_pointed: bool,
 }
 
@@ -146,16 +151,19 @@ impl Connected {
 
     /// Does what there is to do; waits if there is nothing.
     async fn step(&mut self, hub: &Hub) -> Result<(), RedisError> {
-        while let Some(pointer) = self.pointers.next().now_or_never() {
-            self.point(hub, pointer)?;
+        while self.pointed.len() < ROUND_MESSAGES
+            && let Some(pointer) = self.pointers.next().now_or_never()
+        {
+            self.pointed.push(received(pointer)?);
         }
+        self.follow(hub);
         let work = lock(&hub.watch).has_work();
         if work || std::mem::take(&mut self.gap_pointed) {
             self.settle_pointers(hub).await?;
             return self.round(hub).await;
         }
         tokio::select! {
-            pointer = self.pointers.next() => self.point(hub, pointer)?,
+            pointer = self.pointers.next() => self.pointed.push(received(pointer)?),
             () = hub.wake.notified() => {}
             _ = self.ping.tick() => {
                 let _: Value = hub.server.within(self.sink.ping()).await?;
@@ -165,14 +173,27 @@ impl Connected {
         Ok(())
     }
 
-    fn point(&mut self, hub: &Hub, pointer: Option<Msg>) -> Result<(), RedisError> {
-        let pointer = pointer.ok_or_else(|| value::unexpected("connection closed"))?;
-        if pointer.get_channel_name() == hub.server.gaps {
-            self.gap_pointed = true;
-        } else {
-            lock(&hub.watch).mark(pointer.get_channel_name());
+    /// Gives out what the pointers brought, and notes what is to be read.
+    fn follow(&mut self, hub: &Hub) {
+        let mut watch = lock(&hub.watch);
+        for run in self
+            .pointed
+            .chunk_by(|a, b| a.get_channel_name() == b.get_channel_name())
+        {
+            let key = run[0].get_channel_name();
+            if key == hub.server.gaps {
+                self.gap_pointed = true;
+            } else if self.gap_pointed {
+                // The gap comes first, and with it the channel is read.
+                watch.mark(key);
+            } else {
+                watch.push(
+                    key,
+                    run.iter().map(|msg| Pushed::parse(msg.get_payload_bytes())),
+                );
+            }
         }
-        Ok(())
+        self.pointed.clear();
     }
 
     /// Receives the pointers of the channels that are listened to, and no others.
@@ -218,6 +239,10 @@ impl Connected {
         }
         Ok(())
     }
+}
+
+fn received(pointer: Option<Msg>) -> Result<Msg, RedisError> {
+    pointer.ok_or_else(|| value::unexpected("connection closed"))
 }
 
 /// What is remembered of failures in a row: said once, and tried again ever less often.

@@ -1,8 +1,8 @@
 //! Live channels in Redis, shared by all processes.
 //!
 //! A channel is a stream, limited in length and in time; beside it a pub/sub channel of the same
-//! name says that there is something new, and no more: a pointer that got lost is made up for by
-//! the next one. One more stream notes gaps: moments before which messages may have been lost.
+//! name says that there is something new, and brings it where it is small: a pointer that got lost
+//! is made up for by reading when the next one comes. One more stream notes gaps: moments before which messages may have been lost.
 //!
 //! One Redis, or one behind a failover; not a Redis Cluster, where these keys lie apart. It must not
 //! evict keys (`maxmemory-policy noeviction`): what it drops by itself is missing without a gap.
@@ -13,8 +13,11 @@ mod connection;
 mod deliver;
 mod hub;
 mod publish;
+mod pushed;
 mod read;
 mod script;
+#[cfg(test)]
+mod testing;
 mod value;
 
 use std::fmt;

@@ -4,6 +4,8 @@ use std::sync::LazyLock;
 
 use redis::Script;
 
+use super::pushed;
+
 /// Every process has the same keys, so that a gap one of them notes is everyone's.
 pub(crate) fn gaps_key(prefix: &str) -> String {
     format!("tidegate:sse:gaps:{prefix}")
@@ -19,9 +21,11 @@ pub(crate) fn positions_key(prefix: &str) -> String {
 /// `KEYS`: channel, positions. `ARGV`: event, data, scope, version, maxlen, ttl in seconds, and
 /// with a position: partition, offset, timestamp in milliseconds. The rule is
 /// [`crate::fence::Reached::advance`]. Nothing is written before the first command that Redis may
-/// refuse, so a refusal changes nothing.
+/// refuse, so a refusal changes nothing. The pointer is the id alone, or what
+/// [`pushed::Pushed::parse`] reads if there is a message before this one and this one is small.
 pub(crate) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
+    let largest = pushed::LARGEST;
+    Script::new(&format!(
         r"
 local offset, timestamp
 if ARGV[7] then
@@ -36,14 +40,19 @@ if ARGV[7] then
         end
     end
 end
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], '*',
     'event', ARGV[1], 'data', ARGV[2], 'scope', ARGV[3], 'version', ARGV[4])
 redis.call('EXPIRE', KEYS[1], ARGV[6])
 if offset then redis.call('HSET', KEYS[2], ARGV[7], offset .. ' ' .. timestamp) end
-redis.call('PUBLISH', KEYS[1], id)
+local pointer = id
+if newest and #ARGV[1] + #ARGV[2] <= {largest} then
+    pointer = newest[1] .. ' ' .. id .. ' ' .. #ARGV[1] .. '\n' .. ARGV[1] .. ARGV[2]
+end
+redis.call('PUBLISH', KEYS[1], pointer)
 return id
 ",
-    )
+    ))
 });
 
 /// Notes a gap: gives its id and the time. Everything so far lies before it, and everything from
