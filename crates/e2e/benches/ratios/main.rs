@@ -3,8 +3,11 @@
 //! `cargo bench -p e2e -- [gateway|batch|backlog|shapes|latency|connections|fanout]… [--rounds N] [--events N] [--seconds N]`
 
 mod backlog;
+mod connections;
 mod events;
+mod fanout;
 mod gateway;
+mod latency;
 mod live;
 mod nchan;
 mod peers;
@@ -72,13 +75,13 @@ async fn measure(options: Options) -> anyhow::Result<()> {
         shapes::measure(&parts, &options, &mut report).await?;
     }
     if wanted("latency") {
-        live::latency(&parts, &options, &mut report).await?;
+        latency::measure(&parts, &options, &mut report).await?;
     }
     if wanted("connections") {
-        live::connections(&parts, &mut report).await?;
+        connections::measure(&parts, &mut report).await?;
     }
     if wanted("fanout") {
-        live::fanout(&parts, &options, &mut report).await?;
+        fanout::measure(&parts, &options, &mut report).await?;
     }
     report.print();
     Ok(())
