@@ -15,6 +15,7 @@ mod database;
 pub mod event;
 mod kcat;
 mod parts;
+mod port;
 mod process;
 mod proxy;
 mod service;
@@ -23,7 +24,7 @@ mod wait;
 
 pub use database::Database;
 pub use kcat::{Kcat, Message, topic_prefix};
-pub use parts::{Edge, Part, Parts};
+pub use parts::{Edge, Part, Parts, Paused};
 pub use process::{ProcessMemory, memory};
 pub use proxy::Proxy;
 pub use service::{ServiceBuilder, TestService};

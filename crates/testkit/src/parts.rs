@@ -8,6 +8,9 @@ use anyhow::{Context, ensure};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::port::Port;
+use crate::process::signal;
+
 /// One of the parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -104,6 +107,19 @@ impl Parts {
         self.own().run(&["kill", part.name()]).await;
     }
 
+    /// SIGSTOP, until the guard is dropped: it holds still, its connections stay open. Kafka and
+    /// Redis only, for PostgreSQL's sessions are processes of their own. Of private parts only.
+    #[must_use]
+    pub async fn pause(&self, part: Part) -> Paused {
+        assert_ne!(part, Part::Postgres, "it has more than one process");
+        let file = self.own().directory.join(part.name()).join("pid");
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file:?}: {e}"));
+        let pid = text.split(' ').next().and_then(|pid| pid.parse().ok());
+        let pid = pid.unwrap_or_else(|| panic!("{file:?}: no pid in {text:?}"));
+        signal(pid, "STOP");
+        Paused(pid)
+    }
+
     /// Starts it, on the same port and data, and waits until it answers. Of private parts only.
     pub async fn start(&self, part: Part) {
         self.own().run(&["start", part.name()]).await;
@@ -120,10 +136,23 @@ impl Parts {
     }
 }
 
+/// A part that holds still; it goes on when this is dropped.
+#[derive(Debug)]
+pub struct Paused(u32);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        // It may have been killed meanwhile.
+        if Path::new(&format!("/proc/{}", self.0)).exists() {
+            signal(self.0, "CONT");
+        }
+    }
+}
+
 /// The edge proxy, one base URL for the services; stopped when dropped.
 #[derive(Debug)]
 pub struct Edge {
-    port: u16,
+    port: Port,
     /// Stops it.
     _set: OwnSet,
 }
@@ -131,23 +160,35 @@ pub struct Edge {
 impl Edge {
     /// Where it listens.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Starts the proxy in front of services on these ports.
     pub async fn start(ingest: u16, query: u16) -> Self {
+        Self::before(&[
+            ("TIDEGATE_INGEST_PORT", ingest),
+            ("TIDEGATE_QUERY_PORT", query),
+        ])
+        .await
+    }
+
+    /// Starts the proxy in front of a processor on that port, and of nothing else.
+    pub async fn of_processor(port: u16) -> Self {
+        Self::before(&[("TIDEGATE_PROCESSOR_PORT", port)]).await
+    }
+
+    async fn before(services: &[(&str, u16)]) -> Self {
         sweep().await;
         let name = format!("private-{}-{}", std::process::id(), crate::unique());
         let set = OwnSet {
             directory: local().join(name),
         };
-        let port = crate::service::free_port();
-        let ports = [
-            ("TIDEGATE_EDGE_PORT", port),
-            ("TIDEGATE_INGEST_PORT", ingest),
-            ("TIDEGATE_QUERY_PORT", query),
-        ];
-        let ports = ports.map(|(name, port)| (name, port.to_string()));
+        let port = Port::free();
+        let ports: Vec<_> = [("TIDEGATE_EDGE_PORT", port.number())]
+            .iter()
+            .chain(services)
+            .map(|(name, port)| (*name, port.to_string()))
+            .collect();
         let mut environment = vec![("TIDEGATE_PORTS", "fixed")];
         environment.extend(ports.iter().map(|(name, port)| (*name, port.as_str())));
         run_with(&set.directory, &["up", "edge"], &environment)
@@ -158,7 +199,7 @@ impl Edge {
 
     /// `http://127.0.0.1:port` and the path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://127.0.0.1:{}{path}", self.port())
     }
 }
 

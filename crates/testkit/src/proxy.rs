@@ -1,10 +1,13 @@
 //! One address for several servers, with a wire to cut.
 
+use std::io;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -24,6 +27,30 @@ struct Shared {
     served: Vec<AtomicUsize>,
     open: AtomicBool,
     cut: watch::Sender<u64>,
+    /// Bytes of clients that are still carried.
+    left: AtomicUsize,
+}
+
+impl Shared {
+    fn cut(&self) {
+        self.cut.send_modify(|generation| *generation += 1);
+    }
+
+    fn close(&self) {
+        self.open.store(false, Ordering::SeqCst);
+        self.cut();
+    }
+
+    /// So many bytes came from a client.
+    fn carried(&self, bytes: usize) {
+        let less = |left: usize| Some(left.saturating_sub(bytes));
+        let before = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+        if before.is_ok_and(|before| before > 0 && before <= bytes) {
+            self.close();
+        }
+    }
 }
 
 impl Proxy {
@@ -40,6 +67,7 @@ impl Proxy {
             served: backends.iter().map(|_| AtomicUsize::new(0)).collect(),
             open: AtomicBool::new(true),
             cut: watch::Sender::new(0),
+            left: AtomicUsize::new(usize::MAX),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self {
@@ -62,17 +90,23 @@ impl Proxy {
 
     /// Cuts all connections; new ones are taken again.
     pub fn cut(&self) {
-        self.shared.cut.send_modify(|generation| *generation += 1);
+        self.shared.cut();
     }
 
     /// Cuts all connections and takes no others until [`Self::open`].
     pub fn close(&self) {
-        self.shared.open.store(false, Ordering::SeqCst);
-        self.cut();
+        self.shared.close();
     }
 
-    /// Takes connections again.
+    /// Closes as soon as clients have sent so many bytes more: in the middle of what they do,
+    /// however fast they do it.
+    pub fn close_after(&self, bytes: usize) {
+        self.shared.left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Takes connections again, and any number of bytes.
     pub fn open(&self) {
+        self.shared.left.store(usize::MAX, Ordering::SeqCst);
         self.shared.open.store(true, Ordering::SeqCst);
     }
 }
@@ -105,7 +139,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 /// Between a client and the first backend that takes it.
-async fn carry(mut client: TcpStream, shared: &Shared) {
+async fn carry(client: TcpStream, shared: &Shared) {
+    let mut client = Counted { client, shared };
     let first = shared.next.fetch_add(1, Ordering::Relaxed);
     for turn in 0..shared.backends.len() {
         let chosen = (first + turn) % shared.backends.len();
@@ -117,6 +152,43 @@ async fn carry(mut client: TcpStream, shared: &Shared) {
         // Either side's end is the end of both, as it ought to be.
         let _ = copy_bidirectional(&mut client, &mut backend).await;
         return;
+    }
+}
+
+/// A client whose bytes are counted.
+struct Counted<'a> {
+    client: TcpStream,
+    shared: &'a Shared,
+}
+
+impl AsyncRead for Counted<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.client).poll_read(context, buffer);
+        self.shared.carried(buffer.filled().len() - before);
+        read
+    }
+}
+
+impl AsyncWrite for Counted<'_> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.client).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.client).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.client).poll_shutdown(context)
     }
 }
 
@@ -164,6 +236,21 @@ mod tests {
         }
 
         proxy.close();
+        assert!(connect(&proxy).await.read_u8().await.is_err());
+        proxy.open();
+        assert_eq!(connect(&proxy).await.read_u8().await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn closes_after_so_many_bytes() {
+        let (port, _serving) = server(1).await;
+        let proxy = Proxy::start(&[port]).await.unwrap();
+        proxy.close_after(10);
+        let mut client = connect(&proxy).await;
+        client.write_all(&[0; 9]).await.unwrap();
+        assert_eq!(client.read_u8().await.unwrap(), 1);
+        client.write_all(&[0; 1]).await.unwrap();
+        assert!(client.read_u8().await.is_err());
         assert!(connect(&proxy).await.read_u8().await.is_err());
         proxy.open();
         assert_eq!(connect(&proxy).await.read_u8().await.unwrap(), 1);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::port::Port;
 use crate::process::{ProcessMemory, memory, signal};
 use crate::{Database, LIMIT, Parts};
 
@@ -63,11 +63,11 @@ impl ServiceBuilder {
 
     /// Starts it and returns at once, for tests of what happens before it is ready.
     pub fn spawn(self) -> TestService {
-        let port = free_port();
+        let port = Port::free();
         let directory = crate::target().join("local/logs");
         std::fs::create_dir_all(&directory).unwrap_or_else(|e| panic!("{directory:?}: {e}"));
         let log = directory.join(format!("{}-{}.log", self.name, crate::unique()));
-        let child = self.launch(port, &log);
+        let child = self.launch(port.number(), &log);
         TestService {
             builder: self,
             port,
@@ -116,7 +116,7 @@ impl ServiceBuilder {
 #[derive(Debug)]
 pub struct TestService {
     builder: ServiceBuilder,
-    port: u16,
+    port: Port,
     log: PathBuf,
     child: Child,
 }
@@ -134,12 +134,12 @@ impl TestService {
 
     /// `http://127.0.0.1:port` and the path.
     pub fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://127.0.0.1:{}{path}", self.port())
     }
 
     /// The port it was told to listen on.
     pub fn port(&self) -> u16 {
-        self.port
+        self.port.number()
     }
 
     /// Its process.
@@ -221,7 +221,7 @@ impl TestService {
     /// Kills it if it still runs, starts it again on the same port and waits until it is ready.
     pub async fn restart(&mut self) {
         self.kill();
-        self.child = self.builder.launch(self.port, &self.log);
+        self.child = self.builder.launch(self.port(), &self.log);
         self.wait_ready().await;
     }
 }
@@ -261,16 +261,4 @@ fn binary(name: &str) -> PathBuf {
             .join(name);
     }
     near.join(name)
-}
-
-/// A port nobody listens on, below those the local parts and outgoing connections take.
-pub(crate) fn free_port() -> u16 {
-    for _ in 0..1_000 {
-        let random = uuid::Uuid::new_v4().as_u128() % 8_000;
-        let port = 10_000 + u16::try_from(random).unwrap_or_default();
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port between 10000 and 17999");
 }

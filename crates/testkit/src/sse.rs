@@ -17,6 +17,9 @@ use wire::{Body, Parser};
 const HEAD: Duration = Duration::from_secs(30);
 /// What a slow reader's kernel takes for it before it reads: the least Linux allows.
 const SMALL_WINDOW: u32 = 2_048;
+/// A slow reader's segments, as on the way through a real network. For those of loopback, 64 KiB
+/// each, the sender's kernel would take more than a megabyte.
+const SMALL_SEGMENTS: u32 = 1_400;
 
 /// An open stream, read as a browser does, one event at a time: what is not asked for stays
 /// unparsed, so that [`Self::last_event_id`] is that of the last event handed out.
@@ -70,6 +73,7 @@ impl SseStream {
         let socket = TcpSocket::new_v4()?;
         if let Some(bytes) = window {
             socket.set_recv_buffer_size(bytes)?;
+            socket2::SockRef::from(&socket).set_tcp_mss(SMALL_SEGMENTS)?;
         }
         let mut connection = socket.connect(address).await?;
         let resume = last_event_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));

@@ -7,9 +7,26 @@ use std::time::{Duration, Instant};
 /// How long anything that ought to happen may take. Generous: it only ends tests that hang.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// What a check that was begun in time may take beyond the limit.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Tries `check` until it is `Ok` and returns what it gave; panics with the last error after
-/// `limit`.
-pub async fn eventually<T, E, F, R>(what: &str, limit: Duration, mut check: F) -> T
+/// `limit`, and soon after it when a check never ends.
+pub async fn eventually<T, E, F, R>(what: &str, limit: Duration, check: F) -> T
+where
+    E: Debug,
+    F: FnMut() -> R,
+    R: Future<Output = Result<T, E>>,
+{
+    eventually_with(what, limit, GRACE, check).await
+}
+
+async fn eventually_with<T, E, F, R>(
+    what: &str,
+    limit: Duration,
+    grace: Duration,
+    mut check: F,
+) -> T
 where
     E: Debug,
     F: FnMut() -> R,
@@ -18,9 +35,11 @@ where
     let started = Instant::now();
     let mut pause = Duration::from_millis(10);
     loop {
-        let last = match check().await {
-            Ok(value) => return value,
-            Err(error) => error,
+        let left = limit.saturating_sub(started.elapsed()) + grace;
+        let last = match tokio::time::timeout(left, check()).await {
+            Ok(Ok(value)) => return value,
+            Ok(Err(error)) => error,
+            Err(_) => panic!("{what}: not within {limit:?}; the last check did not end"),
         };
         assert!(
             started.elapsed() < limit,
@@ -73,5 +92,13 @@ mod tests {
     #[should_panic(expected = "the count: not within 0ns; last: 7")]
     async fn reports_the_last_value() {
         eventually("the count", Duration::ZERO, || async { Err::<(), _>(7) }).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "the answer: not within 10ms; the last check did not end")]
+    async fn ends_a_check_that_hangs() {
+        let hangs = std::future::pending::<Result<(), ()>>;
+        let short = Duration::from_millis(10);
+        eventually_with("the answer", short, short, hangs).await;
     }
 }
