@@ -40,11 +40,19 @@ impl Check {
 
 type State = Arc<dyn Fn() -> Check + Send + Sync>;
 
+#[derive(Clone)]
+struct Entry {
+    name: &'static str,
+    /// Shown, but no reason to be not ready.
+    is_advisory: bool,
+    state: State,
+}
+
 /// What the probes answer from. A check must be cheap: it reads a state that something else keeps.
 #[derive(Clone)]
 pub struct Health {
     service: Arc<str>,
-    checks: Vec<(&'static str, State)>,
+    checks: Vec<Entry>,
 }
 
 impl Health {
@@ -64,7 +72,26 @@ impl Health {
         name: &'static str,
         state: impl Fn() -> Check + Send + Sync + 'static,
     ) -> Self {
-        self.checks.push((name, Arc::new(state)));
+        self.checks.push(Entry {
+            name,
+            is_advisory: false,
+            state: Arc::new(state),
+        });
+        self
+    }
+
+    /// Adds the checks of a part that this can do without, but for those named `required`. A check
+    /// whose name is there already is left out.
+    #[must_use]
+    pub fn advisory(mut self, part: Self, required: &[&str]) -> Self {
+        for check in part.checks {
+            if self.checks.iter().all(|known| known.name != check.name) {
+                self.checks.push(Entry {
+                    is_advisory: check.is_advisory || !required.contains(&check.name),
+                    ..check
+                });
+            }
+        }
         self
     }
 
@@ -107,11 +134,15 @@ async fn ready(health: web::Data<Health>) -> HttpResponse {
     let checks = health
         .checks
         .iter()
-        .map(|(name, state)| {
-            let check = state();
-            all &= check.ok;
-            let value = serde_json::json!({ "ok": check.ok, "detail": check.detail });
-            ((*name).to_owned(), value)
+        .map(|entry| {
+            let check = (entry.state)();
+            let mut value = serde_json::json!({ "ok": check.ok, "detail": check.detail });
+            if entry.is_advisory {
+                value["advisory"] = true.into();
+            } else {
+                all &= check.ok;
+            }
+            (entry.name.to_owned(), value)
         })
         .collect();
     let status = if all { "ready" } else { "not_ready" };
@@ -125,4 +156,45 @@ async fn ready(health: web::Data<Health>) -> HttpResponse {
         service: &health.service,
         checks,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+
+    use super::*;
+
+    async fn answer(health: Health) -> (u16, serde_json::Value) {
+        let answer = ready(web::Data::new(health)).await;
+        let status = answer.status().as_u16();
+        let body = to_bytes(answer.into_body()).await.unwrap();
+        (status, serde_json::from_slice(&body).unwrap())
+    }
+
+    #[actix_web::test]
+    async fn what_one_can_do_without_is_shown_and_what_one_needs_counts() {
+        let own = || Health::new("test").check("kafka", || Check::ok("down, spilling"));
+        let part = |line: fn() -> Check| {
+            Health::new("part")
+                .check("kafka", || Check::failed("down"))
+                .check("schema", || Check::failed("old"))
+                .check("line", line)
+        };
+        let sound = own().advisory(part(|| Check::ok("2 lanes")), &["line", "kafka"]);
+        let (status, body) = answer(sound).await;
+        assert_eq!(
+            (status, &body["checks"]),
+            (
+                200,
+                &serde_json::json!({
+                    "kafka": {"ok": true, "detail": "down, spilling"},
+                    "schema": {"ok": false, "detail": "old", "advisory": true},
+                    "line": {"ok": true, "detail": "2 lanes"},
+                })
+            )
+        );
+        let dead = own().advisory(part(|| Check::failed("nobody reads")), &["line"]);
+        let (status, body) = answer(dead).await;
+        assert_eq!((status, &body["status"]), (503, &"not_ready".into()));
+    }
 }

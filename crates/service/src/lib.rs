@@ -10,6 +10,7 @@ pub mod http;
 pub mod metrics;
 pub mod problem;
 pub mod request_id;
+pub mod seldom;
 pub mod shutdown;
 pub mod telemetry;
 

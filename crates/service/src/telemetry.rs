@@ -39,28 +39,57 @@ pub fn check(env: &Env) {
     }
 }
 
-/// Turns logging on. `RUST_LOG` (per crate and module) wins over `LOG_LEVEL` (one level for all).
-/// A second call in one process, as in tests, is ignored.
-pub fn init() {
-    let level = std::env::var("LOG_LEVEL")
-        .unwrap_or_default()
-        .to_lowercase();
+/// What is logged: `RUST_LOG` (per crate and module) wins over `LOG_LEVEL` (one level for all), and
+/// that over `default`.
+#[must_use]
+pub fn filter(default: &str) -> EnvFilter {
+    let variable = |name| std::env::var(name).unwrap_or_default();
+    filter_of(&variable("RUST_LOG"), &variable("LOG_LEVEL"), default)
+}
+
+fn filter_of(directives: &str, level: &str, default: &str) -> EnvFilter {
+    let level = level.trim().to_lowercase();
     let level = match level.as_str() {
-        "trace" | "debug" | "info" | "warn" | "error" | "off" => level,
-        "warning" => "warn".to_owned(),
-        "critical" => "error".to_owned(),
-        _ => "info".to_owned(),
+        "trace" | "debug" | "info" | "warn" | "error" | "off" => level.as_str(),
+        "warning" => "warn",
+        "critical" => "error",
+        _ => default,
     };
-    let filter = std::env::var("RUST_LOG")
-        .ok()
+    Some(directives)
         .filter(|text| !text.is_empty())
         .and_then(|text| format!("{UNWANTED},{text}").parse::<EnvFilter>().ok())
-        .unwrap_or_else(|| EnvFilter::new(format!("{level},{UNWANTED}")));
+        .unwrap_or_else(|| EnvFilter::new(format!("{level},{UNWANTED}")))
+}
+
+/// Turns logging on. A second call in one process, as in tests, is ignored.
+pub fn init() {
     let _ = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)
         .with_current_span(false)
         .with_span_list(false)
-        .with_env_filter(filter)
+        .with_env_filter(filter("info"))
         .try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_have_several_names_and_the_default_is_the_caller_s() {
+        for (directives, level, expected) in [
+            ("", "", "warn"),
+            ("", "WARNING", "warn"),
+            ("", "critical", "error"),
+            ("", "debug", "debug"),
+            ("", "banana", "warn"),
+            ("info,store=debug", "error", "info"),
+        ] {
+            let filter = filter_of(directives, level, "warn").to_string();
+            let all: Vec<&str> = filter.split(',').collect();
+            assert!(all.contains(&expected), "{level}: {filter}");
+            assert!(all.contains(&UNWANTED), "{level}: {filter}");
+        }
+    }
 }
