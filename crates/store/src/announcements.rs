@@ -85,7 +85,18 @@ pub async fn announce(
     )
     .await?;
     let rows = tx.query(TAKE, &[&limit]).await?;
-    let events = rows.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+    let mut events = Vec::with_capacity(rows.len());
+    for row in &rows {
+        match event(row)? {
+            Ok(event) => events.push(event),
+            // To wait for it would hold up the others for ever; to guess would tell the wrong ones.
+            Err(what) => tracing::error!(
+                event_id = %row.try_get::<_, Uuid>(0)?,
+                what,
+                "a stored event cannot be read, it is not announced"
+            ),
+        }
+    }
     drop(rows);
     if events.is_empty() || publish(events).await {
         tx.commit().await?;
@@ -95,17 +106,25 @@ pub async fn announce(
     Ok(Announced::NotNow)
 }
 
-/// As much of the event as an announcement tells.
-fn event(row: &Row) -> Result<Event, tokio_postgres::Error> {
-    let tenant: &str = row.try_get(1)?;
-    let (source, category): (&str, &str) = (row.try_get(3)?, row.try_get(4)?);
-    Ok(Event {
+/// As much of the event as an announcement tells, or the column whose value means nothing.
+fn event(row: &Row) -> Result<Result<Event, &'static str>, tokio_postgres::Error> {
+    let (tenant, source, category) = (row.try_get(1)?, row.try_get(3)?, row.try_get(4)?);
+    let Some(tenant_id) = TenantId::parse(tenant) else {
+        return Ok(Err("tenant_id"));
+    };
+    let Some(event_source) = EventSource::parse(source) else {
+        return Ok(Err("event_source"));
+    };
+    let Some(event_category) = EventCategory::parse(category) else {
+        return Ok(Err("event_category"));
+    };
+    Ok(Ok(Event {
         event_id: row.try_get(0)?,
         client_event_id: None,
-        tenant_id: TenantId::parse(tenant).unwrap_or_default(),
+        tenant_id,
         event_type: row.try_get(2)?,
-        event_source: EventSource::parse(source).unwrap_or(EventSource::Backend),
-        event_category: EventCategory::parse(category).unwrap_or(EventCategory::UserAction),
+        event_source,
+        event_category,
         user_id: row.try_get(5)?,
         session_id: row.try_get(6)?,
         organization_id: row.try_get(7)?,
@@ -122,5 +141,5 @@ fn event(row: &Row) -> Result<Event, tokio_postgres::Error> {
         received_at: row.try_get(13)?,
         version: row.try_get(14)?,
         schema_version: row.try_get(15)?,
-    })
+    }))
 }

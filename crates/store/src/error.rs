@@ -7,7 +7,7 @@ use tokio_postgres::error::SqlState;
 pub enum Error {
     /// The database or the connection to it.
     #[error("database: {}", describe(.0))]
-    Database(#[from] tokio_postgres::Error),
+    Database(tokio_postgres::Error),
     /// No connection could be had from the pool.
     #[error("no database connection: {0}")]
     Pool(String),
@@ -93,6 +93,13 @@ fn describe(error: &tokio_postgres::Error) -> String {
             Some(source) => format!("{error}: {source}"),
             None => error.to_string(),
         },
+    }
+}
+
+// By hand: as a source it would be printed a second time.
+impl From<tokio_postgres::Error> for Error {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Database(error)
     }
 }
 

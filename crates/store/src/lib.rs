@@ -16,6 +16,7 @@ pub mod pool;
 pub mod reader;
 pub mod sql;
 pub mod statistics;
+pub mod untold;
 pub mod write;
 
 pub use error::{Error, Kind};

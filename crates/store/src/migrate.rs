@@ -1,5 +1,7 @@
 //! Brings the schema up to date.
 
+use std::time::Duration;
+
 use crate::error::Error;
 use crate::pool::Database;
 
@@ -10,16 +12,36 @@ mod embedded {
 /// Key of the advisory lock under which migrations run; refinery takes none itself.
 const LOCK: i64 = 0x7469_6465_6761_7465;
 
+/// How long [`run`] waits while another process is at it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Creates the schema if it is absent and applies what is missing. Safe to call from several
 /// processes at once. Returns the names of the migrations applied now.
 ///
 /// # Errors
-/// The database cannot be reached, or a migration fails.
+/// The database cannot be reached, a migration fails, or another process has been at it for half a
+/// minute.
 pub async fn run(db: &Database) -> Result<Vec<String>, Error> {
+    run_within(db, PATIENCE).await
+}
+
+/// The same, but waits so long for another process.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_within(db: &Database, patience: Duration) -> Result<Vec<String>, Error> {
     let mut client = db.connect().await?;
-    client
-        .execute("select pg_advisory_lock($1)", &[&LOCK])
-        .await?;
+    // One that hangs must not make the others wait for ever, without a word.
+    let limit = format!("set lock_timeout = '{}ms'", patience.as_millis().max(1));
+    client.batch_execute(&limit).await?;
+    let locked = client.execute("select pg_advisory_lock($1)", &[&LOCK]);
+    if let Err(error) = locked.await.map_err(Error::from) {
+        if error.is_lock_timeout() {
+            return Err(Error::Migration(held_by(&client, patience).await?));
+        }
+        return Err(error);
+    }
+    client.batch_execute("reset lock_timeout").await?;
     // The schema's name is checked to be a plain identifier when the pool is made.
     client
         .batch_execute(&format!("create schema if not exists {}", db.schema()))
@@ -36,6 +58,30 @@ pub async fn run(db: &Database) -> Result<Vec<String>, Error> {
         .iter()
         .map(ToString::to_string)
         .collect())
+}
+
+/// Who has the lock, in words for whoever has to do something about it.
+async fn held_by(client: &tokio_postgres::Client, patience: Duration) -> Result<String, Error> {
+    let holder = client
+        .query_opt(
+            "select pid, application_name from pg_locks join pg_stat_activity a using (pid) \
+             where locktype = 'advisory' and granted and objsubid = 1 \
+             and pg_locks.database = a.datid and a.datname = current_database() \
+             and (classid::int8 << 32 | objid::int8) = $1",
+            &[&LOCK],
+        )
+        .await?;
+    let seconds = patience.as_secs();
+    Ok(match holder {
+        Some(row) => {
+            let (pid, name): (i32, &str) = (row.get(0), row.get(1));
+            format!(
+                "another process ({name}, server process {pid}) has been at it for {seconds} s; if \
+                 it hangs, end it with select pg_terminate_backend({pid})"
+            )
+        }
+        None => format!("another process was at it for {seconds} s"),
+    })
 }
 
 /// The number of the newest migration this build knows.

@@ -95,12 +95,28 @@ impl DatabaseConfig {
             ),
             application_name: application_name.to_owned(),
         };
-        if let Err(error) = Database::new(&config) {
+        if !is_plain(&config.schema) {
+            env.complain("DB_SCHEMA", &config.schema, "a name of a-z, 0-9 and _");
+        } else if let Err(error) = Database::new(&config) {
+            let why = match error {
+                Error::Pool(why) => why,
+                other => other.to_string(),
+            };
             // Never the value: it may hold a password.
-            env.complain("DATABASE_URL", "…", &error.to_string());
+            env.complain(
+                "DATABASE_URL",
+                "…",
+                &format!("a URL such as postgresql://user:password@host:5432/database ({why})"),
+            );
         }
         config
     }
+}
+
+/// Whether a schema's name needs no quotes.
+fn is_plain(schema: &str) -> bool {
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    (1..=63).contains(&schema.len()) && schema.chars().all(plain)
 }
 
 /// A pool of connections to one database and schema.
@@ -121,9 +137,7 @@ impl Database {
     /// # Errors
     /// The URL cannot be read or the schema's name is no plain identifier.
     pub fn new(config: &DatabaseConfig) -> Result<Self, Error> {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
-        if config.schema.is_empty() || config.schema.len() > 63 || !config.schema.chars().all(plain)
-        {
+        if !is_plain(&config.schema) {
             return Err(Error::Pool(
                 "DB_SCHEMA must be of a-z, 0-9 and _".to_owned(),
             ));
@@ -131,12 +145,10 @@ impl Database {
         let mut pg: tokio_postgres::Config = without_driver(&config.url)
             .parse()
             // The parser's words, never the URL: it holds a password.
-            .map_err(|error: tokio_postgres::Error| {
-                Error::Pool(format!("DATABASE_URL: {error}"))
-            })?;
+            .map_err(|error: tokio_postgres::Error| Error::Pool(error.to_string()))?;
         let nowhere = |host: &Host| matches!(host, Host::Tcp(name) if name.trim().is_empty());
         if pg.get_hosts().is_empty() || pg.get_hosts().iter().any(nowhere) {
-            return Err(Error::Pool("DATABASE_URL names no host".to_owned()));
+            return Err(Error::Pool("it names no host".to_owned()));
         }
         pg.application_name(&config.application_name)
             .connect_timeout(Duration::from_secs(5))
@@ -174,6 +186,22 @@ impl Database {
             schema: config.schema.clone(),
             tls,
         })
+    }
+
+    /// Where it is, for people; nothing of it is secret.
+    #[must_use]
+    pub fn address(&self) -> String {
+        let ports = self.pg.get_ports();
+        let hosts = self.pg.get_hosts().iter().enumerate().map(|(at, host)| {
+            // One port may be that of all hosts.
+            let port = ports.get(at).or(ports.first()).unwrap_or(&5432);
+            match host {
+                Host::Tcp(name) => format!("{name}:{port}"),
+                #[cfg(unix)]
+                Host::Unix(path) => format!("{}:{port}", path.display()),
+            }
+        });
+        hosts.collect::<Vec<_>>().join(", ")
     }
 
     /// A connection of the pool.

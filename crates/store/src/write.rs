@@ -1,7 +1,7 @@
 //! The write: everything that follows from a batch of records, in one transaction.
 //!
-//! Order within it: rows of the Postgres log (whoever is too late learns it at once), ids, rows, dead
-//! letters, counts, offsets. The counts are few and hot, so they are touched last, right before the
+//! Order within it: rows of the Postgres log (whoever is too late learns it at once), the note that
+//! they are to be told, ids, rows, dead letters, counts, offsets. The counts are few and hot, so they are touched last, right before the
 //! fence and the commit: writers wait for each other only then.
 
 use std::collections::HashSet;
@@ -18,7 +18,8 @@ use crate::events::FrozenRows;
 use crate::log::Place;
 use crate::offsets::Advance;
 use crate::pool::Database;
-use crate::{announcements, counts, dead_letters, events, log, offsets};
+use crate::untold::{Note, Noted};
+use crate::{announcements, counts, dead_letters, events, log, offsets, untold};
 
 /// What one transaction stores.
 #[derive(Debug)]
@@ -35,6 +36,8 @@ pub struct Batch<'a> {
     pub remove: &'a [Place],
     /// Note the events stored now as due to be announced.
     pub note_announcements: bool,
+    /// Note that listeners are to be told of what these lanes had.
+    pub untold: Option<Note<'a>>,
 }
 
 /// What became of a batch.
@@ -43,6 +46,8 @@ pub struct Written {
     /// Positions in [`Batch::events`] of the events stored now, ascending; the others were stored
     /// before.
     pub stored: Vec<usize>,
+    /// What came of [`Batch::untold`].
+    pub noted: Noted,
 }
 
 /// One writer: a connection of its own with its statements prepared.
@@ -55,6 +60,7 @@ pub struct Writer {
     dead_letters: Statement,
     remove: Statement,
     announcements: Statement,
+    untold: Statement,
 }
 
 impl Writer {
@@ -81,8 +87,17 @@ impl Writer {
             dead_letters: dead_letters::prepare(&client).await?,
             remove: log::prepare(&client).await?,
             announcements: announcements::prepare(&client).await?,
+            untold: untold::prepare(&client).await?,
             client,
         })
+    }
+
+    /// Says that notes of this owner may still be set as long as this connection exists.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn notes_for(&self, owner: Uuid) -> Result<(), Error> {
+        untold::lock_writer(&self.client, owner).await
     }
 
     /// False once the connection is gone and a new writer is needed.
@@ -105,6 +120,10 @@ impl Writer {
     pub async fn write(&mut self, batch: &Batch<'_>) -> Result<Written, Error> {
         let tx = self.client.transaction().await?;
         log::remove(&tx, &self.remove, batch.remove).await?;
+        let noted = match batch.untold {
+            Some(note) => untold::note(&tx, &self.untold, note).await?,
+            None => Noted::default(),
+        };
 
         let firsts = first_of_each_id(batch.events);
         let candidates: Vec<&Event> = firsts
@@ -139,7 +158,7 @@ impl Writer {
         counts::add(&tx, &self.counts, &counts).await?;
         offsets::advance(&tx, &self.advance, batch.advances).await?;
         tx.commit().await?;
-        Ok(Written { stored })
+        Ok(Written { stored, noted })
     }
 }
 

@@ -1,5 +1,6 @@
 //! How much is waiting, and keeping the table small.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio_postgres::Client;
@@ -17,50 +18,67 @@ pub struct Backlog {
     pub oldest: Option<Duration>,
 }
 
-/// What waits in the whole log. Counts rows, which takes a tenth of a second per million: ask every
-/// few seconds, not for every request.
-///
-/// # Errors
-/// The database does not answer, or the schema is not there yet.
-pub async fn backlog(client: &Client) -> Result<Backlog, Error> {
-    let records = depths(client).await?.iter().map(|(_, rows)| rows).sum();
-    Ok(Backlog {
-        records,
-        oldest: oldest(client).await?,
-    })
+/// How long one count may take. After hours without a consumer the table is large and on the disk.
+const COUNTING: Duration = Duration::from_secs(60);
+
+/// A connection that counts: nothing else is to wait for it.
+#[derive(Debug)]
+pub struct Counter {
+    client: Client,
 }
 
-/// How many rows each lane has; lanes without rows are left out.
-///
-/// # Errors
-/// The database does not answer, or the schema is not there yet.
-pub async fn depths(client: &Client) -> Result<Vec<(i16, i64)>, Error> {
-    let rows = client
-        .query(
-            "select lane, count(*) from event_log group by lane order by lane",
-            &[],
-        )
-        .await?;
-    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
-}
+impl Counter {
+    /// Connects.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn connect(db: &Database) -> Result<Self, Error> {
+        let client = db.connect().await?;
+        let limit = format!("set statement_timeout = '{}s'", COUNTING.as_secs());
+        client.batch_execute(&limit).await?;
+        Ok(Self { client })
+    }
 
-/// The age of the oldest row, from the first one of each lane.
-///
-/// # Errors
-/// The database does not answer, or the schema is not there yet.
-pub async fn oldest(client: &Client) -> Result<Option<Duration>, Error> {
-    let row = client
-        .query_one(
-            "select extract(epoch from clock_timestamp() - min(first.created_at))::float8 \
-             from generate_series(0, $1::int2 - 1) n cross join lateral ( \
-                 select created_at from event_log l where l.lane = n::int2 order by l.id limit 1 \
-             ) first",
-            &[&LANES],
+    /// What waits in the whole log, and the rows of each lane that has any. Counts rows, which takes
+    /// a tenth of a second per million where they are in memory and much longer where they are not.
+    ///
+    /// # Errors
+    /// The database does not answer or takes too long, or the schema is not there yet.
+    pub async fn count(&self) -> Result<(Backlog, HashMap<i16, i64>), Error> {
+        let counted = "select lane, count(*) from event_log group by lane";
+        let lanes: HashMap<i16, i64> = self
+            .client
+            .query(counted, &[])
+            .await?
+            .iter()
+            .map(|row| (row.get(0), row.get(1)))
+            .collect();
+        let backlog = Backlog {
+            records: lanes.values().sum(),
+            oldest: self.oldest().await?,
+        };
+        Ok((backlog, lanes))
+    }
+
+    /// The age of the oldest row, from the first one of each lane.
+    async fn oldest(&self) -> Result<Option<Duration>, Error> {
+        let row = self
+            .client
+            .query_one(
+                "select extract(epoch from clock_timestamp() - min(first.created_at))::float8 \
+                 from generate_series(0, $1::int2 - 1) n cross join lateral ( \
+                     select created_at from event_log l where l.lane = n::int2 order by l.id limit 1 \
+                 ) first",
+                &[&LANES],
+            )
+            .await?;
+        let seconds: Option<f64> = row.get(0);
+        // A clock set back makes it negative.
+        Ok(
+            seconds
+                .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default()),
         )
-        .await?;
-    let seconds: Option<f64> = row.get(0);
-    // A clock set back makes it negative.
-    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default()))
+    }
 }
 
 /// Vacuums the log's tables on a connection of its own, unless somebody else is at it. False then.

@@ -104,7 +104,7 @@ impl Member {
         Ok(())
     }
 
-    /// The connection, for looking at the log now and then.
+    /// The connection, for a look at its session.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client

@@ -3,7 +3,7 @@
 //! why like this.
 //!
 //! - [`Appender`] appends; its commit is the acknowledgement.
-//! - [`Reader`] reads, [`Member`] owns lanes, by locks of its session.
+//! - [`Reader`] reads, [`Member`] owns lanes, by locks of its session; [`Counter`] counts.
 //! - [`crate::write::Batch::remove`] removes.
 
 mod append;
@@ -13,7 +13,7 @@ mod read;
 mod remove;
 
 pub use append::{Appender, NewRow};
-pub use house::{Backlog, backlog, depths, oldest, vacuum};
+pub use house::{Backlog, Counter, vacuum};
 pub use member::Member;
 pub use read::{Cursor, Reader, Row};
 pub use remove::left;

@@ -104,10 +104,4 @@ impl Reader {
         rows.sort_by_key(|row| row.place);
         Ok(rows)
     }
-
-    /// Whether the connection is gone.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
-    }
 }

@@ -3,7 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod database;
+mod faults;
 mod log;
 mod plan;
 mod purposes;
 mod reads;
+mod untold;

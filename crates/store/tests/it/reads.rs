@@ -8,6 +8,7 @@ use store::events::Rows;
 use store::reader::{ReadError, Reader};
 use store::statistics::{self, DailyCount, Scope};
 use store::write::{Batch, Writer};
+use testkit::LIMIT;
 use time::macros::{date, datetime};
 use uuid::Uuid;
 
@@ -64,6 +65,7 @@ async fn store_all(db: &store::Database, events: &[Event]) {
         advances: &[],
         remove: &[],
         note_announcements: false,
+        untold: None,
     };
     Writer::connect(db)
         .await
@@ -215,13 +217,14 @@ async fn a_page_ends_where_the_bytes_end() {
 #[tokio::test]
 async fn a_statement_ends_with_its_time_and_a_lost_connection_is_replaced() {
     with_database(|db| async move {
-        let reader = Reader::new(db.clone(), Duration::from_secs(1));
-        let slow = reader.read(async |client| {
+        let hurried = Reader::new(db.clone(), Duration::from_secs(1));
+        let slow = hurried.read(async |client| {
             client.execute("select pg_sleep(30)", &[]).await?;
             Ok(())
         });
         assert!(matches!(slow.await, Err(ReadError::TooSlow(_))));
 
+        let reader = Reader::new(db.clone(), LIMIT);
         let pid = async |client: &store::pool::Client| {
             let row = client.query_one("select pg_backend_pid()", &[]).await?;
             Ok(row.get::<_, i32>(0))
@@ -238,7 +241,7 @@ async fn a_statement_ends_with_its_time_and_a_lost_connection_is_replaced() {
         // Whoever gives up leaves no busy connection to the next.
         let second = reader.read(pid).await.unwrap();
         let abandoned = reader.read(async |client| {
-            client.execute("select pg_sleep(0.9)", &[]).await?;
+            client.execute("select pg_sleep(30)", &[]).await?;
             Ok(())
         });
         let gave_up = tokio::time::timeout(Duration::from_millis(100), abandoned).await;
