@@ -59,7 +59,7 @@ impl Logs {
     /// librdkafka refuses the settings.
     pub fn kafka(config: &KafkaConfig, registry: &Registry) -> Result<Self, ProducerError> {
         Ok(Self {
-            primary: Arc::new(Producer::new(config, registry)?),
+            primary: Arc::new(Producer::eager(config, registry)?),
             kind: Kind::Kafka,
             spill: None,
         })
@@ -322,12 +322,14 @@ impl Writer {
     /// # Errors
     /// [`PublishError::Unavailable`] if records are still in flight after `limit`.
     pub async fn flush(&self, limit: Duration) -> Result<(), PublishError> {
-        let began = Instant::now();
-        let primary = self.logs.primary.flush(limit).await;
-        let spill = match &self.logs.spill {
-            Some(spill) => spill.flush(limit.saturating_sub(began.elapsed())).await,
-            None => Ok(()),
+        // Side by side: a primary that is down must not use up the time of the spill.
+        let spill = async {
+            match &self.logs.spill {
+                Some(spill) => spill.flush(limit).await,
+                None => Ok(()),
+            }
         };
+        let (primary, spill) = tokio::join!(self.logs.primary.flush(limit), spill);
         primary.and(spill)
     }
 }

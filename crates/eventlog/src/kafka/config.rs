@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use rdkafka::ClientConfig;
 
+use super::offsets::{Commit, OffsetReset};
+
 /// How to reach Kafka and how to behave as its client. The services fill it from the environment.
 #[derive(Clone)]
 pub struct KafkaConfig {
@@ -52,6 +54,10 @@ pub struct KafkaConfig {
     pub group_instance_id: Option<String>,
     /// A consumer silent for this long loses its partitions. `KAFKA_SESSION_TIMEOUT_MS`.
     pub session_timeout_ms: u64,
+    /// When it commits; a service's own affair.
+    pub commit: Commit,
+    /// Where a new group begins; a service's own affair.
+    pub offset_reset: OffsetReset,
 }
 
 impl Default for KafkaConfig {
@@ -76,6 +82,8 @@ impl Default for KafkaConfig {
             group_id: "event-processor".to_owned(),
             group_instance_id: None,
             session_timeout_ms: 10_000,
+            commit: Commit::default(),
+            offset_reset: OffsetReset::default(),
         }
     }
 }
@@ -166,6 +174,15 @@ impl KafkaConfig {
         client
     }
 
+    /// Of the client that does not linger; what is known of the brokers is the other one's to tell.
+    pub(crate) fn eager_producer(&self) -> ClientConfig {
+        let mut client = self.producer();
+        client
+            .set("linger.ms", "0")
+            .set("statistics.interval.ms", "0");
+        client
+    }
+
     pub(crate) fn consumer(&self) -> ClientConfig {
         let mut client = self.client();
         client
@@ -178,7 +195,7 @@ impl KafkaConfig {
             )
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "earliest")
+            .set("auto.offset.reset", self.offset_reset.as_str())
             .set("socket.timeout.ms", "10000")
             .set("statistics.interval.ms", "1000")
             .set("queued.min.messages", "10000")
@@ -229,6 +246,7 @@ mod tests {
         let config = KafkaConfig {
             linger_ms: 0.5,
             group_instance_id: Some("processor-0".to_owned()),
+            offset_reset: OffsetReset::Latest,
             ..Default::default()
         };
         for client in [config.admin(), config.producer(), config.consumer()] {

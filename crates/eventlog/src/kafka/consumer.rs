@@ -172,7 +172,7 @@ impl Handle {
         &self.owner.shared
     }
 
-    /// Everything below `next_offset` is stored. Committed to Kafka within about a second, and at
+    /// Everything below `next_offset` is done. Committed to Kafka when [`KafkaConfig::commit`] says, and at
     /// once when the partition is taken away or the consumer shut down; a hint, so it may get lost.
     /// Lower offsets than before and partitions that are not assigned are ignored.
     pub fn mark_done(&self, topic: &str, partition: i32, next_offset: i64) {

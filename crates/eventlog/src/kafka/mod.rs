@@ -4,15 +4,18 @@ pub mod config;
 pub mod consumer;
 mod delivery;
 mod message;
+mod offsets;
 mod poll;
 pub mod producer;
 mod rebalance;
+mod sender;
 mod settings;
 pub mod topics;
 
 pub use config::KafkaConfig;
 pub use consumer::{Consumer, ConsumerError, Handle};
 pub use delivery::Ack;
+pub use offsets::{Commit, OffsetReset};
 pub use producer::{Producer, ProducerError};
 pub use topics::TopicSpec;
 

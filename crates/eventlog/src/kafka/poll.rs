@@ -12,10 +12,10 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::KafkaConfig;
 use super::consumer::Shared;
 use super::message::record;
 use super::rebalance::{Assignment, Context};
+use super::{Commit, KafkaConfig};
 use crate::Record;
 use crate::lane::{Chunk, LaneSender, Permit};
 
@@ -30,8 +30,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// is there.
 const CHUNK_RECORDS: usize = 256;
 const CHUNK_BYTES: usize = 512 * 1024;
-/// How often done offsets are committed.
-const COMMIT_EVERY: Duration = Duration::from_secs(1);
+/// Commits are no closer together, however many records are done.
+const COMMIT_PAUSE: Duration = Duration::from_millis(20);
 /// How often the ends of paused partitions are asked for, and how long the answer may take.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(500);
@@ -259,6 +259,9 @@ impl PollThread {
             records,
             ..
         } = self.pending.swap_remove(index);
+        if let Some(first) = records.first() {
+            assignment.begins(first.offset);
+        }
         let Some(sender) = &self.lanes[lane].chunks else {
             return;
         };
@@ -345,9 +348,12 @@ impl PollThread {
             self.pause_partitions(client);
         }
         self.resume(client);
-        if self.last_commit.elapsed() >= COMMIT_EVERY {
+        let Commit { records, interval } = self.config.commit;
+        let assignments = &self.shared.assignments;
+        let enough = records.is_some_and(|records| assignments.done() >= records);
+        if self.last_commit.elapsed() >= if enough { COMMIT_PAUSE } else { interval } {
             self.last_commit = Instant::now();
-            self.shared.assignments.commit(client, CommitMode::Async);
+            assignments.commit(client, CommitMode::Async);
         }
         if self.last_look.elapsed() >= LOOK_EVERY {
             self.last_look = Instant::now();

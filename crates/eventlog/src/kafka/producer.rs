@@ -1,22 +1,18 @@
 //! Acknowledged, bounded publishing: one acknowledgement per call, whatever the number of records.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use prometheus::Registry;
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::producer::{BaseRecord, Producer as _};
 
 use super::KafkaConfig;
-use super::delivery::{Ack, Batch, Context, State, publish_error};
+use super::delivery::{Ack, Batch, State, publish_error};
+use super::sender::Sender;
 use crate::{Acknowledgement, BoxFuture, Outgoing, PublishError, Publisher};
-
-/// How long the polling thread sleeps when nothing happens, hence how long a stop may take.
-const POLL: Duration = Duration::from_millis(100);
 
 /// What a record costs beside its key and payload: librdkafka's message and the framing.
 const RECORD_OVERHEAD: usize = 256;
@@ -24,25 +20,23 @@ const RECORD_OVERHEAD: usize = 256;
 /// What a header may cost on the wire beside its name and value: two length prefixes.
 const HEADER_OVERHEAD: usize = 10;
 
-/// Publishes to Kafka with acks=all and idempotence. Clones share one client and one thread.
+/// Records that may be under way already when one is still sent at once.
+const ALONE: usize = 4;
+
+/// Publishes to Kafka with acks=all and idempotence. Clones share its clients and their threads.
 ///
 /// A call either enqueues all its records or none: room is reserved before the first one, within
 /// limits below librdkafka's own. While no broker is reachable a call answers
 /// [`PublishError::Unavailable`] at once instead of queueing what would time out.
 #[derive(Clone)]
 pub struct Producer {
-    shared: Arc<Shared>,
-    // Held for its drop: the last clone stops the thread.
-    _thread: Arc<PollThread>,
-}
-
-struct Shared {
-    config: KafkaConfig,
-    client: RwLock<Arc<Client>>,
+    config: Arc<KafkaConfig>,
     state: Arc<State>,
+    /// Lingers.
+    steady: Arc<Sender>,
+    /// Does not.
+    eager: Option<Arc<Sender>>,
 }
-
-type Client = BaseProducer<Context>;
 
 /// Why a producer could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -65,17 +59,27 @@ impl Producer {
     /// When the settings, the registry or the operating system refuse.
     pub fn new(config: &KafkaConfig, registry: &Registry) -> Result<Self, ProducerError> {
         let state = Arc::new(State::new(registry)?);
-        let client = client(config, &state)?;
-        let shared = Arc::new(Shared {
-            config: config.clone(),
-            client: RwLock::new(client),
-            state,
-        });
-        let thread = PollThread::start(&shared)?;
         Ok(Self {
-            shared,
-            _thread: Arc::new(thread),
+            config: Arc::new(config.clone()),
+            steady: Arc::new(Sender::start(config.producer(), &state)?),
+            state,
+            eager: None,
         })
+    }
+
+    /// One that lingers only for the company there is: a call that finds next to nothing under way
+    /// is sent at once, by a second client. Two calls whose order matters must not be under way
+    /// together, which is so where each caller waits for its acknowledgement.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn eager(config: &KafkaConfig, registry: &Registry) -> Result<Self, ProducerError> {
+        let mut producer = Self::new(config, registry)?;
+        if config.linger_ms > 0.0 {
+            let sender = Sender::start(config.eager_producer(), &producer.state)?;
+            producer.eager = Some(Arc::new(sender));
+        }
+        Ok(producer)
     }
 
     /// Enqueues the records and returns the acknowledgement of all of them as one future. Dropping
@@ -93,12 +97,12 @@ impl Producer {
     /// case where librdkafka refuses a record after it took others.
     pub fn publish(&self, records: impl AsRef<[Outgoing]>) -> Result<Ack, PublishError> {
         let records = records.as_ref();
-        let state = &self.shared.state;
+        let state = &self.state;
         let bytes = self
             .admit(records)
             .inspect_err(|error| state.queue.failed(error))?;
         let batch = Batch::new(records.len(), bytes);
-        let client = self.shared.client();
+        let client = self.sender(records.len()).client();
         for (index, record) in records.iter().enumerate() {
             if let Err((error, _)) = client.send(native(record, &batch)) {
                 let error = publish_error(&error);
@@ -110,9 +114,17 @@ impl Producer {
         Ok(batch.ack())
     }
 
+    /// Who sends so many records, for which room is reserved.
+    fn sender(&self, records: usize) -> &Sender {
+        match &self.eager {
+            Some(eager) if self.state.queue.records() <= records + ALONE => eager,
+            _ => &self.steady,
+        }
+    }
+
     /// Checks the batch and reserves its room; returns the bytes reserved.
     fn admit(&self, records: &[Outgoing]) -> Result<usize, PublishError> {
-        let Shared { config, state, .. } = &*self.shared;
+        let Self { config, state, .. } = self;
         if !state.connected.load(Ordering::Relaxed) {
             return Err(PublishError::Unavailable);
         }
@@ -140,7 +152,7 @@ impl Producer {
     /// Whether a broker is reachable, as far as the client knows: false at once when the last
     /// connection breaks, true again within about a second of a broker's return.
     pub fn connected(&self) -> bool {
-        self.shared.state.connected.load(Ordering::Relaxed)
+        self.state.connected.load(Ordering::Relaxed)
     }
 
     /// Waits until everything enqueued is acknowledged or failed.
@@ -148,8 +160,15 @@ impl Producer {
     /// # Errors
     /// [`PublishError::Unavailable`] if records are still in flight after `timeout`.
     pub async fn flush(&self, timeout: Duration) -> Result<(), PublishError> {
-        let client = self.shared.client();
-        let flushed = tokio::task::spawn_blocking(move || client.flush(timeout)).await;
+        let senders = [Some(&self.steady), self.eager.as_ref()];
+        let clients = senders.map(|sender| sender.map(|sender| sender.client()));
+        let flushed = tokio::task::spawn_blocking(move || {
+            let deadline = Instant::now() + timeout;
+            clients.into_iter().flatten().try_for_each(|client| {
+                client.flush(deadline.saturating_duration_since(Instant::now()))
+            })
+        })
+        .await;
         match flushed {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => Err(PublishError::Unavailable),
@@ -172,16 +191,6 @@ impl Publisher for Producer {
     }
 }
 
-fn client(config: &KafkaConfig, state: &Arc<State>) -> Result<Arc<Client>, KafkaError> {
-    let context = Context {
-        state: Arc::clone(state),
-    };
-    Ok(Arc::new(Client::from_config_and_context(
-        &config.producer(),
-        context,
-    )?))
-}
-
 fn native<'a>(record: &'a Outgoing, batch: &Arc<Batch>) -> BaseRecord<'a, [u8], [u8], Arc<Batch>> {
     let mut out = BaseRecord::with_opaque_to(&record.topic, Arc::clone(batch))
         .payload(record.payload.as_ref());
@@ -201,89 +210,6 @@ fn native<'a>(record: &'a Outgoing, batch: &Arc<Batch>) -> BaseRecord<'a, [u8], 
     out
 }
 
-impl Shared {
-    fn client(&self) -> Arc<Client> {
-        Arc::clone(&self.client.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn run(&self, stop: &AtomicBool) {
-        let mut probing = true;
-        while !stop.load(Ordering::Relaxed) {
-            let client = self.client();
-            if probing {
-                // Until the first statistics the state is unknown: the cluster's id, which comes
-                // with the first metadata, tells sooner.
-                if client.client().fetch_cluster_id(POLL).is_some() {
-                    self.state.set_connected(true);
-                    probing = false;
-                }
-                client.poll(Duration::ZERO);
-            } else {
-                client.poll(POLL);
-            }
-            if let Some((code, reason)) = client.client().fatal_error() {
-                tracing::error!(%code, reason, "kafka producer failed for good, it is replaced");
-                drop(client);
-                self.replace();
-                probing = true;
-            }
-        }
-    }
-
-    /// An idempotent producer that lost its sequence can never send again: make a new one. What the
-    /// old one still holds fails with `Unavailable`.
-    fn replace(&self) {
-        self.state.set_connected(false);
-        let fresh = match client(&self.config, &self.state) {
-            Ok(fresh) => fresh,
-            Err(error) => {
-                tracing::error!(%error, "cannot replace the kafka producer");
-                std::thread::sleep(POLL);
-                return;
-            }
-        };
-        let old = {
-            let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, fresh)
-        };
-        // Purges and answers every record left, here or where a publisher drops the last reference.
-        drop(old);
-    }
-}
-
-/// The thread that serves delivery reports and the other callbacks.
-struct PollThread {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl PollThread {
-    fn start(shared: &Arc<Shared>) -> std::io::Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let thread = std::thread::Builder::new()
-            .name("kafka-producer".to_owned())
-            .spawn({
-                let (shared, stop) = (Arc::clone(shared), Arc::clone(&stop));
-                move || shared.run(&stop)
-            })?;
-        Ok(Self {
-            stop,
-            thread: Some(thread),
-        })
-    }
-}
-
-impl Drop for PollThread {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the kafka producer's thread panicked");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::ffi::CString;
@@ -293,6 +219,7 @@ mod tests {
 
     use super::*;
     use crate::Headers;
+    use crate::kafka::sender::Client;
     use crate::kafka::{TopicSpec, topics};
 
     #[tokio::test]
@@ -317,10 +244,10 @@ mod tests {
         let publish = || async { producer.publish([record()])?.await };
         eventually("publishing", LIMIT, publish).await;
 
-        let before = producer.shared.client();
+        let before = producer.steady.client();
         fail_for_good(&before);
         eventually("another client", LIMIT, || async {
-            if Arc::ptr_eq(&before, &producer.shared.client()) {
+            if Arc::ptr_eq(&before, &producer.steady.client()) {
                 Err("the same")
             } else {
                 Ok(())

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
@@ -28,6 +28,8 @@ pub(super) struct Assignment {
     done: AtomicI64,
     /// Next offset as last sent to Kafka.
     committed: AtomicI64,
+    /// First offset handed to a lane: what is done is counted from there.
+    first: AtomicI64,
     /// From the statistics: the log's end, and where the group stood.
     high: AtomicI64,
     position: AtomicI64,
@@ -43,6 +45,7 @@ impl Assignment {
             revoked: Arc::default(),
             done: AtomicI64::new(UNKNOWN),
             committed: AtomicI64::new(UNKNOWN),
+            first: AtomicI64::new(UNKNOWN),
             high: AtomicI64::new(UNKNOWN),
             position: AtomicI64::new(UNKNOWN),
         }
@@ -50,6 +53,13 @@ impl Assignment {
 
     pub(super) fn revoked(&self) -> bool {
         self.revoked.load(Ordering::Relaxed)
+    }
+
+    /// A chunk that begins so goes to its lane.
+    pub(super) fn begins(&self, offset: i64) {
+        if self.first.load(Ordering::Relaxed) == UNKNOWN {
+            self.first.store(offset, Ordering::Relaxed);
+        }
     }
 
     /// What a chunk of its records is made with.
@@ -71,6 +81,8 @@ pub(super) struct Assignments {
     /// Rises with every rebalance.
     pub(super) generation: AtomicU64,
     pub(super) connected: AtomicBool,
+    /// Records done since the last commit.
+    done: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +99,7 @@ impl Assignments {
             table: Mutex::default(),
             generation: AtomicU64::new(0),
             connected: AtomicBool::new(false),
+            done: AtomicU64::new(0),
         }
     }
 
@@ -110,8 +123,16 @@ impl Assignments {
     pub(super) fn mark_done(&self, topic: &str, partition: i32, next_offset: i64) {
         // A partition taken away meanwhile has no entry: its new owner commits it.
         if let Some(assignment) = self.find(topic, partition) {
-            assignment.done.fetch_max(next_offset, Ordering::Relaxed);
+            let before = assignment.done.fetch_max(next_offset, Ordering::Relaxed);
+            let from = before.max(assignment.first.load(Ordering::Relaxed));
+            let records = u64::try_from(next_offset - from).unwrap_or(0);
+            self.done.fetch_add(records, Ordering::Relaxed);
         }
+    }
+
+    /// How many records were done since the last commit.
+    pub(super) fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
     pub(super) fn lag(&self) -> Vec<PartitionLag> {
@@ -221,6 +242,7 @@ impl Assignments {
     where
         C: ConsumerContext,
     {
+        self.done.store(0, Ordering::Relaxed);
         self.commit_of(consumer, &self.all(), mode);
     }
 
@@ -233,21 +255,24 @@ impl Assignments {
         if !self.connected.load(Ordering::Relaxed) {
             return;
         }
+        if matches!(mode, CommitMode::Sync) {
+            // What became of asynchronous commits rdkafka does not say, so the last one says all
+            // of it again.
+            self.forget(of);
+        }
         let Some(list) = self.uncommitted(of) else {
             return;
         };
         if let Err(error) = consumer.commit(&list, mode) {
             tracing::debug!(%error, ?mode, "offsets not committed");
-            self.retry(&list);
+            self.forget(of);
         }
     }
 
-    /// Forgets that these offsets were sent, so that the next commit takes them again.
-    fn retry(&self, list: &TopicPartitionList) {
-        for element in list.elements() {
-            if let Some(assignment) = self.find(element.topic(), element.partition()) {
-                assignment.committed.store(UNKNOWN, Ordering::Relaxed);
-            }
+    /// Forgets which offsets were sent, so that the next commit takes them again.
+    fn forget(&self, assignments: &[Arc<Assignment>]) {
+        for assignment in assignments {
+            assignment.committed.store(UNKNOWN, Ordering::Relaxed);
         }
     }
 
@@ -353,13 +378,6 @@ impl ConsumerContext for Context {
         }
         self.assignments.generation.fetch_add(1, Ordering::Relaxed);
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if let Err(error) = result {
-            tracing::debug!(%error, "offsets not committed");
-            self.assignments.retry(offsets);
-        }
-    }
 }
 
 /// `topic/partition` of each, for the log.
@@ -376,94 +394,4 @@ impl std::fmt::Display for Shown<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lanes_of(assignments: &Assignments, topic: &str, partitions: &[i32]) -> Vec<usize> {
-        partitions
-            .iter()
-            .map(|p| assignments.find(topic, *p).expect("assigned").lane)
-            .collect()
-    }
-
-    fn per_lane(lanes: &[usize], count: usize) -> Vec<usize> {
-        (0..count)
-            .map(|lane| lanes.iter().filter(|l| **l == lane).count())
-            .collect()
-    }
-
-    #[test]
-    fn partitions_of_each_topic_spread_evenly_whatever_their_numbers() {
-        let assignments = Assignments::new(2);
-        // What a cooperative rebalance leaves one of two consumers: every other partition.
-        for topic in ["a", "b", "c"] {
-            [0, 2, 4, 6]
-                .iter()
-                .for_each(|p| assignments.assign(topic, *p));
-            assert_eq!(
-                per_lane(&lanes_of(&assignments, topic, &[0, 2, 4, 6]), 2),
-                [2, 2],
-                "{topic}"
-            );
-        }
-    }
-
-    #[test]
-    fn single_partitions_of_many_topics_spread_too() {
-        let assignments = Assignments::new(3);
-        let topics = ["a", "b", "c", "d", "e", "f"];
-        topics.iter().for_each(|topic| assignments.assign(topic, 0));
-        let lanes: Vec<_> = topics
-            .iter()
-            .flat_map(|t| lanes_of(&assignments, t, &[0]))
-            .collect();
-        assert_eq!(per_lane(&lanes, 3), [2, 2, 2]);
-    }
-
-    #[test]
-    fn a_partition_returns_to_its_lane() {
-        let assignments = Assignments::new(2);
-        (0..4).for_each(|p| assignments.assign("a", p));
-        let before = lanes_of(&assignments, "a", &[0, 1, 2, 3]);
-        let held = assignments.find("a", 1).expect("assigned");
-        assignments.revoke("a", 1);
-        assert!(held.revoked());
-        assert!(assignments.find("a", 1).is_none());
-        assignments.assign("a", 1);
-        assert!(!assignments.find("a", 1).expect("assigned").revoked());
-        assert_eq!(lanes_of(&assignments, "a", &[0, 1, 2, 3]), before);
-    }
-
-    #[test]
-    fn done_only_rises_and_is_committed_once() {
-        let assignments = Assignments::new(1);
-        assignments.assign("a", 0);
-        assert!(assignments.uncommitted(&assignments.all()).is_none());
-        assignments.mark_done("a", 0, 7);
-        assignments.mark_done("a", 0, 5);
-        assignments.mark_done("a", 9, 5);
-        let list = assignments
-            .uncommitted(&assignments.all())
-            .expect("one partition");
-        assert_eq!(list.elements()[0].offset(), Offset::Offset(7));
-        assert!(assignments.uncommitted(&assignments.all()).is_none());
-        assignments.retry(&list);
-        assert!(
-            assignments.uncommitted(&assignments.all()).is_some(),
-            "a failed commit is repeated"
-        );
-    }
-
-    #[test]
-    fn lag_counts_from_what_is_done() {
-        let assignments = Assignments::new(1);
-        assignments.assign("a", 0);
-        assert_eq!(assignments.lag()[0].lag, None);
-        let assignment = assignments.find("a", 0).expect("assigned");
-        assignment.high.store(100, Ordering::Relaxed);
-        assignment.position.store(40, Ordering::Relaxed);
-        assert_eq!(assignments.lag()[0].lag, Some(60));
-        assignments.mark_done("a", 0, 90);
-        assert_eq!(assignments.lag()[0].lag, Some(10));
-    }
-}
+mod tests;

@@ -64,7 +64,7 @@ impl KafkaConfig {
                 &["KAFKA_LINGER_MS"],
                 self.linger_ms,
                 0.0..=1_000.0,
-                "How long a record waits for company, in milliseconds.",
+                "How long a record waits for company, in milliseconds; the gateway sends one that is alone at once.",
             ),
             max_in_flight: env.get_in(
                 &["KAFKA_MAX_IN_FLIGHT"],

@@ -52,6 +52,10 @@ impl Shared {
     pub(super) fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Relaxed)
+    }
 }
 
 /// Steers a consumer of the Postgres log. Clones steer the same one; dropping the last closes it
@@ -125,7 +129,7 @@ impl Source for Handle {
     }
 
     fn connected(&self) -> bool {
-        self.shared().connected.load(Ordering::Relaxed)
+        self.shared().is_connected()
     }
 
     fn problem(&self) -> Option<String> {

@@ -1,17 +1,16 @@
-//! Publishing into PostgreSQL: what many callers have queued goes in one statement, and its commit
-//! acknowledges them all.
+//! Publishing into PostgreSQL: what a call may enqueue, and its acknowledgement.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prometheus::Registry;
-use store::log::{Appender, LANES, NewRow, lane_of, pack_headers};
-use store::{Database, Error, Kind};
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::sync::{Notify, oneshot};
+use store::Database;
+use store::log::{LANES, lane_of, pack_headers};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
-use super::Backoff;
+use super::writer::{Pending, Row, Writer};
 use crate::queue::Queue;
 use crate::{Acknowledgement, BoxFuture, Headers, Outgoing, PublishError, Publisher};
 
@@ -20,9 +19,6 @@ const RECORD_OVERHEAD: usize = 128;
 
 /// Longest name of a topic, as in Kafka.
 const TOPIC_BYTES: usize = 249;
-
-/// The same complaint is logged no more often than this.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Bounds of a [`PostgresLog`].
 #[derive(Debug, Clone)]
@@ -66,41 +62,15 @@ pub struct PostgresLog {
     queue: UnboundedSender<Pending>,
 }
 
-struct Shared {
-    config: PostgresLogConfig,
+/// What the callers and the writer share.
+pub(super) struct Shared {
+    pub(super) config: PostgresLogConfig,
     connected: AtomicBool,
-    queue: Queue,
+    pub(super) queue: Queue,
     /// Told whenever a batch is answered.
-    answered: Notify,
+    pub(super) answered: Notify,
     /// Deals records without a key to the lanes.
     next_lane: AtomicUsize,
-}
-
-/// The records of one call.
-struct Pending {
-    records: Vec<Row>,
-    bytes: usize,
-    since: Instant,
-    ack: oneshot::Sender<Result<(), PublishError>>,
-}
-
-struct Row {
-    lane: i16,
-    record: Outgoing,
-    headers: Arc<[u8]>,
-}
-
-impl Row {
-    fn new_row(&self) -> NewRow<'_> {
-        let key = &self.record.key;
-        NewRow {
-            lane: self.lane,
-            topic: &self.record.topic,
-            key: (!key.is_empty()).then_some(key),
-            headers: &self.headers,
-            payload: Some(&self.record.payload),
-        }
-    }
 }
 
 impl PostgresLog {
@@ -114,20 +84,9 @@ impl PostgresLog {
         config: PostgresLogConfig,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let shared = Arc::new(Shared {
-            config,
-            connected: AtomicBool::new(false),
-            queue: Queue::new(registry, "eventlog_postgres")?,
-            answered: Notify::new(),
-            next_lane: AtomicUsize::new(0),
-        });
+        let shared = Arc::new(Shared::new(config, registry)?);
         let (queue, pending) = unbounded_channel();
-        let writer = Writer {
-            db: db.clone(),
-            shared: Arc::clone(&shared),
-            pending,
-            complained: None,
-        };
+        let writer = Writer::new(db.clone(), Arc::clone(&shared), pending);
         tokio::spawn(writer.run());
         Ok(Self { shared, queue })
     }
@@ -143,20 +102,12 @@ impl PostgresLog {
         let shared = &self.shared;
         let refused = |error: &PublishError| shared.queue.failed(error);
         let (rows, bytes) = shared.admit(records).inspect_err(refused)?;
-        let (ack, acknowledged) = oneshot::channel();
-        let pending = Pending {
-            records: rows,
-            bytes,
-            since: Instant::now(),
-            ack,
-        };
-        if pending.records.is_empty() {
-            return Ok(Box::pin(std::future::ready(Ok(()))));
-        }
-        if let Err(refused) = self.queue.send(pending) {
-            // Its task is gone: the runtime is shutting down.
-            shared.answer(refused.0, &Err(PublishError::Unavailable));
-            return Err(PublishError::Unavailable);
+        let (pending, acknowledged) = Pending::new(Arc::clone(shared), rows, bytes);
+        if records.is_empty() {
+            pending.answer(&Ok(()));
+        } else {
+            // One that comes back, because the runtime is shutting down, answers for itself.
+            let _ = self.queue.send(pending);
         }
         Ok(Box::pin(async {
             acknowledged.await.unwrap_or(Err(PublishError::Unavailable))
@@ -207,6 +158,19 @@ impl Publisher for PostgresLog {
 }
 
 impl Shared {
+    pub(super) fn new(
+        config: PostgresLogConfig,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        Ok(Self {
+            config,
+            connected: AtomicBool::new(false),
+            queue: Queue::new(registry, "eventlog_postgres")?,
+            answered: Notify::new(),
+            next_lane: AtomicUsize::new(0),
+        })
+    }
+
     /// Checks the batch, makes its rows and reserves their room.
     fn admit(&self, records: &[Outgoing]) -> Result<(Vec<Row>, usize), PublishError> {
         if !self.connected.load(Ordering::Relaxed) {
@@ -241,12 +205,8 @@ impl Shared {
                 headers,
             });
         }
-        self.queue.reserve(
-            rows.len(),
-            bytes,
-            config.queue_max_messages,
-            config.queue_max_bytes,
-        )?;
+        let (most, most_bytes) = (config.queue_max_messages, config.queue_max_bytes);
+        self.queue.reserve(rows.len(), bytes, most, most_bytes)?;
         Ok((rows, bytes))
     }
 
@@ -259,145 +219,9 @@ impl Shared {
         }
     }
 
-    fn answer(&self, pending: Pending, outcome: &Result<(), PublishError>) {
-        self.queue.release(pending.records.len(), pending.bytes);
-        self.queue
-            .answered(pending.since.elapsed(), outcome.as_ref().err());
-        // Nobody may be waiting.
-        let _ = pending.ack.send(outcome.clone());
-        self.answered.notify_waiters();
-    }
-
-    fn set_connected(&self, connected: bool) {
+    pub(super) fn set_connected(&self, connected: bool) {
         if self.connected.swap(connected, Ordering::Relaxed) != connected {
             tracing::info!(connected, "postgres log connection");
-        }
-    }
-}
-
-/// The task that writes.
-struct Writer {
-    db: Database,
-    shared: Arc<Shared>,
-    pending: UnboundedReceiver<Pending>,
-    complained: Option<Instant>,
-}
-
-impl Writer {
-    async fn run(mut self) {
-        let mut backoff = Backoff::new();
-        loop {
-            match Appender::connect(&self.db).await {
-                Ok(appender) => {
-                    backoff = Backoff::new();
-                    self.shared.set_connected(true);
-                    let ended = self.write(appender).await;
-                    self.shared.set_connected(false);
-                    if ended {
-                        return;
-                    }
-                }
-                Err(error) => self.complain(&error),
-            }
-            // Those who came before it broke; who comes now is refused at once.
-            while let Ok(pending) = self.pending.try_recv() {
-                self.shared.answer(pending, &Err(PublishError::Unavailable));
-            }
-            if self.pending.is_closed() {
-                return;
-            }
-            tokio::time::sleep(backoff.next()).await;
-        }
-    }
-
-    /// Writes until the connection breaks; true if there is nobody left to write for.
-    async fn write(&mut self, mut appender: Appender) -> bool {
-        loop {
-            let first = tokio::select! {
-                biased;
-                pending = self.pending.recv() => match pending {
-                    Some(pending) => pending,
-                    None => return true,
-                },
-                () = appender.closed() => return false,
-            };
-            let batch = self.gather(first);
-            if !self.append(&appender, batch).await || appender.is_closed() {
-                return false;
-            }
-        }
-    }
-
-    /// What else is queued, up to the limits of a statement.
-    fn gather(&mut self, first: Pending) -> Vec<Pending> {
-        let config = &self.shared.config;
-        let (mut records, mut bytes) = (first.records.len(), first.bytes);
-        let mut batch = vec![first];
-        while records < config.batch_records
-            && bytes < config.batch_bytes
-            && let Ok(more) = self.pending.try_recv()
-        {
-            records += more.records.len();
-            bytes += more.bytes;
-            batch.push(more);
-        }
-        batch
-    }
-
-    /// Writes a batch and answers it. False if the connection must not be used again.
-    async fn append(&mut self, appender: &Appender, batch: Vec<Pending>) -> bool {
-        let result = self.execute(appender, &batch).await;
-        match result {
-            Ok(()) => self.answer(batch, &Ok(())),
-            Err(Some(error)) if error.kind() == Kind::Data && batch.len() > 1 => {
-                // One of them is to blame: each for itself.
-                for pending in batch {
-                    if !Box::pin(self.append(appender, vec![pending])).await {
-                        return false;
-                    }
-                }
-            }
-            Err(Some(error)) => {
-                self.complain(&error);
-                let answer = match error.kind() {
-                    Kind::Data => PublishError::Failed(error.to_string()),
-                    Kind::Transient | Kind::Raced => PublishError::Unavailable,
-                };
-                self.answer(batch, &Err(answer));
-            }
-            Err(None) => {
-                tracing::warn!("the database does not answer; its connection is given up");
-                self.answer(batch, &Err(PublishError::Unavailable));
-                return false;
-            }
-        }
-        true
-    }
-
-    /// `None` as an error: no answer in time.
-    async fn execute(&self, appender: &Appender, batch: &[Pending]) -> Result<(), Option<Error>> {
-        let records = batch.iter().flat_map(|pending| &pending.records);
-        let rows: Vec<NewRow<'_>> = records.map(Row::new_row).collect();
-        let limit = self.shared.config.message_timeout;
-        match tokio::time::timeout(limit, appender.append(&rows)).await {
-            Ok(result) => result.map_err(Some),
-            Err(_) => Err(None),
-        }
-    }
-
-    fn answer(&self, batch: Vec<Pending>, outcome: &Result<(), PublishError>) {
-        for pending in batch {
-            self.shared.answer(pending, outcome);
-        }
-    }
-
-    fn complain(&mut self, error: &Error) {
-        if self
-            .complained
-            .is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY)
-        {
-            self.complained = Some(Instant::now());
-            tracing::warn!(error = %error, "postgres log");
         }
     }
 }

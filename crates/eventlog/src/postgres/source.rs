@@ -2,20 +2,21 @@
 //! the records to the pipeline's lanes, as much as has room.
 
 use std::collections::HashMap;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use store::log::{self, Backlog, Cursor, Member, Place, Reader, Row};
+use service::seldom::Seldom;
+use store::log::{self, Cursor, Member, Place, Reader, Row};
 use store::{Database, Error};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
+use super::counting::count;
 use super::handle::{Ended, Handle, Owner, Shared};
 use super::ownership::{Held, Owned, Ownership};
-use super::{Backoff, LOG};
+use super::{Backoff, LOG, in_time};
 use crate::Record;
 use crate::lane::{Chunk, Lane, LaneSender, Poller, lanes};
 
@@ -23,21 +24,14 @@ use crate::lane::{Chunk, Lane, LaneSender, Poller, lanes};
 const BALANCE: Duration = Duration::from_secs(1);
 /// Rows of one lane read at a time.
 const ROWS: i64 = 500;
-/// A statement that takes longer is given up, and the connection with it. Below the time after which
-/// the server takes our lanes because it hears nothing.
-const PATIENCE: Duration = Duration::from_secs(12);
 /// The table is vacuumed after this many rows; after fewer when everything is stored, and after fewer
 /// still when nothing more comes. (Giving pages back stops the others for a moment.)
 const VACUUM_AFTER: u64 = 50_000;
 const VACUUM_EMPTY_AFTER: u64 = 10_000;
 const VACUUM_QUIET_AFTER: u64 = 1_000;
 const QUIET: Duration = Duration::from_secs(5);
-/// Counting what waits may take this part of the time.
-const COUNTING_SHARE: u32 = 20;
 /// How often a drained consumer looks whether everything has come back.
 const WATCH: Duration = Duration::from_millis(10);
-/// The same complaint is logged no more often than this.
-const COMPLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// A processor's share of the Postgres log.
 pub struct PostgresSource;
@@ -74,11 +68,10 @@ impl PostgresSource {
             appended: Arc::default(),
             shared: Arc::clone(&shared),
             next_balance: Instant::now(),
-            next_count: Instant::now(),
             read_since_vacuum: 0,
             last_read: Instant::now(),
             vacuuming: None,
-            complained: None,
+            complaint: Seldom::default(),
         };
         let ended = Ended {
             shared: Arc::clone(&shared),
@@ -104,17 +97,18 @@ struct Task {
     appended: Arc<Notify>,
     shared: Arc<Shared>,
     next_balance: Instant,
-    next_count: Instant,
     read_since_vacuum: u64,
     last_read: Instant,
     vacuuming: Option<JoinHandle<()>>,
-    complained: Option<Instant>,
+    complaint: Seldom,
 }
 
 impl Task {
     async fn run(mut self, mut stopping: watch::Receiver<Option<Duration>>) {
+        let counting = count(self.db.clone(), Arc::clone(&self.shared));
         tokio::select! {
             () = self.serve() => {}
+            () = counting => {}
             _ = stopping.wait_for(Option::is_some) => {}
         }
         let grace = stopping.borrow().unwrap_or_default();
@@ -167,7 +161,7 @@ impl Task {
                 if in_time(self.ours.balance(member)).await? {
                     self.show_ownership();
                 }
-                self.keep_house(member).await?;
+                self.vacuum();
                 self.ours.look_everywhere();
             }
             // What is appended from here on is told again.
@@ -262,20 +256,8 @@ impl Task {
         }
     }
 
-    /// What has to happen now and then: counting what waits, and the vacuum.
-    async fn keep_house(&mut self, member: &Member) -> Result<(), Error> {
-        let started = Instant::now();
-        if started >= self.next_count {
-            let depths = in_time(log::depths(member.client())).await?;
-            let oldest = in_time(log::oldest(member.client())).await?;
-            self.next_count = Instant::now() + started.elapsed() * COUNTING_SHARE;
-            let mut state = self.shared.state();
-            state.backlog = Some(Backlog {
-                records: depths.iter().map(|(_, rows)| rows).sum(),
-                oldest,
-            });
-            state.depths = Some(depths.into_iter().collect());
-        }
+    /// Has the table vacuumed when enough was read since the last time.
+    fn vacuum(&mut self) {
         let empty = self.ours.lanes.iter().all(|lane| !lane.more)
             && self.senders.iter().all(|lane| lane.room.used() == 0);
         let enough = match empty {
@@ -296,7 +278,6 @@ impl Task {
                 }
             }));
         }
-        Ok(())
     }
 
     /// Ends the lanes and waits until the writers are through. The connections are closed already, so
@@ -329,11 +310,7 @@ impl Task {
     }
 
     fn complain(&mut self, error: &Error) {
-        if self
-            .complained
-            .is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY)
-        {
-            self.complained = Some(Instant::now());
+        if self.complaint.is_due() {
             tracing::warn!(error = %error, "consumer of the postgres log");
         }
     }
@@ -381,10 +358,4 @@ fn record(row: Row, topics: &mut Vec<Arc<str>>) -> Record {
         headers: row.headers,
         payload: row.payload,
     }
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .unwrap_or_else(|_| Err(Error::Pool("the server does not answer".to_owned())))
 }

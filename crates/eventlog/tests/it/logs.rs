@@ -24,6 +24,9 @@ pub(crate) struct Bounds {
     pub(crate) record_bytes: usize,
     pub(crate) queue_records: usize,
     pub(crate) queue_bytes: usize,
+    /// How long Kafka's records wait for company, so that what is published in one go is in flight
+    /// at the same time.
+    pub(crate) linger_ms: f64,
 }
 
 impl Default for Bounds {
@@ -32,6 +35,7 @@ impl Default for Bounds {
             record_bytes: 8 << 20,
             queue_records: 100_000,
             queue_bytes: 64 << 20,
+            linger_ms: 50.0,
         }
     }
 }
@@ -81,11 +85,7 @@ impl Log for Kafka {
     const PARTITIONS: usize = 4;
 
     async fn new(parts: &Parts) -> Self {
-        let config = KafkaConfig {
-            // Long enough that what is published in one go is in flight at the same time.
-            linger_ms: 50.0,
-            ..config_for(&parts.kafka_brokers)
-        };
+        let config = config_for(&parts.kafka_brokers);
         let topic = topic(&config, "conformance").await;
         Self {
             config,
@@ -103,6 +103,7 @@ impl Log for Kafka {
             max_message_bytes: bounds.record_bytes,
             queue_max_messages: bounds.queue_records,
             queue_max_bytes: bounds.queue_bytes,
+            linger_ms: bounds.linger_ms,
             ..self.config.clone()
         };
         Arc::new(Producer::new(&config, &Registry::new()).expect("producer"))
@@ -174,6 +175,7 @@ impl Postgres {
                 advances: &[],
                 remove: &places,
                 note_announcements: false,
+                untold: None,
             };
             match writer.write(&batch).await {
                 Ok(_) => {

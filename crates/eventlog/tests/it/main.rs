@@ -5,11 +5,13 @@
 
 #![expect(clippy::expect_used, reason = "a failed expectation fails the test")]
 
+mod commit;
 mod conformance;
 mod consume;
 mod logs;
 mod outage;
 mod postgres;
+mod postgres_faults;
 mod publish;
 mod strangers;
 mod support;

@@ -14,7 +14,7 @@ use crate::support::{
 async fn a_killed_kafka_is_unavailable_at_once_and_back_with_everything_acknowledged() {
     let parts = Parts::private_of(&[Part::Kafka]).await;
     let config = KafkaConfig {
-        message_timeout_ms: 3_000,
+        message_timeout_ms: 20_000,
         ..config_for(&parts.kafka_brokers)
     };
     let topic = topic(&config, "outage").await;
@@ -65,8 +65,6 @@ async fn records_in_flight_when_kafka_dies_fail_and_shutdown_does_not_hang() {
     let parts = Parts::private_of(&[Part::Kafka]).await;
     let config = KafkaConfig {
         message_timeout_ms: 2_000,
-        // Long enough for the records to be waiting still when the broker is gone.
-        linger_ms: 1_500.0,
         ..config_for(&parts.kafka_brokers)
     };
     let topic = topic(&config, "in.flight").await;
@@ -74,8 +72,11 @@ async fn records_in_flight_when_kafka_dies_fail_and_shutdown_does_not_hang() {
     let (handle, _lanes) = consumer(&config, &topic, 1, 8 << 20);
     wait_until("the assignment", || handle.assigned().len() == 4).await;
 
+    // Nobody answers them before the broker is gone.
+    let paused = parts.pause(Part::Kafka).await;
     let ack = producer.publish(numbered(&topic, 0, 10)).expect("enqueued");
     parts.kill(Part::Kafka).await;
+    drop(paused);
     let failed = tokio::time::timeout(LIMIT, ack).await.expect("an answer");
     assert_eq!(failed, Err(PublishError::Unavailable));
     producer

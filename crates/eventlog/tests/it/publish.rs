@@ -124,7 +124,7 @@ async fn a_record_the_broker_finds_too_large_is_reported_as_such() {
 async fn a_full_queue_refuses_the_whole_batch_and_recovers() {
     let config = KafkaConfig {
         queue_max_messages: 100,
-        linger_ms: 50.0,
+        linger_ms: 2_000.0,
         ..config().await
     };
     let topic = topic(&config, "full").await;
@@ -160,7 +160,7 @@ async fn a_full_queue_refuses_the_whole_batch_and_recovers() {
 async fn bytes_in_flight_are_bounded_too() {
     let config = KafkaConfig {
         queue_max_bytes: 10_000,
-        linger_ms: 50.0,
+        linger_ms: 2_000.0,
         ..config().await
     };
     let topic = topic(&config, "bytes").await;
@@ -179,7 +179,7 @@ async fn bytes_in_flight_are_bounded_too() {
 #[tokio::test]
 async fn flush_waits_for_everything_in_flight_and_metrics_tell() {
     let config = KafkaConfig {
-        linger_ms: 200.0,
+        linger_ms: 2_000.0,
         ..config().await
     };
     let topic = topic(&config, "flush").await;
@@ -192,6 +192,37 @@ async fn flush_waits_for_everything_in_flight_and_metrics_tell() {
     assert_eq!(gauge(&registry, "eventlog_publish_in_flight_records"), 0.0);
     assert_eq!(gauge(&registry, "eventlog_publish_in_flight_bytes"), 0.0);
     ack.await.expect("acknowledged");
+}
+
+#[tokio::test]
+async fn an_eager_producer_lingers_only_in_company() {
+    let config = KafkaConfig {
+        linger_ms: 200_000.0,
+        message_timeout_ms: 300_000,
+        ..config().await
+    };
+    let topic = topic(&config, "eager").await;
+    let registry = Registry::new();
+    let producer = Producer::eager(&config, &registry).expect("producer");
+    wait_until("the producer connects", || producer.connected()).await;
+    // Longer than the limit of this test, were it not sent at once; and a batch as well.
+    for records in [1, 50] {
+        let ack = producer.publish(numbered(&topic, 0, records));
+        let ack = tokio::time::timeout(LIMIT, ack.expect("enqueued")).await;
+        ack.expect("at once").expect("acknowledged");
+    }
+    let in_flight = || gauge(&registry, "eventlog_publish_in_flight_records");
+    let mut acks: Vec<_> = (0..100)
+        .map(|n| producer.publish(numbered(&topic, n, 1)).expect("enqueued"))
+        .collect();
+    // The first few found nobody before them; the others wait for more to come.
+    acks.remove(0).await.expect("acknowledged");
+    assert!(in_flight() > 50.0, "{}", in_flight());
+    producer.flush(LIMIT).await.expect("flushed");
+    for ack in acks {
+        ack.await.expect("acknowledged");
+    }
+    assert_eq!(in_flight(), 0.0);
 }
 
 fn gauge(registry: &Registry, name: &str) -> f64 {

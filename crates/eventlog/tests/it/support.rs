@@ -24,6 +24,8 @@ pub(crate) fn config_for(brokers: &str) -> KafkaConfig {
         partitions: 4,
         group_id: format!("g{unique}"),
         session_timeout_ms: 6_000,
+        // A machine that stands still for a moment is no outage.
+        message_timeout_ms: 20_000,
         ..KafkaConfig::default()
     }
 }

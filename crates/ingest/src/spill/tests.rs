@@ -10,6 +10,9 @@ struct Scripted {
     connected: AtomicBool,
     next: Mutex<Result<(), PublishError>>,
     taken: AtomicU64,
+    flushes: Mutex<Vec<Duration>>,
+    /// Never done with flushing.
+    hangs: AtomicBool,
 }
 
 impl Scripted {
@@ -18,6 +21,8 @@ impl Scripted {
             connected: AtomicBool::new(true),
             next: Mutex::new(Ok(())),
             taken: AtomicU64::new(0),
+            flushes: Mutex::default(),
+            hangs: AtomicBool::new(false),
         })
     }
 
@@ -48,8 +53,15 @@ impl Publisher for Scripted {
         self.connected.load(Ordering::Relaxed)
     }
 
-    fn flush(&self, _: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
-        Box::pin(std::future::ready(Ok(())))
+    fn flush(&self, limit: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
+        self.flushes.lock().unwrap().push(limit);
+        Box::pin(async move {
+            if self.hangs.load(Ordering::Relaxed) {
+                tokio::time::sleep(limit).await;
+                return Err(PublishError::Unavailable);
+            }
+            Ok(())
+        })
     }
 }
 
@@ -158,4 +170,14 @@ async fn both_down_is_said() {
     let failures = world.writer.failures.with_label_values(&["unavailable"]);
     assert_eq!(failures.get(), 1);
     assert_eq!(world.writer.spilled.get(), 0);
+}
+
+#[tokio::test]
+async fn a_broker_that_is_down_leaves_the_spill_its_time_to_flush() {
+    let world = world(false);
+    world.primary.hangs.store(true, Ordering::Relaxed);
+    let limit = Duration::from_millis(100);
+    let flushed = world.writer.flush(limit).await;
+    assert_eq!(flushed, Err(PublishError::Unavailable));
+    assert_eq!(*world.spill.flushes.lock().unwrap(), [limit]);
 }

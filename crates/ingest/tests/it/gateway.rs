@@ -90,6 +90,15 @@ impl Gateway {
             .await
     }
 
+    /// Sends a backend event until it is taken: a broker that has just started may not be ready.
+    pub(crate) async fn accepted(&self, event: &'static str) {
+        eventually("taken", LIMIT, || async {
+            let answer = self.post("/api/events", event).await;
+            (answer.status == 202).then_some(()).ok_or(answer)
+        })
+        .await;
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
     }
@@ -116,8 +125,8 @@ impl Gateway {
     /// The ids of the events on a topic.
     pub(crate) async fn ids(&self, topic: &str) -> Vec<String> {
         let topic = format!("{}{topic}", self.prefix);
-        let messages = self.kcat.consume(&topic).await.unwrap();
-        messages
+        eventually("the records", LIMIT, || self.kcat.consume(&topic))
+            .await
             .into_iter()
             .filter_map(|message| {
                 let event: Value = serde_json::from_str(message.payload.as_deref()?).ok()?;
@@ -129,7 +138,9 @@ impl Gateway {
     /// How many records a topic holds.
     pub(crate) async fn count(&self, topic: &str) -> usize {
         let topic = format!("{}{topic}", self.prefix);
-        self.kcat.consume(&topic).await.unwrap().len()
+        eventually("the records", LIMIT, || self.kcat.consume(&topic))
+            .await
+            .len()
     }
 }
 

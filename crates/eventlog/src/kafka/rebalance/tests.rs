@@ -1,0 +1,107 @@
+//! How partitions are dealt, and what is known of each.
+
+use super::*;
+
+fn lanes_of(assignments: &Assignments, topic: &str, partitions: &[i32]) -> Vec<usize> {
+    partitions
+        .iter()
+        .map(|p| assignments.find(topic, *p).expect("assigned").lane)
+        .collect()
+}
+
+fn per_lane(lanes: &[usize], count: usize) -> Vec<usize> {
+    (0..count)
+        .map(|lane| lanes.iter().filter(|l| **l == lane).count())
+        .collect()
+}
+
+#[test]
+fn partitions_of_each_topic_spread_evenly_whatever_their_numbers() {
+    let assignments = Assignments::new(2);
+    // What a cooperative rebalance leaves one of two consumers: every other partition.
+    for topic in ["a", "b", "c"] {
+        [0, 2, 4, 6]
+            .iter()
+            .for_each(|p| assignments.assign(topic, *p));
+        assert_eq!(
+            per_lane(&lanes_of(&assignments, topic, &[0, 2, 4, 6]), 2),
+            [2, 2],
+            "{topic}"
+        );
+    }
+}
+
+#[test]
+fn single_partitions_of_many_topics_spread_too() {
+    let assignments = Assignments::new(3);
+    let topics = ["a", "b", "c", "d", "e", "f"];
+    topics.iter().for_each(|topic| assignments.assign(topic, 0));
+    let lanes: Vec<_> = topics
+        .iter()
+        .flat_map(|t| lanes_of(&assignments, t, &[0]))
+        .collect();
+    assert_eq!(per_lane(&lanes, 3), [2, 2, 2]);
+}
+
+#[test]
+fn a_partition_returns_to_its_lane() {
+    let assignments = Assignments::new(2);
+    (0..4).for_each(|p| assignments.assign("a", p));
+    let before = lanes_of(&assignments, "a", &[0, 1, 2, 3]);
+    let held = assignments.find("a", 1).expect("assigned");
+    assignments.revoke("a", 1);
+    assert!(held.revoked());
+    assert!(assignments.find("a", 1).is_none());
+    assignments.assign("a", 1);
+    assert!(!assignments.find("a", 1).expect("assigned").revoked());
+    assert_eq!(lanes_of(&assignments, "a", &[0, 1, 2, 3]), before);
+}
+
+#[test]
+fn done_only_rises_and_is_committed_once() {
+    let assignments = Assignments::new(1);
+    assignments.assign("a", 0);
+    assert!(assignments.uncommitted(&assignments.all()).is_none());
+    assignments.mark_done("a", 0, 7);
+    assignments.mark_done("a", 0, 5);
+    assignments.mark_done("a", 9, 5);
+    let list = assignments
+        .uncommitted(&assignments.all())
+        .expect("one partition");
+    assert_eq!(list.elements()[0].offset(), Offset::Offset(7));
+    assert!(assignments.uncommitted(&assignments.all()).is_none());
+    assignments.forget(&assignments.all());
+    assert!(
+        assignments.uncommitted(&assignments.all()).is_some(),
+        "a failed commit is repeated"
+    );
+}
+
+#[test]
+fn lag_counts_from_what_is_done() {
+    let assignments = Assignments::new(1);
+    assignments.assign("a", 0);
+    assert_eq!(assignments.lag()[0].lag, None);
+    let assignment = assignments.find("a", 0).expect("assigned");
+    assignment.high.store(100, Ordering::Relaxed);
+    assignment.position.store(40, Ordering::Relaxed);
+    assert_eq!(assignments.lag()[0].lag, Some(60));
+    assignments.mark_done("a", 0, 90);
+    assert_eq!(assignments.lag()[0].lag, Some(10));
+}
+
+#[test]
+fn what_is_done_is_counted_from_the_first_record_on() {
+    let assignments = Assignments::new(1);
+    ["a", "b"].iter().for_each(|t| assignments.assign(t, 0));
+    for (topic, first) in [("a", 1_000), ("b", 7)] {
+        let assignment = assignments.find(topic, 0).expect("assigned");
+        assignment.begins(first);
+        assignment.begins(first + 50);
+    }
+    assignments.mark_done("a", 0, 1_060);
+    assignments.mark_done("a", 0, 1_060);
+    assert_eq!(assignments.done(), 60);
+    assignments.mark_done("b", 0, 47);
+    assert_eq!(assignments.done(), 100);
+}
