@@ -18,6 +18,7 @@ pub mod message;
 mod queue;
 pub mod redis;
 mod resume;
+mod seen;
 pub mod sse;
 pub mod subscription;
 
@@ -35,7 +36,7 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LiveError {
     /// The server does not answer, or not in time. What was sent may have been done: publishing
-    /// again is safe for publications that have a [`Position`].
+    /// again is safe: neither a [`Position`] nor an event is published twice.
     #[error("live channels are unavailable: {0}")]
     Unavailable(String),
     /// The server answers and refuses everything: out of memory, read-only, not authorised.
@@ -46,7 +47,8 @@ pub enum LiveError {
 /// Publish to and listen on the channels of users.
 pub trait Channels: Send + Sync + 'static {
     /// Publishes in order, in one round trip, and says for each what became of it. A publication
-    /// whose [`Position`] was reached before is not published again.
+    /// whose [`Position`] was reached before is not published again, nor is one whose event the
+    /// channel got lately.
     ///
     /// # Errors
     /// [`LiveError`] when the batch as a whole failed; some of it may have been published.
@@ -68,4 +70,9 @@ pub trait Channels: Send + Sync + 'static {
 
     /// Whether the channels can be used now, as far as is known.
     fn connected(&self) -> bool;
+
+    /// Why they cannot be used, where that is known.
+    fn problem(&self) -> Option<String> {
+        None
+    }
 }

@@ -4,12 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
+pub use crate::config::LocalConfig;
 use crate::fence::Reached;
 use crate::id::{Resume, StreamId};
 use crate::listeners::{Listeners, Phase};
 use crate::message::{Channel, Entry, Outcome, Publication};
 use crate::queue::{Queue, lock};
 use crate::resume::{History, Kept, decide};
+use crate::seen::Seen;
 use crate::subscription::{Batch, Delivery, Home, Reset, Subscription};
 use crate::{BoxFuture, Channels, LiveError};
 
@@ -21,46 +23,6 @@ const CHUNK: usize = 256;
 
 /// How often channels nobody uses any more are looked for, in milliseconds.
 const SWEEP_MS: u64 = 10_000;
-
-/// What the channels keep for those who resume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LocalConfig {
-    /// Messages kept of each channel.
-    pub maxlen: usize,
-    /// Milliseconds a quiet channel is kept.
-    pub ttl_ms: u64,
-    /// Bytes kept of all channels together; the oldest messages of all go first.
-    pub max_bytes: usize,
-}
-
-impl Default for LocalConfig {
-    fn default() -> Self {
-        Self {
-            maxlen: 1_000,
-            ttl_ms: 3_600_000,
-            max_bytes: 64 * 1024 * 1024,
-        }
-    }
-}
-
-impl LocalConfig {
-    /// Reads it from the environment.
-    #[must_use]
-    pub fn from_env(env: &service::Env) -> Self {
-        let default = Self::default();
-        Self {
-            maxlen: crate::config::maxlen(env),
-            ttl_ms: crate::config::ttl_seconds(env) * 1_000,
-            max_bytes: env.get_in(
-                &["SSE_MEMORY_BYTES"],
-                default.max_bytes,
-                1024 * 1024..=64 * 1024 * 1024 * 1024,
-                "Bytes of messages kept for those who resume, all channels together, where live \
-                 delivery stays inside the process.",
-            ),
-        }
-    }
-}
 
 type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
@@ -93,6 +55,7 @@ impl LocalChannels {
             config,
             rings: HashMap::new(),
             reached: HashMap::new(),
+            seen: Seen::new(config.dedup_ms),
             order: VecDeque::new(),
             bytes: 0,
             last: StreamId::default(),
@@ -191,6 +154,7 @@ struct State {
     config: LocalConfig,
     rings: HashMap<Arc<str>, Ring>,
     reached: HashMap<Arc<str>, Reached>,
+    seen: Seen,
     /// Every message kept, the oldest first; those gone already are skipped.
     order: VecDeque<(StreamId, Arc<str>)>,
     bytes: usize,
@@ -269,8 +233,15 @@ impl State {
             self.reached
                 .insert(Arc::clone(&position.partition), reached);
         }
+        let key = publication.channel.key(PREFIX);
+        let key: Arc<str> = match self.rings.get_key_value(key.as_str()) {
+            Some((key, _)) => Arc::clone(key),
+            None => key.into(),
+        };
+        if !self.seen.first(publication.event_id, &key, now) {
+            return Outcome::Duplicate;
+        }
         let id = self.next_id(now);
-        let key: Arc<str> = publication.channel.key(PREFIX).into();
         let batch = Arc::new(Batch::new(vec![Entry {
             id,
             message: publication.message.clone(),
@@ -408,6 +379,7 @@ impl State {
             ttl_ms: if whole { u64::MAX } else { self.config.ttl_ms },
             gap: self.gap,
             kept,
+            late: false,
         };
         let decision = decide(resume, &history);
         if starting || decision.is_err() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::TenantId;
+use uuid::Uuid;
 
 use crate::id::StreamId;
 
@@ -70,6 +71,9 @@ pub struct Position {
 pub struct Publication {
     /// To whom.
     pub channel: Channel,
+    /// The event it tells of, by the id under which it is stored: a channel takes each event once
+    /// within a while, however often it was sent.
+    pub event_id: Uuid,
     /// What.
     pub message: Message,
     /// From where in the log, if it came from there.

@@ -28,12 +28,16 @@ pub(crate) struct History {
     pub(crate) gap: StreamId,
     /// `None`: nothing was published, or not for so long that the channel is gone.
     pub(crate) kept: Option<Kept>,
+    /// The listener has waited while the server could not be read.
+    pub(crate) late: bool,
 }
 
 /// Decides how a listener begins: with `Ok`, after that id (`None`: with what comes from now on);
 /// with `Err`, by being told that something may be missing, and then with what comes from now on.
 pub(crate) fn decide(resume: Resume, history: &History) -> Result<Option<StreamId>, Reset> {
     let after = match resume {
+        // What came since it is there may be lost, or be told to others only.
+        Resume::Live if history.late => return Err(Reset::Gap),
         Resume::Live => return Ok(None),
         Resume::Malformed => return Err(Reset::Malformed),
         Resume::After(after) => after,
@@ -88,6 +92,7 @@ mod tests {
             ttl_ms: 10_000,
             gap: StreamId::before(50_000),
             kept,
+            late: false,
         }
     }
 
@@ -112,6 +117,12 @@ mod tests {
     #[test]
     fn without_a_place_it_begins_now() {
         assert_eq!(decide(Resume::Live, &history(None)), Ok(None));
+        let late = History {
+            late: true,
+            ..history(None)
+        };
+        assert_eq!(decide(Resume::Live, &late), Err(Reset::Gap));
+        assert!(decide(Resume::After(StreamId::before(95_000)), &late).is_ok());
         assert_eq!(
             decide(Resume::Malformed, &history(None)),
             Err(Reset::Malformed)

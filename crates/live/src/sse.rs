@@ -10,9 +10,13 @@ use crate::subscription::Reset;
 /// A comment, which keeps connections and proxies awake.
 pub const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
-/// Appends one message. Unnamed, so that a plain `onmessage` sees it, unless `named`.
+/// Names an EventSource or this stream uses for itself: handlers of these are not told of events.
+const OWN_NAMES: [&str; 3] = ["open", "error", "reset"];
+
+/// Appends one message. Unnamed, so that a plain `onmessage` sees it, unless `named`, and it is not
+/// one of the stream's own names: the event's type stands in its data all the same.
 pub fn write(out: &mut BytesMut, entry: &Entry, named: bool) {
-    if named {
+    if named && !OWN_NAMES.contains(&entry.message.event.as_str()) {
         field(out, "event", entry.message.event.as_bytes());
     }
     put_id(out, entry.id);
@@ -88,6 +92,21 @@ mod tests {
         let named = "event: a.b\nid: 12-3\ndata: {}\n\n";
         assert!(batch.wire(true).starts_with(named.as_bytes()));
         assert!(batch.wire(true).len() <= batch.size());
+    }
+
+    #[test]
+    fn the_stream_s_own_names_are_left_to_it() {
+        let wire = |event: &str| {
+            let mut entry = entry("{}");
+            entry.message.event = event.to_owned();
+            Batch::new(vec![entry]).wire(true)
+        };
+        for own in ["reset", "error", "open"] {
+            assert_eq!(wire(own), "id: 12-3\ndata: {}\n\n", "{own}");
+        }
+        for other in ["Reset", "order.reset", "reset.order"] {
+            assert!(wire(other).starts_with(format!("event: {other}\n").as_bytes()));
+        }
     }
 
     #[test]

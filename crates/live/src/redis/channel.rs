@@ -54,6 +54,10 @@ pub(crate) struct Watch {
     /// The last gap known.
     pub(super) gap: StreamId,
     next_listener: u64,
+    /// The last listener who came while Redis could not be read.
+    pub(super) late: u64,
+    /// Redis cannot be read.
+    lost: bool,
     pub(super) ttl_ms: u64,
 }
 
@@ -120,8 +124,17 @@ impl Watch {
         *self = Self::new(ttl_ms);
     }
 
-    /// A new connection receives no pointers yet.
+    /// Redis cannot be read any more, or not yet again.
+    pub(crate) fn lost(&mut self) {
+        self.lost = true;
+    }
+
+    /// A new connection receives no pointers yet. Who came before it and has not begun has missed
+    /// something, unless it is the first one.
     pub(crate) fn reconnected(&mut self) {
+        if std::mem::take(&mut self.lost) {
+            self.late = self.next_listener;
+        }
         self.left.clear();
         self.fresh.clear();
         for (key, channel) in &mut self.channels {

@@ -21,6 +21,8 @@ pub struct RedisConfig {
     pub ttl_seconds: u64,
     /// Messages kept of a channel, about. `SSE_CHANNEL_MAXLEN`.
     pub maxlen: usize,
+    /// Seconds a channel remembers the events it got. `SSE_DEDUP_SECONDS`.
+    pub dedup_seconds: u64,
     /// How long a command, or a connection attempt, may take. `REDIS_TIMEOUT_MS`.
     pub timeout: Duration,
 }
@@ -32,6 +34,7 @@ impl Default for RedisConfig {
             prefix: DEFAULT_PREFIX.to_owned(),
             ttl_seconds: 3_600,
             maxlen: 1_000,
+            dedup_seconds: 300,
             timeout: Duration::from_secs(1),
         }
     }
@@ -68,6 +71,7 @@ impl RedisConfig {
             ),
             ttl_seconds: crate::config::ttl_seconds(env),
             maxlen: crate::config::maxlen(env),
+            dedup_seconds: crate::config::dedup_seconds(env),
             timeout: Duration::from_millis(env.get_in(
                 &["REDIS_TIMEOUT_MS"],
                 1_000,
@@ -98,6 +102,8 @@ impl RedisConfig {
         let prefix = self.prefix.as_str();
         let own = [script::gaps_key(prefix), script::positions_key(prefix)];
         let mixed = own.iter().any(|key| key.starts_with(prefix))
+            || script::SEEN.starts_with(prefix)
+            || prefix.starts_with(script::SEEN)
             || "tenant:".starts_with(prefix)
             || prefix.starts_with("tenant:");
         if mixed {
@@ -135,7 +141,15 @@ mod tests {
 
     #[test]
     fn a_prefix_that_mixes_up_keys_is_refused() {
-        for bad in ["tenant:", "tenant:a:", "ten", "tidegate:sse:", "t"] {
+        for bad in [
+            "tenant:",
+            "tenant:a:",
+            "ten",
+            "tidegate:sse:",
+            "tidegate:sse:seen:",
+            "tidegate:sse:seen:x",
+            "t",
+        ] {
             assert!(read("SSE_PREFIX", bad).1.is_err(), "{bad}");
         }
         for good in ["sse:user:", "tidegate:sse:user:", "x"] {

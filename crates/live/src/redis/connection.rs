@@ -67,11 +67,9 @@ impl Server {
             .await?;
         let info = redis::cmd("INFO").arg("server").clone();
         let info: String = info.query_async(&mut connection).await?;
-        let run = info.lines().find_map(|line| line.strip_prefix("run_id:"));
-        let run = run
-            .ok_or_else(|| value::unexpected("INFO"))?
-            .trim()
-            .to_owned();
+        usable(&info)?;
+        let run = said(&info, "run_id:").ok_or_else(|| value::unexpected("INFO"))?;
+        let run = run.to_owned();
         let mut link = Link { connection, run };
         self.gap(&mut link, "check").await?;
         Ok(link)
@@ -108,6 +106,30 @@ impl Server {
     }
 }
 
+/// The first version whose scripts say which error of the server's state they met, and so whether
+/// one message is refused or all are; older ones cannot tell a trimmed channel either.
+const OLDEST: u32 = 7;
+
+/// Refuses a server that is too old. One that does not say its version is tried.
+fn usable(info: &str) -> Result<(), RedisError> {
+    let Some(version) = said(info, "redis_version:") else {
+        return Ok(());
+    };
+    let major = version.split('.').next().and_then(|n| n.parse().ok());
+    if major.is_none_or(|major: u32| major >= OLDEST) {
+        return Ok(());
+    }
+    let detail = format!("this is Redis {version}, and live delivery needs {OLDEST} or newer");
+    Err((ErrorKind::Client, "too old", detail).into())
+}
+
+/// What `INFO` says under that name.
+fn said<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines()
+        .find_map(|line| line.strip_prefix(name))
+        .map(str::trim)
+}
+
 /// Whether the gap is of this very moment, so that nothing can be told to lie after it. A clock that
 /// was set back further than a little is not waited for.
 pub(crate) fn is_now(gap: StreamId, now_ms: u64) -> bool {
@@ -124,5 +146,25 @@ pub(crate) fn failure(error: &RedisError) -> LiveError {
         LiveError::Refused(error.to_string())
     } else {
         LiveError::Unavailable(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_server_is_refused_by_its_version() {
+        let info = |version: &str| format!("# Server\r\nredis_version:{version}\r\nrun_id:x\r\n");
+        for old in ["6.2.14", "5.0.0", "2.8"] {
+            let error = usable(&info(old)).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains(old) && text.contains("7 or newer"), "{text}");
+            assert!(matches!(failure(&error), LiveError::Unavailable(_)));
+        }
+        for good in ["7.0.0", "7.2.4", "8.0.1", "10.1", "unstable"] {
+            assert!(usable(&info(good)).is_ok(), "{good}");
+        }
+        assert!(usable("# Server\r\nrun_id:x\r\n").is_ok());
     }
 }

@@ -123,7 +123,10 @@ impl Watch {
 
     /// Begins a listener without history.
     fn start(&mut self, key: &Arc<str>, listener: u64, resume: Resume, now_ms: u64) {
-        let history = self.history(now_ms, None);
+        let history = History {
+            late: listener <= self.late,
+            ..self.history(now_ms, None)
+        };
         let Some((channel, cursor)) = self.settled(key, listener) else {
             return;
         };
@@ -191,6 +194,7 @@ impl Watch {
             ttl_ms: self.ttl_ms,
             gap: self.gap,
             kept,
+            late: false,
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, StreamExt as _};
 use redis::aio::{PubSubSink, PubSubStream};
-use redis::{Msg, RedisError, Value};
+use redis::{ErrorKind, Msg, RedisError, Value};
 use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -37,6 +37,8 @@ pub(crate) struct Hub {
     watch: Mutex<Watch>,
     wake: Notify,
     up: AtomicBool,
+    /// Why it is not.
+    problem: Mutex<Option<String>>,
 }
 
 impl Hub {
@@ -46,6 +48,7 @@ impl Hub {
             server,
             wake: Notify::new(),
             up: AtomicBool::new(false),
+            problem: Mutex::default(),
         }
     }
 
@@ -59,6 +62,11 @@ impl Hub {
     /// Whether Redis is connected.
     pub(crate) fn connected(&self) -> bool {
         self.up.load(Ordering::Relaxed)
+    }
+
+    /// Why it is not connected.
+    pub(crate) fn problem(&self) -> Option<String> {
+        lock(&self.problem).clone()
     }
 
     /// Ends all listeners.
@@ -76,6 +84,8 @@ impl Hub {
                 Err(error) => error,
             };
             self.up.store(false, Ordering::Relaxed);
+            lock(&self.watch).lost();
+            *lock(&self.problem) = Some(error.to_string());
             outage.failed(&error);
             tokio::time::sleep(outage.pause()).await;
         }
@@ -142,7 +152,9 @@ impl Connected {
             match result {
                 Ok(()) => {
                     hub.up.store(true, Ordering::Relaxed);
-                    outage.over();
+                    if outage.over() {
+                        *lock(&hub.problem) = None;
+                    }
                 }
                 Err(error) => return error,
             }
@@ -250,24 +262,32 @@ fn received(pointer: Option<Msg>) -> Result<Msg, RedisError> {
 struct Outage {
     failures: u32,
     timed_out: u32,
+    /// It was said that this Redis is none we can use.
+    unusable: bool,
 }
 
 impl Outage {
     fn failed(&mut self, error: &RedisError) {
-        if self.failures == 0 {
+        // A Redis that is put right may come up in its old version at first.
+        let unusable = error.kind() == ErrorKind::Client && !self.unusable;
+        if self.failures == 0 || unusable {
             tracing::warn!(%error, "live delivery: Redis is not available; trying again");
         }
+        self.unusable |= unusable;
         self.failures = self.failures.saturating_add(1);
         if error.is_timeout() {
             self.timed_out = (self.timed_out + 1).min(6);
         }
     }
 
-    fn over(&mut self) {
-        if self.failures > 0 {
+    /// Says whether there was one.
+    fn over(&mut self) -> bool {
+        let was = self.failures > 0;
+        if was {
             tracing::info!(attempts = self.failures, "live delivery: Redis is back");
         }
         *self = Self::default();
+        was
     }
 
     /// After a round that took too long, the next one reads less.

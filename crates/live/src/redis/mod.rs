@@ -89,6 +89,10 @@ impl Channels for RedisChannels {
     fn connected(&self) -> bool {
         self.hub.connected()
     }
+
+    fn problem(&self) -> Option<String> {
+        self.hub.problem()
+    }
 }
 
 impl Drop for RedisChannels {

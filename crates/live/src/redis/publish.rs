@@ -19,6 +19,7 @@ pub(crate) struct Publisher {
     server: Arc<Server>,
     maxlen: usize,
     ttl_seconds: u64,
+    dedup_seconds: u64,
     current: Mutex<Current>,
     /// One connects, the others wait for it.
     connecting: tokio::sync::Mutex<()>,
@@ -39,6 +40,7 @@ impl Publisher {
             server,
             maxlen: config.maxlen,
             ttl_seconds: config.ttl_seconds,
+            dedup_seconds: config.dedup_seconds,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             runtime: Handle::current(),
@@ -100,21 +102,25 @@ impl Publisher {
     fn command(&self, publication: &Publication) -> Cmd {
         let Publication {
             channel,
+            event_id,
             message,
             position,
         } = publication;
-        let mut cmd = Cmd::with_capacity(14, message.data.len() + 512);
+        let key = channel.key(self.server.prefix());
+        let mut cmd = Cmd::with_capacity(16, message.data.len() + 512);
         cmd.arg("EVALSHA")
             .arg(script::PUBLISH.get_hash())
-            .arg(2)
-            .arg(channel.key(self.server.prefix()))
+            .arg(3)
+            .arg(&key)
             .arg(self.server.positions.as_str())
+            .arg(script::seen_key(&key, *event_id))
             .arg(message.event.as_str())
             .arg(&message.data[..])
             .arg(Message::SCOPE)
             .arg(Message::VERSION)
             .arg(self.maxlen)
-            .arg(self.ttl_seconds);
+            .arg(self.ttl_seconds)
+            .arg(self.dedup_seconds);
         if let Some(position) = position {
             cmd.arg(&*position.partition)
                 .arg(position.offset)

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use redis::Script;
+use uuid::Uuid;
 
 use super::pushed;
 
@@ -16,21 +17,31 @@ pub(crate) fn positions_key(prefix: &str) -> String {
     format!("tidegate:sse:positions:{prefix}")
 }
 
-/// Publishes one message unless its position was reached before: gives its id, or nil.
+/// What the keys begin with that say which events a channel got lately.
+pub(crate) const SEEN: &str = "tidegate:sse:seen:";
+
+/// Key that is there while that channel, by its own key, knows the event.
+pub(crate) fn seen_key(channel: &str, event_id: Uuid) -> String {
+    format!("{SEEN}{channel}:{event_id}")
+}
+
+/// Publishes one message unless its position was reached before, or its channel got its event
+/// lately: gives its id, or nil.
 ///
-/// `KEYS`: channel, positions. `ARGV`: event, data, scope, version, maxlen, ttl in seconds, and
-/// with a position: partition, offset, timestamp in milliseconds. The rule is
-/// [`crate::fence::Reached::advance`]. Nothing is written before the first command that Redis may
-/// refuse, so a refusal changes nothing. The pointer is the id alone, or what
+/// `KEYS`: channel, positions, event seen. `ARGV`: event, data, scope, version, maxlen, ttl in
+/// seconds, for how many seconds the event is remembered (0: not at all), and with a position:
+/// partition, offset, timestamp in milliseconds. The rule of positions is
+/// [`crate::fence::Reached::advance`]; they advance over an event that is not published again.
+/// Nothing is written before the first command that Redis may refuse, so a refusal changes nothing. The pointer is the id alone, or what
 /// [`pushed::Pushed::parse`] reads if there is a message before this one and this one is small.
 pub(crate) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
     let largest = pushed::LARGEST;
     Script::new(&format!(
         r"
 local offset, timestamp
-if ARGV[7] then
-    offset, timestamp = ARGV[8], ARGV[9]
-    local reached = redis.call('HGET', KEYS[2], ARGV[7])
+if ARGV[8] then
+    offset, timestamp = ARGV[9], ARGV[10]
+    local reached = redis.call('HGET', KEYS[2], ARGV[8])
     if reached then
         local last, latest = string.match(reached, '^(%-?%d+) (%-?%d+)$')
         if last and tonumber(offset) <= tonumber(last) then
@@ -40,11 +51,20 @@ if ARGV[7] then
         end
     end
 end
+local function advance()
+    if offset then redis.call('HSET', KEYS[2], ARGV[8], offset .. ' ' .. timestamp) end
+end
+local remember = ARGV[7] ~= '0'
+if remember and redis.call('EXISTS', KEYS[3]) == 1 then
+    advance()
+    return false
+end
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[5], '*',
     'event', ARGV[1], 'data', ARGV[2], 'scope', ARGV[3], 'version', ARGV[4])
 redis.call('EXPIRE', KEYS[1], ARGV[6])
-if offset then redis.call('HSET', KEYS[2], ARGV[7], offset .. ' ' .. timestamp) end
+if remember then redis.call('SET', KEYS[3], 1, 'EX', ARGV[7]) end
+advance()
 local pointer = id
 if newest and #ARGV[1] + #ARGV[2] <= {largest} then
     pointer = newest[1] .. ' ' .. id .. ' ' .. #ARGV[1] .. '\n' .. ARGV[1] .. ARGV[2]

@@ -10,25 +10,6 @@ use crate::support::{
     Fixture, Keep, Listener, ROOMY, number, numbered, placed, publish, publish_numbers, user,
 };
 
-/// Each test once for each implementation.
-macro_rules! for_both {
-    ($($name:ident,)+) => {
-        mod local {
-            $(#[tokio::test]
-            async fn $name() {
-                Box::pin(super::$name::<crate::support::Local>()).await;
-            })+
-        }
-
-        mod redis {
-            $(#[tokio::test]
-            async fn $name() {
-                Box::pin(super::$name::<crate::support::InRedis>()).await;
-            })+
-        }
-    };
-}
-
 for_both!(
     everything_arrives_once_in_order_under_the_ids_given_out,
     joining_while_others_publish_misses_nothing_from_there_on,

@@ -4,7 +4,28 @@
 
 #![expect(clippy::expect_used, reason = "a failed expectation fails the test")]
 
+/// Each test once for each implementation.
+macro_rules! for_both {
+    ($($name:ident,)+) => {
+        mod local {
+            $(#[tokio::test]
+            async fn $name() {
+                Box::pin(super::$name::<crate::support::Local>()).await;
+            })+
+        }
+
+        mod redis {
+            $(#[tokio::test]
+            async fn $name() {
+                Box::pin(super::$name::<crate::support::InRedis>()).await;
+            })+
+        }
+    };
+}
+
 mod conformance;
+mod old;
+mod once;
 mod outage;
 mod redis;
 mod support;

@@ -22,6 +22,7 @@ pub(crate) const ROOMY: usize = 8 << 20;
 pub(crate) struct Keep {
     pub(crate) maxlen: usize,
     pub(crate) ttl_seconds: u64,
+    pub(crate) dedup_seconds: u64,
 }
 
 impl Default for Keep {
@@ -29,6 +30,7 @@ impl Default for Keep {
         Self {
             maxlen: 1_000,
             ttl_seconds: 3_600,
+            dedup_seconds: 300,
         }
     }
 }
@@ -55,6 +57,7 @@ impl Fixture for Local {
         let config = LocalConfig {
             maxlen: keep.maxlen,
             ttl_ms: keep.ttl_seconds * 1_000,
+            dedup_ms: keep.dedup_seconds * 1_000,
             ..LocalConfig::default()
         };
         let clock = {
@@ -96,7 +99,17 @@ impl InRedis {
             prefix: format!("test:{unique}:"),
             ttl_seconds: keep.ttl_seconds,
             maxlen: keep.maxlen,
-            ..RedisConfig::default()
+            dedup_seconds: keep.dedup_seconds,
+            // A machine that stands still for a moment is no outage.
+            timeout: Duration::from_secs(20),
+        })
+    }
+
+    /// With less patience, for a test of a Redis that hangs.
+    pub(crate) fn impatient(self) -> Self {
+        Self::with(RedisConfig {
+            timeout: Duration::from_secs(1),
+            ..self.config
         })
     }
 
@@ -110,6 +123,23 @@ impl InRedis {
     /// What another process with the same configuration has.
     pub(crate) fn other(&self) -> Self {
         Self::with(self.config.clone())
+    }
+
+    /// The port of that Redis.
+    pub(crate) fn port(&self) -> u16 {
+        let (_, rest) = self.config.url.expose().rsplit_once(':').expect("a port");
+        let port = rest.split('/').next().expect("a port");
+        port.parse().expect(port)
+    }
+
+    /// What a process has that reaches the same Redis over that port.
+    pub(crate) fn over(&self, port: u16) -> Self {
+        let real = format!(":{}", self.port());
+        let url = self.config.url.expose().replace(&real, &format!(":{port}"));
+        Self::with(RedisConfig {
+            url: Secret::new(url),
+            ..self.config.clone()
+        })
     }
 
     /// A plain connection.
@@ -160,6 +190,7 @@ pub(crate) fn user(name: &str) -> Channel {
 pub(crate) fn numbered(channel: &Channel, n: usize) -> Publication {
     Publication {
         channel: channel.clone(),
+        event_id: uuid::Uuid::new_v4(),
         message: Message {
             event: "test.numbered".to_owned(),
             data: format!("{{\"n\":{n}}}").into(),
