@@ -79,10 +79,38 @@ impl Json {
     }
 
     fn with_raw(&self, key: &str, raw: &str) -> Self {
+        self.joined([(key, raw)])
+    }
+
+    /// The object with more members of any kind, which the scanner has already passed. One of the
+    /// same name is replaced.
+    pub(crate) fn with_checked<'a>(
+        self,
+        members: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> Self {
+        let mut members = members.into_iter().peekable();
+        if members.peek().is_none() {
+            self
+        } else {
+            self.joined(members)
+        }
+    }
+
+    fn joined<'a>(&self, members: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut empty = self.is_empty();
         let body = self.0.trim_end();
         let body = body.strip_suffix('}').unwrap_or(body).trim_end();
-        let comma = if self.is_empty() { "" } else { "," };
-        Self(format!("{body}{comma}{}:{raw}}}", quoted(key)).into())
+        let mut out = String::from(body);
+        for (key, raw) in members {
+            if !std::mem::take(&mut empty) {
+                out.push(',');
+            }
+            out.push_str(&quoted(key));
+            out.push(':');
+            out.push_str(raw);
+        }
+        out.push('}');
+        Self(out.into())
     }
 
     /// The object as a tree, for the places that look inside.

@@ -9,6 +9,39 @@ use super::Context;
 use super::native::event_id;
 use super::reader::{Inside, Reader};
 
+/// What is read into fields of the event, or is not the sender's to say. Every other member, such as
+/// a `trace_id`, is kept in `metadata`.
+const KNOWN: [&str; 28] = [
+    "aggregate_id",
+    "aggregate_type",
+    "client_event_id",
+    "context",
+    "correlation_id",
+    "created_at",
+    "data",
+    "device_id",
+    "event_category",
+    "event_data",
+    "event_id",
+    "event_source",
+    "event_type",
+    "event_version",
+    "expected_version",
+    "metadata",
+    "occurred_at",
+    "organization_id",
+    "payload",
+    "properties",
+    "received_at",
+    "schema_version",
+    "session_id",
+    "specversion",
+    "tenant_id",
+    "timestamp",
+    "user_id",
+    "version",
+];
+
 pub(super) fn read_payload(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
     read(r, cx, "payload")
 }
@@ -53,7 +86,7 @@ fn read(r: &mut Reader<'_>, cx: &Context<'_>, body: &'static str) -> Event {
         aggregate_id: r.text(&["aggregate_id"]),
         expected_version: r.count("expected_version"),
         data,
-        metadata,
+        metadata: r.keep_unknown(metadata, &KNOWN),
         context: r.object("context"),
         properties: r.object("properties"),
         timestamp: timestamp.unwrap_or(cx.received_at),

@@ -179,6 +179,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// `object` with every member that is not among the `known` ones; what stands outside wins.
+    pub(super) fn keep_unknown(&self, object: Json, known: &[&str]) -> Json {
+        let members = self.members.iter().map(|(key, raw)| (key, raw.get()));
+        object.with_checked(members.filter(|(key, raw)| !known.contains(key) && *raw != "null"))
+    }
+
     pub(super) fn time(&mut self, keys: &[&'static str]) -> Option<OffsetDateTime> {
         let (key, raw) = self.any(keys)?;
         let Some(text) = string(raw) else {

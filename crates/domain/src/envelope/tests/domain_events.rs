@@ -41,6 +41,30 @@ fn the_payload_envelope_maps() {
 }
 
 #[test]
+fn members_that_no_field_takes_are_kept_in_the_metadata() {
+    for base in [payload(), generic()] {
+        let mut body = with(&base, "trace_id", json!("t-\"1"));
+        body["step"] = json!(7);
+        body["trace"] = json!({"parent": [null]});
+        body["nothing"] = json!(null);
+        body["tenant_id"] = json!("other");
+        body["metadata"] = json!({"step": 1, "own": true});
+        for origin in [Origin::Http, Origin::Log] {
+            let event = accepted(origin, &body);
+            assert_eq!(
+                event.metadata.to_value(),
+                json!({"step": 7, "own": true, "trace_id": "t-\"1", "trace": {"parent": [null]}})
+            );
+            // On the log too, in its canonical form.
+            let canonical = event.to_canonical();
+            assert_eq!(decode(&canonical, &context(Origin::Log)), Ok(event));
+        }
+        let event = accepted(Origin::Log, &with(&base, "metadata", json!({})));
+        assert_eq!(event.metadata, Json::default(), "all of it is known");
+    }
+}
+
+#[test]
 fn the_generic_envelope_maps() {
     let event = accepted(Origin::Http, &generic());
     assert_eq!(event.event_id, FRESH);
