@@ -42,6 +42,8 @@ pub struct Config {
     pub bridge: BridgeConfig,
     /// Where live messages go, unless the composition brings channels of its own.
     pub redis: RedisConfig,
+    /// Redis is named, rather than looked for where it usually is.
+    pub has_redis: bool,
 }
 
 /// What a processor does: every role can run alone.
@@ -95,6 +97,7 @@ impl Config {
             roles,
             bridge: BridgeConfig::from_env(env, &kafka, &stored_topics(&domain_topics)),
             redis: RedisConfig::from_env(env),
+            has_redis: env.is_set("REDIS_URL"),
             kafka: Some(kafka),
             domain_topics,
             database: DatabaseConfig::from_env(env, "tidegate-processor"),

@@ -35,6 +35,8 @@ use storing::Storing;
 pub struct Deps {
     /// Where live messages go; without it Redis as configured.
     pub channels: Option<Arc<dyn Channels>>,
+    /// Those channels, and all who listen, end with this process.
+    pub local: bool,
     /// What somebody added to the bridge (S2-67).
     pub extension: Option<Arc<dyn Extension>>,
 }
@@ -58,7 +60,18 @@ impl Processor {
             let names = topic_names(&config);
             background.spawn(async move { ensure_topics(&kafka, &names).await });
         }
-        let bridge = if config.roles.bridge {
+        // Whoever stores what came past Kafka must tell listeners himself.
+        let feeds = config.roles.store && config.has_redis;
+        if config.roles.store && !config.roles.bridge {
+            if feeds {
+                tracing::info!("what comes past Kafka is stored and goes live from here");
+            } else {
+                tracing::warn!(
+                    "what comes past Kafka is stored here and does not go live: REDIS_URL is not set"
+                );
+            }
+        }
+        let bridge = if config.roles.bridge || feeds {
             let channels = match deps.channels {
                 Some(channels) => channels,
                 None => Arc::new(RedisChannels::new(config.redis.clone())?),
@@ -66,7 +79,7 @@ impl Processor {
             Some(Bridge::start(BridgeParts {
                 config: &config.bridge,
                 limits: config.limits,
-                kafka: config.kafka.as_ref(),
+                kafka: config.kafka.as_ref().filter(|_| config.roles.bridge),
                 channels,
                 extension: deps.extension.unwrap_or_else(|| Arc::new(())),
                 registry,
@@ -76,7 +89,7 @@ impl Processor {
         };
         let storing = if config.roles.store {
             let feed = bridge.as_ref().map(Bridge::feed);
-            Some(Storing::start(&config, registry, feed)?)
+            Some(Storing::start(&config, registry, feed, !deps.local)?)
         } else {
             None
         };
@@ -117,9 +130,14 @@ impl Processor {
 
     /// Drains within the grace period: stops taking records, stores, announces and publishes those
     /// it has, commits, leaves the groups.
-    pub async fn stop(mut self) {
-        self.background.shutdown().await;
+    pub async fn stop(self) {
         let grace = self.grace;
+        self.stop_within(grace).await;
+    }
+
+    /// The same within that time, where more than the processor has to stop.
+    pub async fn stop_within(mut self, grace: Duration) {
+        self.background.shutdown().await;
         let storing = async {
             if let Some(storing) = self.storing {
                 storing.stop(grace).await;

@@ -9,6 +9,7 @@ use eventlog::kafka::{Consumer, KafkaConfig, Producer};
 use eventlog::postgres::PostgresSource;
 use prometheus::Registry;
 use service::health::Health;
+use service::seldom::Seldom;
 use store::{Database, migrate};
 use tokio::task::JoinSet;
 
@@ -19,6 +20,7 @@ use crate::metrics::Metrics;
 use crate::pipeline::Pipeline;
 use crate::pipeline::partitions::Partitions;
 use crate::pipeline::postgres::PostgresPipeline;
+use crate::pipeline::untold::Untold;
 use crate::state::{Sources, State};
 
 /// Beside Kafka the Postgres log is small: it has what was spilled.
@@ -33,11 +35,12 @@ pub(crate) struct Storing {
 }
 
 impl Storing {
-    /// Starts it. Waits for no dependency.
+    /// Starts it. Waits for no dependency. `listeners_stay` when this process ends.
     pub(crate) fn start(
         config: &Config,
         registry: &Registry,
         feed: Option<Feed>,
+        listeners_stay: bool,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::register(registry)?);
         let db = Database::new(&config.database)?;
@@ -78,11 +81,13 @@ impl Storing {
             config.buffer_bytes
         };
         let (from_postgres, lanes) = PostgresSource::start(&db, config.writers, buffer);
+        let noting = feed.clone().filter(|_| listeners_stay);
         let pipeline = PostgresPipeline {
             db: db.clone(),
             source: from_postgres.clone(),
             producer,
             feed,
+            untold: noting.map(|feed| Arc::new(Untold::new(db.clone(), feed))),
             partitions: partitions.clone(),
             batch: config.batch,
             limits: config.limits,
@@ -146,16 +151,21 @@ impl Storing {
 
 /// Schema and time partitions: tried until it works, while the probes answer already.
 async fn prepare(db: Database, migrates: bool, state: State, partitions: Partitions) {
+    let mut complaint = Seldom::default();
     if migrates {
         while let Err(error) = migrate::run(&db).await.map(|applied| {
             tracing::info!(?applied, "schema is up to date");
         }) {
-            tracing::warn!(error = %error, "the schema could not be brought up to date yet");
+            if complaint.is_due() {
+                tracing::warn!(error = %error, "the schema could not be brought up to date yet");
+            }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     } else {
         while !matches!(migrate::applied(&db).await, Ok(version) if version >= migrate::latest()) {
-            tracing::warn!("waiting for the schema; run `processor migrate`");
+            if complaint.is_due() {
+                tracing::warn!("waiting for the schema; run `processor migrate`");
+            }
             tokio::time::sleep(Duration::from_secs(2)).await;
         }
     }

@@ -8,6 +8,7 @@ use domain::field::Code;
 use live::Channels;
 use service::Problem;
 use service::health::{Check, Health};
+use service::seldom::Seldom;
 use store::pool::Client;
 use store::reader::{ReadError, Reader};
 use store::{Database, DatabaseConfig, Error, Kind, migrate};
@@ -107,11 +108,12 @@ impl State {
             // The history can be read without them, and streams that are open wait: the service is
             // ready all the same.
             .check("live", move || {
-                Check::ok(if channels.connected() {
-                    "connected"
-                } else {
-                    "down: live streams wait; check REDIS_URL"
-                })
+                if channels.connected() {
+                    return Check::ok("connected");
+                }
+                let why = channels.problem();
+                let why = why.map_or(String::new(), |why| format!(" ({why})"));
+                Check::ok(format!("down{why}: live streams wait; check REDIS_URL"))
             })
             .check("postgres", move || {
                 if database.load(Ordering::Relaxed) {
@@ -132,6 +134,7 @@ impl State {
     /// Brings the schema up to date when told so, then watches the database once a second.
     pub async fn watch(self, migrate_on_start: bool) {
         let mut waiting = migrate_on_start;
+        let mut complaint = Seldom::default();
         let mut every = tokio::time::interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -143,7 +146,9 @@ impl State {
                         waiting = false;
                     }
                     Err(error) => {
-                        tracing::warn!(error = %error, "the schema could not be brought up to date yet");
+                        if complaint.is_due() {
+                            tracing::warn!(error = %error, "the schema could not be brought up to date yet");
+                        }
                     }
                 }
             }

@@ -58,7 +58,7 @@ impl<'a> Candidate<'a> {
     /// The field of that name, beside the payload or else (ids only) in it.
     #[must_use]
     pub fn field(&self, name: &str) -> Field<'a> {
-        let beside = match self.seen {
+        let beside = match &self.seen {
             Seen::Record(members) => match aliases(name) {
                 [] => field(members.get(name)),
                 aliases => field(first(members, aliases)),
@@ -126,7 +126,12 @@ fn of_event<'a>(event: &'a Event, name: &str) -> Field<'a> {
         "correlation_id" => event.correlation_id.as_ref(),
         "aggregate_type" => event.aggregate_type.as_ref(),
         "aggregate_id" => event.aggregate_id.as_ref(),
-        _ => None,
+        // What a domain event had beside its payload and no field of an event takes.
+        _ if event.metadata.is_empty() => None,
+        _ => {
+            let metadata = Members::split(event.metadata.as_str()).unwrap_or_default();
+            return field(metadata.get(name));
+        }
     };
     text.map_or(Field::Absent, |text| Field::Text(text.into()))
 }
@@ -158,6 +163,20 @@ mod tests {
             }
             assert_eq!(candidate.field("payload"), Field::Other);
             assert_eq!(candidate.field("session_id"), Field::Absent);
+        }
+    }
+
+    #[test]
+    fn what_no_field_takes_is_found_in_a_decoded_event_too() {
+        let text = r#"{"event_type":"t","trace_id":"x","payload":{"step":1}}"#;
+        let event = crate::bridge::transform::tests::decoded(text);
+        let members = Members::split(text).unwrap();
+        for name in ["trace_id", "step", "other", "user_id"] {
+            assert_eq!(
+                Candidate::of_event(&event).field(name),
+                Candidate::of_record(&members).field(name),
+                "{name}"
+            );
         }
     }
 

@@ -1,11 +1,12 @@
 //! The bridge's settings.
 
+mod allow_list;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use domain::subject;
-use eventlog::kafka::KafkaConfig;
-use regex::{Regex, RegexSet};
+use eventlog::kafka::{Commit, KafkaConfig, OffsetReset};
 use service::Env;
 
 use super::breaker::BreakerConfig;
@@ -36,6 +37,10 @@ pub struct BridgeConfig {
     pub lanes: usize,
     /// Bytes of records between Kafka and Redis.
     pub buffer_bytes: usize,
+    /// When the offsets of what is done are committed (S2-11).
+    pub commit: Commit,
+    /// Where a group without offsets begins (S2-42).
+    pub offset_reset: OffsetReset,
     /// What the filter asks.
     pub filter: FilterConfig,
     /// What a message holds.
@@ -90,6 +95,8 @@ impl BridgeConfig {
                 256 * 1024..=1024 * 1024 * 1024,
                 "Bytes of records between Kafka and Redis.",
             ),
+            commit: commit(env),
+            offset_reset: offset_reset(env),
             filter: filter(env, profile),
             transform: transform(env, profile),
             breaker: breaker(env),
@@ -114,6 +121,17 @@ impl BridgeConfig {
         }
     }
 
+    /// What its consumer has besides: a group of its own, and its own rules about offsets.
+    #[must_use]
+    pub fn consumer(&self, kafka: &KafkaConfig) -> KafkaConfig {
+        KafkaConfig {
+            group_id: self.group_id.clone(),
+            commit: self.commit,
+            offset_reset: self.offset_reset,
+            ..kafka.clone()
+        }
+    }
+
     /// The full names of its topics.
     #[must_use]
     pub fn topic_names(&self, kafka: &KafkaConfig) -> Vec<Arc<str>> {
@@ -130,36 +148,62 @@ pub fn stored_topics(domain_topics: &[String]) -> Vec<String> {
 }
 
 fn profile(env: &Env) -> Profile {
-    const NAME: &str = "BRIDGE_PROFILE";
-    let text: String = env.get(
-        &[NAME],
-        "generic",
+    word(
+        env,
+        "BRIDGE_PROFILE",
+        [("generic", Profile::Generic), ("genesis", Profile::Genesis)],
         "Defaults of the bridge's rules: generic (every type, any id) or genesis (the specification's).",
-    );
-    match text.as_str() {
-        "generic" => Profile::Generic,
-        "genesis" => Profile::Genesis,
-        _ => {
-            env.complain(NAME, &text, "generic or genesis");
-            Profile::Generic
-        }
-    }
+    )
 }
 
 fn on_open(env: &Env) -> OnOpen {
-    const NAME: &str = "BRIDGE_ON_OPEN";
-    let text: String = env.get(
-        &[NAME],
-        "drop",
+    word(
+        env,
+        "BRIDGE_ON_OPEN",
+        [("drop", OnOpen::Drop), ("pause", OnOpen::Pause)],
         "While Redis is down: drop messages (listeners are told afterwards) or pause.",
-    );
-    match text.as_str() {
-        "drop" => OnOpen::Drop,
-        "pause" => OnOpen::Pause,
-        _ => {
-            env.complain(NAME, &text, "drop or pause");
-            OnOpen::Drop
-        }
+    )
+}
+
+fn offset_reset(env: &Env) -> OffsetReset {
+    word(
+        env,
+        "BRIDGE_AUTO_OFFSET_RESET",
+        [
+            ("earliest", OffsetReset::Earliest),
+            ("latest", OffsetReset::Latest),
+        ],
+        "Where the bridge begins while its group has no offsets, as at its first start: earliest (all that is retained is pushed) or latest.",
+    )
+}
+
+/// One of two words, the first of which is the default.
+fn word<T: Copy>(env: &Env, name: &'static str, words: [(&str, T); 2], doc: &str) -> T {
+    let [(default, value), (other, other_value)] = words;
+    let text: String = env.get(&[name], default, doc);
+    if text == other {
+        return other_value;
+    }
+    if text != default {
+        env.complain(name, &text, &format!("{default} or {other}"));
+    }
+    value
+}
+
+fn commit(env: &Env) -> Commit {
+    Commit {
+        records: Some(env.get_in(
+            &["BRIDGE_COMMIT_RECORDS"],
+            100,
+            1..=1_000_000,
+            "Records done, filtered ones included, after which the bridge commits its offsets.",
+        )),
+        interval: Duration::from_secs(env.get_in(
+            &["BRIDGE_COMMIT_INTERVAL_SECONDS"],
+            5,
+            1..=3_600,
+            "The same after so many seconds, whichever comes first; at a stop always.",
+        )),
     }
 }
 
@@ -178,7 +222,7 @@ fn filter(env: &Env, profile: Profile) -> FilterConfig {
             own.type_prefixes,
             "What an event type may begin with, by commas, or `none`. Genesis: `Genesis.Session.`.",
         ),
-        allowed: allowed(env, own.allowed),
+        allowed: allow_list::from_env(env, own.allowed),
         uuids: list(
             env,
             "BRIDGE_UUID_FIELDS",
@@ -187,83 +231,6 @@ fn filter(env: &Env, profile: Profile) -> FilterConfig {
         ),
         payload_timestamp: own.payload_timestamp,
     }
-}
-
-fn allowed(env: &Env, own: Option<RegexSet>) -> Option<RegexSet> {
-    let only = env.get_opt(
-        &["BRIDGE_ALLOWED_TYPES"],
-        "Regular expressions of the event types that are published, by commas or line breaks; replaces the profile's.",
-    );
-    let more = env.get_opt(
-        &["BRIDGE_MORE_ALLOWED_TYPES"],
-        "More such expressions, added to the others; without others every type is published anyway.",
-    );
-    let patterns = match &only {
-        Some(text) => parsed(env, "BRIDGE_ALLOWED_TYPES", text),
-        None => own?.patterns().to_vec(),
-    };
-    let more = more.map_or_else(Vec::new, |text| {
-        parsed(env, "BRIDGE_MORE_ALLOWED_TYPES", &text)
-    });
-    // Each has been compiled alone; together they may still be too large.
-    match RegexSet::new(patterns.iter().chain(&more)) {
-        Ok(set) => Some(set),
-        Err(error) => {
-            env.complain(
-                "BRIDGE_ALLOWED_TYPES",
-                &patterns.join(","),
-                &format!("fewer or smaller expressions ({error})"),
-            );
-            None
-        }
-    }
-}
-
-/// The patterns that are expressions; of the others the environment is told.
-fn parsed(env: &Env, name: &str, text: &str) -> Vec<String> {
-    let mut patterns = split(text);
-    patterns.retain(|pattern| match Regex::new(pattern) {
-        Ok(_) => true,
-        Err(error) => {
-            // The last line says what is wrong; those before it point at the place.
-            let text = error.to_string();
-            let reason = text.lines().last().unwrap_or_default().trim().to_owned();
-            env.complain(name, pattern, &format!("a regular expression ({reason})"));
-            false
-        }
-    });
-    patterns
-}
-
-/// By line breaks if there is one, else by the commas outside of brackets.
-fn split(text: &str) -> Vec<String> {
-    let mut parts = vec![String::new()];
-    let lines = text.contains('\n');
-    let (mut depth, mut escaped) = (0_usize, false);
-    for c in text.chars() {
-        let ends = match c {
-            '\n' => true,
-            ',' => !lines && depth == 0,
-            _ => false,
-        };
-        if ends {
-            parts.push(String::new());
-            depth = 0;
-        } else if let Some(part) = parts.last_mut() {
-            part.push(c);
-        }
-        match c {
-            '(' | '[' | '{' if !escaped => depth += 1,
-            ')' | ']' | '}' if !escaped => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    parts
-        .into_iter()
-        .map(|part| part.trim().to_owned())
-        .filter(|part| !part.is_empty())
-        .collect()
 }
 
 fn transform(env: &Env, profile: Profile) -> TransformConfig {
@@ -374,8 +341,12 @@ mod tests {
     fn a_profile_is_a_set_of_defaults() {
         let (env, generic) = read(&[]);
         assert_eq!(env.finish(), Ok(()));
-        assert_eq!(generic.group_id, "p.eventbridge-consumer");
         assert_eq!(generic.topics.len(), 5);
+        let consumer = generic.consumer(&KafkaConfig::default());
+        assert_eq!(consumer.group_id, "p.eventbridge-consumer");
+        let Commit { records, interval } = consumer.commit;
+        assert_eq!((records, interval.as_secs()), (Some(100), 5));
+        assert_eq!(consumer.offset_reset, OffsetReset::Earliest);
         assert!(generic.filter.allowed.is_none());
 
         let (env, genesis) = read(&[("BRIDGE_PROFILE", "genesis")]);
@@ -388,18 +359,14 @@ mod tests {
             ("BRIDGE_TOPICS", "a, b"),
             ("BRIDGE_UUID_FIELDS", "none"),
             ("BRIDGE_MORE_ALLOWED_TYPES", "^New$"),
+            ("BRIDGE_AUTO_OFFSET_RESET", "latest"),
         ]);
         assert_eq!(env.finish(), Ok(()));
+        assert_eq!(changed.offset_reset, OffsetReset::Latest);
         assert_eq!(changed.topics, ["a", "b"]);
         assert!(changed.filter.uuids.is_empty());
         let allowed = changed.filter.allowed.unwrap();
         assert!(allowed.is_match("New") && allowed.is_match("Genesis.Session.Started"));
-    }
-
-    #[test]
-    fn patterns_are_split_outside_of_brackets() {
-        assert_eq!(split("^a{1,2}$, b[,]\\(,c"), ["^a{1,2}$", "b[,]\\(", "c"]);
-        assert_eq!(split("^a,b$\n ^c$ \n"), ["^a,b$", "^c$"]);
     }
 
     #[test]
@@ -409,6 +376,9 @@ mod tests {
             ("BRIDGE_MORE_ALLOWED_TYPES", "*"),
             ("BRIDGE_PROFILE", "other"),
             ("BRIDGE_ON_OPEN", "stop"),
+            ("BRIDGE_AUTO_OFFSET_RESET", "newest"),
+            ("BRIDGE_COMMIT_RECORDS", "0"),
+            ("BRIDGE_COMMIT_INTERVAL_SECONDS", "0"),
             ("BRIDGE_PASS_THROUGH", "payload"),
             ("BREAKER_FAILURE_RATE", "2"),
         ]);
@@ -418,6 +388,9 @@ mod tests {
             "BRIDGE_MORE_ALLOWED_TYPES=\"*\"",
             "BRIDGE_PROFILE=\"other\": expected generic or genesis",
             "BRIDGE_ON_OPEN=\"stop\": expected drop or pause",
+            "BRIDGE_AUTO_OFFSET_RESET=\"newest\": expected earliest or latest",
+            "BRIDGE_COMMIT_RECORDS=\"0\"",
+            "BRIDGE_COMMIT_INTERVAL_SECONDS=\"0\"",
             "BRIDGE_PASS_THROUGH=\"payload\"",
             "BREAKER_FAILURE_RATE=\"2\"",
         ] {

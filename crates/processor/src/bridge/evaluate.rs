@@ -168,6 +168,7 @@ impl Evaluator {
             Ok((channel, message)) => Ok(Box::new(Ready {
                 publication: Publication {
                     channel,
+                    event_id: event.event_id,
                     message,
                     position,
                 },

@@ -13,7 +13,7 @@ pub trait Extension: Send + Sync + 'static {
     }
 
     /// What is to stand under `custom` in the bridge's health.
-    fn custom_health_status(&self) -> Map<String, Value> {
+    fn get_custom_health_status(&self) -> Map<String, Value> {
         Map::new()
     }
 }

@@ -2,15 +2,20 @@
 //! another log hands them over here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::Event;
 use live::Position;
 
 use super::evaluate::Evaluator;
-use super::publisher::{Batch, Publisher};
+use super::gate::Admission;
+use super::publisher::{Batch, Publisher, Settled};
 
 /// Events published together at most.
 const BATCH: usize = 100;
+
+/// Before a gap is noted once more.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The way into the bridge. Clones lead to the same one.
 #[derive(Clone)]
@@ -22,10 +27,10 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// Filters, transforms and publishes them in order. Never fails, and never waits for a Redis
-    /// that is given up: then they are dropped, counted, and listeners are told afterwards. With a
-    /// [`Position`] publishing again is harmless.
-    pub async fn events<'a, I>(&self, events: I)
+    /// Filters, transforms and publishes them in order. Never waits for a Redis that is given up:
+    /// then they are dropped, counted ([`Self::untold`]), and listeners are told afterwards. With a
+    /// [`Position`] publishing again is harmless. False if the bridge stops before it could do either.
+    pub async fn events<'a, I>(&self, events: I) -> bool
     where
         I: IntoIterator<Item = (&'a Event, Option<Position>)>,
     {
@@ -42,7 +47,38 @@ impl Feed {
         }
         batches.push(batch);
         for batch in batches {
-            self.publisher.settle(batch, true).await;
+            if self.publisher.settle(batch, true).await == Settled::Stopped {
+                return false;
+            }
         }
+        true
+    }
+
+    /// Tells listeners that messages before this may be missing. While Redis is given up that counts
+    /// as one that was dropped. False if the bridge stops before either.
+    pub async fn gap(&self) -> bool {
+        let Publisher { channels, gate, .. } = &*self.publisher;
+        loop {
+            let attempt = match gate.admit(1, true).await {
+                Admission::Attempt(attempt) => attempt,
+                Admission::Drop => return true,
+                Admission::Stop => return false,
+            };
+            match channels.mark_gap().await {
+                Ok(_) => {
+                    gate.succeeded(attempt);
+                    self.publisher.metrics.gaps.inc();
+                    return true;
+                }
+                Err(error) if gate.failed(attempt, &error) => return false,
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        }
+    }
+
+    /// Messages dropped that listeners were not told of yet.
+    #[must_use]
+    pub fn untold(&self) -> u64 {
+        self.publisher.gate.untold()
     }
 }

@@ -1,5 +1,6 @@
 //! `GET /api/v1/bridge/health` (S2-39, S2-55 … S2-62): what an engineer wants to see first.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -48,7 +49,7 @@ impl Monitor {
                 "retry_in_seconds": retry_in,
                 "dropped_untold": gate.untold(),
             },
-            "redis": {"connected": connected},
+            "redis": {"connected": connected, "problem": self.publisher.channels.problem()},
             "kafka": kafka,
             "events": metrics.totals(),
             "rates": {
@@ -67,7 +68,7 @@ impl Monitor {
                 "kafka_consume": mean(&metrics.consume_seconds),
             },
             "sessions": {"active": metrics.sessions()},
-            "custom": self.publisher.extension.custom_health_status(),
+            "custom": self.publisher.extension.get_custom_health_status(),
         })
     }
 
@@ -94,6 +95,7 @@ impl Monitor {
     pub async fn watch(self, interval: Duration) {
         let mut every = tokio::time::interval(WATCH);
         let (mut taken, mut logged) = (Instant::now(), 0);
+        let mut shown = HashSet::new();
         loop {
             every.tick().await;
             let metrics = &self.publisher.metrics;
@@ -102,13 +104,8 @@ impl Monitor {
             metrics.breaker_failure_rate.set(failure_rate);
             let connected = self.publisher.channels.connected();
             metrics.redis_connected.set(i64::from(connected));
-            metrics.lag.reset();
-            for lag in self.consumer.iter().flat_map(Handle::lag) {
-                if let Some(records) = lag.lag {
-                    let labels = [&*lag.topic, &lag.partition.to_string()];
-                    metrics.lag.with_label_values(&labels).set(records);
-                }
-            }
+            let lag = self.consumer.as_ref().map_or_else(Vec::new, Handle::lag);
+            shown = metrics.show_lag(&lag, &shown);
             if taken.elapsed() >= interval {
                 taken = Instant::now();
                 let consumed = metrics.total(Status::Consumed);

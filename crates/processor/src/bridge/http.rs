@@ -1,5 +1,6 @@
 //! The bridge's two routes.
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use serde::Deserialize;
 use service::Problem;
@@ -33,6 +34,15 @@ struct Parameters {
     publish: bool,
 }
 
+fn unread(error: &actix_web::Error) -> Problem {
+    let status = error.as_response_error().status_code();
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        Problem::too_large(format!("the body has more than {MAX_BODY} bytes"))
+    } else {
+        Problem::bad_request(format!("the body could not be read: {error}"))
+    }
+}
+
 async fn test(
     routes: web::Data<Routes>,
     parameters: Result<web::Query<Parameters>, actix_web::Error>,
@@ -42,9 +52,9 @@ async fn test(
         let detail = "publish must be true or false";
         return Problem::bad_request(detail).respond();
     };
-    let Ok(body) = body else {
-        let detail = format!("the body could not be read, or has more than {MAX_BODY} bytes");
-        return Problem::bad_request(detail).respond();
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => return unread(&error).respond(),
     };
     let verdict = trial::run(
         &routes.evaluator,

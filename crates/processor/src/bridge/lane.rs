@@ -104,7 +104,7 @@ impl Pump {
             .or_insert_with(|| format!("{}/{}", record.topic, record.partition).into())
     }
 
-    /// Tells Kafka (through its client, which commits about once a second), unless messages were
+    /// Tells Kafka (through its client, which commits every so many records or seconds), unless messages were
     /// dropped and listeners do not know it yet: should we die now, those are to be read again.
     fn mark_done(&mut self) {
         if self.publisher.gate.untold() > 0 {

@@ -1,17 +1,20 @@
 //! What the bridge counts (S2-38, S2-51 … S2-62, S2-68, S2-69).
 
+mod sums;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use prometheus::core::Collector as _;
+use eventlog::kafka::PartitionLag;
 use prometheus::{
     Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::registrar::Registrar;
 use super::sessions::Sessions;
+use sums::by_label;
 
 /// Event types that get a label of their own; those that come later share `other` (S2-61).
 const TYPES: usize = 100;
@@ -80,7 +83,7 @@ pub struct Metrics {
     /// 1 while Redis answers.
     pub redis_connected: IntGauge,
     /// Records not marked as done, by topic and partition.
-    pub lag: IntGaugeVec,
+    lag: IntGaugeVec,
     /// Gaps that listeners were told of.
     pub gaps: IntCounter,
     throughput: Gauge,
@@ -259,6 +262,28 @@ impl Metrics {
         sessions.see(session_id);
     }
 
+    /// Shows the lag of each partition and forgets those of `shown` that are gone. Those that stay
+    /// are there all the time, for somebody may read the metrics just now. Returns what is shown.
+    pub(crate) fn show_lag(
+        &self,
+        lag: &[PartitionLag],
+        shown: &HashSet<[String; 2]>,
+    ) -> HashSet<[String; 2]> {
+        let mut now = HashSet::new();
+        for lag in lag {
+            if let Some(records) = lag.lag {
+                let labels = [lag.topic.to_string(), lag.partition.to_string()];
+                self.lag.with_label_values(&labels).set(records);
+                now.insert(labels);
+            }
+        }
+        for gone in shown.difference(&now) {
+            // An error says that it is not there, which is what is wanted.
+            let _ = self.lag.remove_label_values(gone);
+        }
+        now
+    }
+
     /// Sets a figure of an extension (S2-67). At most a hundred names are kept.
     pub fn record_custom_metric(&self, name: &str, value: f64) {
         let mut customs = self.customs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -362,77 +387,5 @@ fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
-/// Sums of a counter by one label, among those that have another.
-fn by_label(counters: &IntCounterVec, label: &str, with: (&str, &str)) -> BTreeMap<String, u64> {
-    let mut sums = BTreeMap::new();
-    for family in counters.collect() {
-        for metric in family.get_metric() {
-            let value = |name: &str| {
-                let mut pairs = metric.get_label().iter();
-                pairs.find(|pair| pair.name() == name).map(|p| p.value())
-            };
-            if !with.0.is_empty() && value(with.0) != Some(with.1) {
-                continue;
-            }
-            #[expect(
-                clippy::cast_possible_truncation,
-                clippy::cast_sign_loss,
-                reason = "a whole count"
-            )]
-            let count = metric.get_counter().get_value() as u64;
-            if count > 0 {
-                *sums
-                    .entry(value(label).unwrap_or_default().to_owned())
-                    .or_insert(0) += count;
-            }
-        }
-    }
-    sums
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn types_are_bounded_and_only_those_that_passed_get_a_label() {
-        let metrics = Metrics::new(None).unwrap();
-        for n in 0..150 {
-            metrics.count(&format!("garbage.{n}"), false, Status::Filtered);
-            metrics.count(&format!("type.{n}"), true, Status::Published);
-        }
-        let types = metrics.published_types();
-        assert_eq!(types.len(), TYPES + 1);
-        assert_eq!(types["other"], 50);
-        assert!(types.keys().all(|name| !name.starts_with("garbage")));
-        assert_eq!(metrics.total(Status::Filtered), 150);
-    }
-
-    #[test]
-    fn custom_names_are_bounded() {
-        let metrics = Metrics::new(None).unwrap();
-        (0..150).for_each(|n| metrics.record_custom_metric(&format!("n{n}"), 1.0));
-        metrics.record_custom_metric("n0", 7.0);
-        assert_eq!(metrics.custom.collect()[0].get_metric().len(), CUSTOM);
-        assert!((metrics.custom.with_label_values(&["n0"]).get() - 7.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn rates_are_shares_of_what_was_counted() {
-        let metrics = Metrics::new(None).unwrap();
-        (0..8).for_each(|_| metrics.count("a", true, Status::Consumed));
-        (0..2).for_each(|_| metrics.count("a", true, Status::Filtered));
-        (0..3).for_each(|_| metrics.count("a", true, Status::Published));
-        let rates = metrics.collect();
-        assert!((rates.filter - 0.25).abs() < 1e-9 && (rates.success - 0.5).abs() < 1e-9);
-        assert!(rates.throughput > 0.0);
-        assert!(metrics.collect().throughput < 1e-9, "nothing since");
-    }
-
-    #[test]
-    fn sessions_count_once() {
-        let metrics = Metrics::new(None).unwrap();
-        ["a", "b", "a"].into_iter().for_each(|s| metrics.session(s));
-        assert_eq!(metrics.sessions(), 2);
-    }
-}
+mod tests;

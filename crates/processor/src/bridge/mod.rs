@@ -4,8 +4,11 @@
 //! [`filter`], [`transform`]), [`publisher`] sends them through the [`gate`] with its [`breaker`].
 //!
 //! Invariants, stated as absences: no disk is waited for, and nothing waits for the bridge; no bad
-//! event opens the breaker; no message is dropped without listeners being told; nothing is
-//! published twice, whatever is killed.
+//! event opens the breaker; no message is dropped for Redis's sake without listeners being told;
+//! nothing is published twice, whatever is killed or sent again.
+//!
+//! One that Redis refuses by itself (somebody else has a key of its channel's name) is counted and
+//! logged, and nobody is told: while that key is there, nobody can read the channel either.
 
 pub mod breaker;
 pub mod candidate;
@@ -107,10 +110,7 @@ impl Bridge {
         let mut lanes = JoinSet::new();
         let mut consumer = None;
         if let Some(kafka) = parts.kafka {
-            let kafka = KafkaConfig {
-                group_id: config.group_id.clone(),
-                ..kafka.clone()
-            };
+            let kafka = config.consumer(kafka);
             let topics = config.topic_names(&kafka);
             let (handle, ends) =
                 Consumer::start(&kafka, &topics, config.lanes, config.buffer_bytes)?;
@@ -167,10 +167,12 @@ impl Bridge {
         let publisher = Arc::clone(&self.routes.monitor.publisher);
         let health = health.check("live", move || {
             let state = publisher.gate.state().0.as_str();
+            let why = publisher.channels.problem();
+            let why = why.map_or(String::new(), |why| format!(" ({why})"));
             Check::ok(if publisher.channels.connected() {
                 format!("connected, breaker {state}")
             } else {
-                format!("down, breaker {state}; check REDIS_URL, only live delivery suffers")
+                format!("down{why}, breaker {state}; check REDIS_URL, only live delivery suffers")
             })
         });
         let Some(consumer) = self.consumer().cloned() else {

@@ -1,10 +1,13 @@
 //! Ready events → their channels, through the breaker; what became of each is counted and logged.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use domain::Event;
 use live::{Channels, LiveError, Outcome, Publication, StreamId};
+use prometheus::local::LocalHistogram;
+use time::OffsetDateTime;
 
 use super::evaluate::{Ended, Ready};
 use super::extension::Extension;
@@ -77,12 +80,14 @@ pub struct Publisher {
 
 impl Publisher {
     /// Publishes a batch, and again until it is published or the breaker opens: what has been
-    /// published of it is recognised by its position. `may_drop` as in [`Gate::admit`].
+    /// published of it is recognised by its position and its events. `may_drop` as in
+    /// [`Gate::admit`].
     pub async fn settle(&self, batch: Batch, may_drop: bool) -> Settled {
         if batch.publications.is_empty() {
             return Settled::Done;
         }
         let mut pause = PAUSE.0;
+        let mut tried = false;
         loop {
             let attempt = match self.gate.admit(batch.publications.len(), may_drop).await {
                 Admission::Attempt(attempt) => attempt,
@@ -95,11 +100,11 @@ impl Publisher {
             match self.publish(&batch.publications).await {
                 Ok(outcomes) => {
                     self.gate.succeeded(attempt);
-                    self.published(&batch, outcomes);
+                    self.published(&batch, outcomes, tried);
                     return Settled::Done;
                 }
                 Err(error) if self.gate.failed(attempt, &error) => return Settled::Stopped,
-                Err(_) => {}
+                Err(_) => tried = true,
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
@@ -118,7 +123,7 @@ impl Publisher {
         Some(match self.publish(&batch.publications).await {
             Ok(outcomes) => {
                 self.gate.succeeded(attempt);
-                self.published(&batch, outcomes.clone());
+                self.published(&batch, outcomes.clone(), false);
                 let nothing = || Err(LiveError::Unavailable("no answer".to_owned()));
                 outcomes.into_iter().next().map_or_else(nothing, Ok)
             }
@@ -163,19 +168,21 @@ impl Publisher {
         self.observe(batch);
     }
 
-    fn published(&self, batch: &Batch, outcomes: Vec<Outcome>) {
+    /// Counts and logs what became of a batch. If it was `tried` before, what is in its channel
+    /// already is there by that attempt, of which nobody knew how far it got.
+    fn published(&self, batch: &Batch, outcomes: Vec<Outcome>, tried: bool) {
         let now = service::clock::now();
         let latencies = self.metrics.end_to_end_seconds.local();
+        let mut told = HashSet::new();
         for ((event, topic), outcome) in batch.events.iter().zip(outcomes) {
+            // Each event once, even if the batch has it twice.
+            let ours = tried && told.insert((&event.tenant_id, event.event_id));
             match outcome {
                 Outcome::Published(id) => {
-                    self.count(event, Status::Published);
-                    latencies.observe((now - event.received_at).as_seconds_f64().max(0.0));
-                    if let Some(session) = &event.session_id {
-                        self.metrics.session(session);
-                    }
-                    self.extension.published(event, &self.metrics);
-                    self.log(event, topic, id);
+                    self.count_published(event, topic, Some(id), &latencies, now)
+                }
+                Outcome::Duplicate if ours => {
+                    self.count_published(event, topic, None, &latencies, now)
                 }
                 Outcome::Duplicate => self.count(event, Status::Duplicate),
                 Outcome::Refused(reason) => {
@@ -188,6 +195,23 @@ impl Publisher {
         }
         latencies.flush();
         self.observe(batch);
+    }
+
+    fn count_published(
+        &self,
+        event: &Event,
+        topic: &Arc<str>,
+        id: Option<StreamId>,
+        latencies: &LocalHistogram,
+        now: OffsetDateTime,
+    ) {
+        self.count(event, Status::Published);
+        latencies.observe((now - event.received_at).as_seconds_f64().max(0.0));
+        if let Some(session) = &event.session_id {
+            self.metrics.session(session);
+        }
+        self.extension.published(event, &self.metrics);
+        self.log(event, topic, id);
     }
 
     fn count(&self, event: &Event, status: Status) {
@@ -203,8 +227,9 @@ impl Publisher {
         processing.flush();
     }
 
-    /// The line of S2-63; `timestamp` is the line's own.
-    fn log(&self, event: &Event, topic: &Arc<str>, id: StreamId) {
+    /// The line of S2-63; `timestamp` is the line's own. The id is not known where only an attempt
+    /// without an answer can have published the event.
+    fn log(&self, event: &Event, topic: &Arc<str>, id: Option<StreamId>) {
         macro_rules! line {
             ($level:expr) => {
                 tracing::event!(
@@ -217,7 +242,7 @@ impl Publisher {
                     user_id = event.user_id,
                     session_id = event.session_id,
                     topic = &**topic,
-                    stream_id = %id,
+                    stream_id = id.map(tracing::field::display),
                 )
             };
         }
@@ -226,5 +251,135 @@ impl Publisher {
         } else {
             line!(tracing::Level::DEBUG);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    use domain::Limits;
+    use eventlog::kafka::KafkaConfig;
+    use live::local::{LocalChannels, LocalConfig};
+    use live::{BoxFuture, Channel, Resume, Subscription};
+    use serde_json::json;
+    use service::Env;
+
+    use super::*;
+    use crate::bridge::config::BridgeConfig;
+    use crate::bridge::evaluate::Evaluator;
+
+    /// Channels whose answer to the first batch is lost, after so much of it was done.
+    struct Unanswered {
+        channels: LocalChannels,
+        done: Mutex<Option<usize>>,
+    }
+
+    impl Channels for Unanswered {
+        fn publish<'a>(
+            &'a self,
+            publications: &'a [Publication],
+        ) -> BoxFuture<'a, Result<Vec<Outcome>, LiveError>> {
+            let done = self.done.lock().unwrap().take();
+            Box::pin(async move {
+                let Some(done) = done else {
+                    return self.channels.publish(publications).await;
+                };
+                self.channels.publish(&publications[..done]).await?;
+                Err(LiveError::Unavailable("timed out".to_owned()))
+            })
+        }
+
+        fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>> {
+            self.channels.mark_gap()
+        }
+
+        fn subscribe(&self, channel: Channel, resume: Resume, bytes: usize) -> Subscription {
+            self.channels.subscribe(channel, resume, bytes)
+        }
+
+        fn connected(&self) -> bool {
+            true
+        }
+    }
+
+    /// Notes whom it was told of.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<uuid::Uuid>>);
+
+    impl Extension for Told {
+        fn published(&self, event: &Event, _: &Metrics) {
+            self.0.lock().unwrap().push(event.event_id);
+        }
+    }
+
+    fn ready(evaluator: &Evaluator, id: &str) -> Ready {
+        let event = json!({"event_id": id, "event_type": "a", "user_id": "u", "data": {}});
+        let record = eventlog::Record {
+            topic: "events.backend.service".into(),
+            partition: 0,
+            offset: 0,
+            timestamp_ms: None,
+            key: None,
+            headers: vec![],
+            payload: Some(event.to_string().into_bytes()),
+        };
+        *evaluator
+            .record(&record, service::clock::now(), None)
+            .unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_attempt_without_an_answer_published_counts_as_published() {
+        let ids: Vec<String> = (0..3)
+            .map(|n| uuid::Uuid::from_u128(n + 1).to_string())
+            .collect();
+        let env = Env::from_map(HashMap::new());
+        let config = BridgeConfig::from_env(&env, &KafkaConfig::default(), &[]);
+        let evaluator = Evaluator::new(&config, Limits::default(), "");
+        let metrics = Arc::new(Metrics::new(None).unwrap());
+        let told = Arc::new(Told::default());
+        let publisher = Publisher {
+            channels: Arc::new(Unanswered {
+                channels: LocalChannels::new(LocalConfig::default()),
+                done: Mutex::new(Some(3)),
+            }),
+            gate: Arc::new(Gate::new(
+                config.breaker,
+                config.on_open,
+                Arc::clone(&metrics),
+            )),
+            metrics: Arc::clone(&metrics),
+            extension: Arc::clone(&told) as Arc<dyn Extension>,
+            logged: LogBudget::new(0),
+        };
+        let topic = Arc::from("t");
+        let batch = |which: &[usize]| {
+            let mut batch = Batch::begin();
+            which
+                .iter()
+                .for_each(|n| batch.push(ready(&evaluator, &ids[*n]), &topic));
+            batch
+        };
+        // Of these, the first three were done; the second 0 is the sender's doing, then and now.
+        let settled = publisher.settle(batch(&[0, 1, 0, 2]), false).await;
+        assert_eq!(settled, Settled::Done);
+        let totals = || {
+            let total = |status| metrics.total(status);
+            (total(Status::Published), total(Status::Duplicate))
+        };
+        assert_eq!(totals(), (3, 1));
+        // What somebody else published before is no work of ours, however well it goes.
+        publisher.settle(batch(&[1]), false).await;
+        assert_eq!(totals(), (3, 2));
+        let told: Vec<_> = told
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(told, ids);
     }
 }

@@ -2,9 +2,10 @@
 //! nothing that is internal.
 
 use domain::Event;
-use domain::json::{Members, push_quoted};
+use domain::json::{Json, Members, push_quoted};
 use domain::timestamp;
 use live::{Channel, Message};
+use serde_json::value::RawValue;
 
 /// Payload fields that begin so never leave the house.
 const INTERNAL: &str = "internal_";
@@ -140,7 +141,9 @@ impl Transformer {
         }
     }
 
-    /// Looks for each field where it may be: the event's own, beside the payload, in it, around it.
+    /// Looks for each field where it may be: the event's own, beside the payload, around it, in it.
+    /// What stands beside it a domain event keeps in its metadata, so those are looked into first:
+    /// the message is the same whether the record is at hand or not.
     fn pass_on(
         &self,
         event: &Event,
@@ -153,20 +156,25 @@ impl Transformer {
                 object.text(name, text);
                 continue;
             }
-            let around = [&event.metadata, &event.context, &event.properties];
             let found = record
                 .and_then(|members| members.get(name))
+                .or_else(|| member(&event.metadata, name))
                 .or_else(|| payload.get(name))
-                .or_else(|| {
-                    let mut found = around.into_iter().filter(|json| !json.is_empty());
-                    found.find_map(|json| Members::split(json.as_str())?.get(name))
-                });
+                .or_else(|| member(&event.context, name))
+                .or_else(|| member(&event.properties, name));
             if let Some(raw) = found {
                 object.key(name);
                 push_on_one_line(&mut object.out, raw.get());
             }
         }
     }
+}
+
+fn member<'a>(json: &'a Json, name: &str) -> Option<&'a RawValue> {
+    if json.is_empty() {
+        return None;
+    }
+    Members::split(json.as_str())?.get(name)
 }
 
 fn own_field<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
@@ -238,7 +246,7 @@ impl Object {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use domain::envelope::Origin;
     use domain::{Context, EventCategory, EventSource, Limits, TenantId};
     use serde_json::{Value, json};
@@ -248,7 +256,7 @@ mod tests {
 
     const ID: &str = "8f14e45f-ceea-467f-a8f5-5f9b1c0b7a11";
 
-    fn decoded(body: &str) -> Event {
+    pub(in crate::bridge) fn decoded(body: &str) -> Event {
         let cx = Context {
             origin: Origin::Log,
             tenant: &TenantId::default(),
@@ -300,6 +308,29 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_event_is_the_same_without_its_record() {
+        let names = ["novel_id", "trace_id", "step", "origin"];
+        let transformer = Transformer::new(TransformConfig {
+            pass_through: names.map(str::to_owned).to_vec(),
+            ..TransformConfig::default()
+        });
+        for body in [
+            r#"{"event_type":"t","payload":{"user_id":"u"},"trace_id":"t","step":{"of":[1]}}"#,
+            r#"{"event_type":"t","event_data":{"user_id":"u","step":1},"step":2,"novel_id":null}"#,
+            r#"{"event_type":"t","payload":{"user_id":"u","step":1,"novel_id":"n"},"origin":"o",
+                "metadata":{"origin":"m","step":2}}"#,
+        ] {
+            let event = decoded(body);
+            let members = Members::split(body).unwrap();
+            assert_eq!(
+                transformer.transform(&event, None).unwrap(),
+                transformer.transform(&event, Some(&members)).unwrap(),
+                "{body}"
+            );
+        }
+    }
+
+    #[test]
     fn content_alone_is_sent_where_there_is_one() {
         for (content, want) in [
             (
@@ -330,7 +361,7 @@ mod tests {
             json!({
                 "event_id": "00000000-0000-0000-0000-000000000000", "event_type": "t", "user_id": "u",
                 "timestamp": "1970-01-01T00:00:00Z", "payload": {"a": 1, "b": 1},
-                "a": 1, "b": 1, "c": {"d": "é\n"}, "e": false, "event_source": "backend",
+                "a": 1, "b": 2, "c": {"d": "é\n"}, "e": false, "event_source": "backend",
             })
         );
     }

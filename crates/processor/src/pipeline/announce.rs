@@ -149,7 +149,8 @@ impl DueAnnouncer {
     }
 
     /// Announces whenever told that something was stored, and every few seconds what others left
-    /// behind, until nobody is left to tell it. What then is due still, the next one announces.
+    /// behind, until nobody is left to tell it: then once more, and what is due still, the next one
+    /// announces.
     pub async fn run(self, mut told: mpsc::Receiver<()>) {
         let mut open = true;
         while open {
@@ -158,6 +159,8 @@ impl DueAnnouncer {
             }
             while self.producer.connected() {
                 match self.announce().await {
+                    // The end must not wait for all that an outage left.
+                    Ok(Announced::Some) if told.is_closed() => break,
                     Ok(Announced::Some) => {}
                     Ok(Announced::Nothing | Announced::NotNow) => break,
                     Err(error) => {
@@ -274,40 +277,4 @@ fn payload(event: &Event) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::envelope::Origin;
-    use domain::{Context, EventCategory, EventSource, Limits};
-    use time::OffsetDateTime;
-
-    use super::*;
-
-    #[test]
-    fn the_payload_has_the_specified_fields() {
-        let tenant = TenantId::default();
-        let cx = Context {
-            origin: Origin::Http,
-            tenant: &tenant,
-            received_at: OffsetDateTime::UNIX_EPOCH,
-            fresh_id: uuid::Uuid::nil(),
-            default_source: EventSource::Backend,
-            default_category: EventCategory::UserAction,
-            content_type: None,
-            limits: Limits::default(),
-        };
-        let body = br#"{"event_type":"a.b","user_id":"u\"1","data":{"n":1}}"#;
-        let event = domain::decode(body, &cx).unwrap();
-        let value: serde_json::Value = serde_json::from_slice(&payload(&event)).unwrap();
-        assert_eq!(
-            value,
-            serde_json::json!({
-                "event_id": "00000000-0000-0000-0000-000000000000",
-                "event_type": "a.b",
-                "event_source": "backend",
-                "event_category": "user_action",
-                "user_id": "u\"1",
-                "timestamp": "1970-01-01T00:00:00Z",
-                "data": {"n": 1},
-            })
-        );
-    }
-}
+mod tests;

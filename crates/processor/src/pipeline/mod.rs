@@ -15,6 +15,7 @@ pub mod partitions;
 pub mod postgres;
 pub mod progress;
 mod rows;
+pub mod untold;
 pub mod write;
 
 use std::sync::Arc;

@@ -3,8 +3,8 @@
 //!
 //! Announcements must not wait in memory for a Kafka that is down, which is when events come this
 //! way: they are noted in the storing transaction and sent by [`DueAnnouncer`]. Listeners are told
-//! here, because the bridge's own consumer only sees Kafka; what a process that is killed between
-//! commit and this has not told, they learn from history only.
+//! here, because the bridge's own consumer only sees Kafka; that a process was killed between the
+//! commit and this, they learn by a note of that transaction ([`Untold`]).
 
 use std::sync::Arc;
 
@@ -21,6 +21,7 @@ use super::batch::BatchLimits;
 use super::decode::Decoder;
 use super::partitions::Partitions;
 use super::progress::Progress;
+use super::untold::Untold;
 use super::write::{Stored, WriteStage};
 use super::{announcements, line};
 use crate::bridge::Feed;
@@ -37,6 +38,8 @@ pub struct PostgresPipeline {
     pub producer: Option<Arc<Producer>>,
     /// Tells listeners; none without the bridge.
     pub feed: Option<Feed>,
+    /// Notes what they are not told yet; none where they end with this process.
+    pub untold: Option<Arc<Untold>>,
     /// Makes the partitions that a batch needs.
     pub partitions: Partitions,
     /// Rows and bytes of a batch.
@@ -56,6 +59,7 @@ impl PostgresPipeline {
         let mut tasks = JoinSet::new();
         // One word is enough, however much was stored since the last.
         let (due, told) = mpsc::channel(1);
+        let (tells, tellers) = mpsc::channel(1);
         for lane in lanes {
             let decoder = Decoder::new(
                 self.limits,
@@ -68,14 +72,19 @@ impl PostgresPipeline {
                 Progress::rows(self.producer.is_some()),
                 self.partitions.clone(),
                 Arc::clone(&self.metrics),
-            );
+            )
+            .noting(self.untold.clone());
             let stored = line(&mut tasks, lane, self.batch, decoder, stage);
             let teller = Teller {
                 source: self.source.clone(),
                 feed: self.feed.clone(),
                 due: due.clone(),
+                _tells: tells.clone(),
             };
             tasks.spawn(teller.run(stored));
+        }
+        if let Some(untold) = &self.untold {
+            tasks.spawn(Arc::clone(untold).keep(tellers));
         }
         if let Some(producer) = &self.producer {
             let announcer = DueAnnouncer::new(
@@ -95,24 +104,40 @@ struct Teller {
     source: Handle,
     feed: Option<Feed>,
     due: mpsc::Sender<()>,
+    /// Closed when all have ended.
+    _tells: mpsc::Sender<()>,
 }
 
 impl Teller {
     async fn run(self, mut input: mpsc::Receiver<Stored>) {
-        while let Some(batch) = input.recv().await {
+        while let Some(mut batch) = input.recv().await {
             // Full: it is told already. Closed: there is no Kafka.
             let _ = self.due.try_send(());
             if let Some(feed) = &self.feed {
-                // Without positions: what is stored is told once, and when a lane changes hands, what
-                // its last owner still has to tell must not count as told.
-                feed.events(batch.announce.iter().map(|event| (event, None)))
-                    .await;
+                tell(feed, &mut batch).await;
             }
             for ((topic, lane), next) in &batch.done {
                 self.source.mark_done(topic, *lane, *next);
             }
             // The batch's permits end here.
         }
+    }
+}
+
+async fn tell(feed: &Feed, batch: &mut Stored) {
+    let telling = batch.telling.take();
+    if let Some(telling) = &telling
+        && !telling.before().await
+    {
+        return;
+    }
+    // Without positions: what is stored is told once, and when a lane changes hands, what its last
+    // owner still has to tell must not count as told.
+    let events = batch.announce.iter().map(|event| (event, None));
+    if feed.events(events).await
+        && let Some(telling) = telling
+    {
+        telling.told();
     }
 }
 

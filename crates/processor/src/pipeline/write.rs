@@ -1,7 +1,7 @@
 //! Writes a batch until it is written: waits where waiting helps, looks again where another
 //! consumer was faster, and splits the batch down to the one record that the database refuses.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::decode::{Content, Decoded, Item};
 use super::partitions::Partitions;
 use super::progress::Progress;
+use super::untold::{Telling, Untold};
 use crate::metrics::Metrics;
 
 /// A writer that has sent nothing for this long in the middle of a COPY is frozen. Below the time
@@ -33,6 +34,8 @@ pub struct Stored {
     pub done: Vec<(Partition, i64)>,
     /// The batch's share of the buffer.
     pub permits: Vec<Permit>,
+    /// To be ended once listeners are told.
+    pub(super) telling: Option<Telling>,
 }
 
 /// The writing stage of one line.
@@ -41,6 +44,7 @@ pub struct WriteStage {
     progress: Progress,
     partitions: Partitions,
     metrics: Arc<Metrics>,
+    untold: Option<Arc<Untold>>,
     writer: Option<Writer>,
 }
 
@@ -58,8 +62,16 @@ impl WriteStage {
             progress,
             partitions,
             metrics,
+            untold: None,
             writer: None,
         }
+    }
+
+    /// Notes what it stores as not told yet.
+    #[must_use]
+    pub fn noting(mut self, untold: Option<Arc<Untold>>) -> Self {
+        self.untold = untold;
+        self
     }
 
     /// Writes every batch that comes, in order, until there are no more.
@@ -74,6 +86,7 @@ impl WriteStage {
 
     async fn store(&mut self, batch: &mut Decoded) -> Stored {
         self.progress.begin();
+        let mut telling = self.begin(batch);
         let mut announce = HashSet::new();
         let mut failures = 0;
         // Ranges still to be written, the next one last.
@@ -82,7 +95,8 @@ impl WriteStage {
             end: batch.items.len(),
         }]);
         while let Some(range) = todo.pop() {
-            match self.attempt(batch, range.clone(), &mut announce).await {
+            let attempt = self.attempt(batch, range.clone(), &mut announce, &mut telling);
+            match attempt.await {
                 Ok(()) => failures = 0,
                 Err(error) => {
                     let kind = error.kind();
@@ -109,7 +123,13 @@ impl WriteStage {
                 }
             }
         }
-        stored(batch, &announce)
+        stored(batch, &announce, telling)
+    }
+
+    fn begin(&self, batch: &Decoded) -> Option<Telling> {
+        let lane = |item: &Item| i16::try_from(item.record.partition).ok();
+        let lanes = || batch.items.iter().filter_map(lane).collect::<BTreeSet<_>>();
+        self.untold.as_ref().map(|untold| untold.begin(lanes()))
     }
 
     /// One transaction for the items of that range, as far as they are not stored yet.
@@ -118,6 +138,7 @@ impl WriteStage {
         batch: &Decoded,
         range: Range<usize>,
         announce: &mut HashSet<usize>,
+        telling: &mut Option<Telling>,
     ) -> Result<(), Error> {
         self.partitions.cover(&batch.periods).await?;
         self.connect().await?;
@@ -136,6 +157,10 @@ impl WriteStage {
             .iter()
             .map(|(_, row, event)| (*row, *event))
             .collect();
+        let unnoted = telling
+            .as_ref()
+            .map(|telling| telling.unnoted(plan.remove.iter().map(|place| place.lane)))
+            .unwrap_or_default();
         let started = Instant::now();
         let written = writer
             .write(&Batch {
@@ -145,12 +170,16 @@ impl WriteStage {
                 advances: &plan.advances,
                 remove: &plan.remove,
                 note_announcements: self.progress.notes_announcements(),
+                untold: telling.as_ref().map(|telling| telling.note(&unnoted)),
             })
             .await?;
         self.metrics
             .written(started.elapsed(), &events, &written, &plan.letters);
         let stored = written.stored.iter().filter_map(|&at| plan.store.get(at));
         announce.extend(stored.map(|(index, ..)| *index));
+        if let Some(telling) = telling {
+            telling.noted(written.noted);
+        }
         self.progress.written(plan);
         Ok(())
     }
@@ -158,7 +187,11 @@ impl WriteStage {
     async fn connect(&mut self) -> Result<(), Error> {
         if !self.writer.as_ref().is_some_and(Writer::is_open) {
             self.writer = None;
-            self.writer = Some(Writer::connect(&self.db).await?);
+            let writer = Writer::connect(&self.db).await?;
+            if let Some(untold) = &self.untold {
+                untold.connected(&writer).await?;
+            }
+            self.writer = Some(writer);
         }
         Ok(())
     }
@@ -209,7 +242,7 @@ fn condemn(batch: &mut Decoded, index: usize, error: &Error) -> bool {
     }
 }
 
-fn stored(batch: &mut Decoded, announce: &HashSet<usize>) -> Stored {
+fn stored(batch: &mut Decoded, announce: &HashSet<usize>, telling: Option<Telling>) -> Stored {
     let mut done: HashMap<Partition, i64> = HashMap::new();
     let items = std::mem::take(&mut batch.items);
     for run in items.chunk_by(same_partition) {
@@ -232,5 +265,6 @@ fn stored(batch: &mut Decoded, announce: &HashSet<usize>) -> Stored {
         announce: events,
         done: done.into_iter().collect(),
         permits: std::mem::take(&mut batch.permits),
+        telling,
     }
 }

@@ -28,7 +28,7 @@ impl Extension for Clicks {
         metrics.record_custom_metric("last_click", 7.0);
     }
 
-    fn custom_health_status(&self) -> Map<String, Value> {
+    fn get_custom_health_status(&self) -> Map<String, Value> {
         Map::from_iter([("clicks".to_owned(), json!("fine"))])
     }
 }
@@ -42,6 +42,7 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
         ("PROCESSOR_PORT".to_owned(), "0".to_owned()),
         // Nobody may try to reach it.
         ("REDIS_URL".to_owned(), "redis://127.0.0.1:1/0".to_owned()),
+        ("BRIDGE_PASS_THROUGH".to_owned(), "trace_id".to_owned()),
     ]));
     let mut config = Config::from_env(&env).unwrap();
     config.kafka = None;
@@ -54,6 +55,7 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
         &registry,
         Deps {
             channels: Some(Arc::clone(&channels) as _),
+            local: true,
             extension: Some(Arc::new(Clicks)),
         },
     )
@@ -85,8 +87,8 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
         Some(Delivery::Begun { .. })
     ));
     let log = PostgresLog::new(&db, PostgresLogConfig::default(), &registry).unwrap();
-    let payload =
-        json!({"event_id": "e-1", "event_type": "page.click", "user_id": "ann", "data": {"n": 1}});
+    let payload = json!({"event_id": "e-1", "event_type": "page.click", "aggregate_id": "p-1",
+        "trace_id": "t-1", "payload": {"user_id": "ann", "n": 1}});
     let record = Outgoing {
         topic: "events.backend.service".into(),
         key: b"ann".to_vec(),
@@ -106,6 +108,8 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
     assert_eq!(message.event, "page.click");
     let data: Value = serde_json::from_slice(&message.data).unwrap();
     assert_eq!(data["payload"], json!({"n": 1}));
+    // What stood beside the payload has come along, though no record of Kafka is at hand.
+    assert_eq!(data["trace_id"], "t-1");
     // It is told after it was stored.
     assert_eq!(database.count("events").await.unwrap(), 1);
 

@@ -7,7 +7,11 @@
 )]
 
 mod composed;
+mod doors;
 mod faults;
+mod figures;
 mod routes;
+mod spilled;
+mod stops;
 mod stream;
 mod world;

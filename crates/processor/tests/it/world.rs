@@ -58,7 +58,7 @@ impl World {
             .env("KAFKA_SESSION_TIMEOUT_MS", 6_000)
             .env("SSE_PREFIX", self.sse_prefix())
             .env("BREAKER_RECOVERY_TIMEOUT", 1)
-            .env("REDIS_TIMEOUT_MS", 500)
+            .env("REDIS_TIMEOUT_MS", 10_000)
     }
 
     pub(crate) async fn send(&self, topic: &str, events: impl IntoIterator<Item = Value>) {

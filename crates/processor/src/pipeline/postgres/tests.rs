@@ -15,6 +15,8 @@ use uuid::Uuid;
 use super::*;
 use crate::pipeline::decode::Content;
 
+mod untold;
+
 struct World {
     db: Database,
     fresh: testkit::Database,
@@ -81,12 +83,22 @@ impl World {
     }
 
     fn drain(&self, producer: Option<Arc<Producer>>) -> (Handle, JoinSet<()>) {
+        self.drain_telling(producer, None)
+    }
+
+    fn drain_telling(
+        &self,
+        producer: Option<Arc<Producer>>,
+        live: Option<(Feed, Arc<Untold>)>,
+    ) -> (Handle, JoinSet<()>) {
+        let (feed, untold) = live.unzip();
         let (source, lanes) = PostgresSource::start(&self.db, 2, 4 << 20);
         let pipeline = PostgresPipeline {
             db: self.db.clone(),
             source: source.clone(),
             producer,
-            feed: None,
+            feed,
+            untold,
             partitions: self.partitions(),
             batch: BatchLimits {
                 records: 300,

@@ -1,6 +1,6 @@
 use testkit::LIMIT;
 
-use super::publisher::{Live, next, next_parts, silent_until, wait};
+use super::publisher::{Live, next, next_parts, next_reset, silent_until, wait};
 use crate::world::Answer;
 
 #[tokio::test]
@@ -53,9 +53,27 @@ async fn messages_have_the_name_of_their_type_unless_told_otherwise() {
     assert_eq!(next(&mut other).await.data, "for v");
     assert_eq!(live.metric("tidegate_sse_connections").await, 3.0);
     assert_eq!(live.metric("tidegate_sse_users").await, 2.0);
-    assert_eq!(live.metric("tidegate_sse_messages_total").await, 3.0);
+    live.wait_metric("tidegate_sse_messages_total", 3.0).await;
     let opened = r#"tidegate_sse_opened_total{resume="live"}"#;
     assert_eq!(live.metric(opened).await, 3.0);
+}
+
+#[tokio::test]
+async fn types_with_a_name_of_the_stream_itself_come_without_a_name() {
+    let live = Live::start().await;
+    let mut all = live.listen("u").await;
+    let mut some = live.listen("u?types=reset,open").await;
+    for own in ["reset", "error", "open"] {
+        let data = format!(r#"{{"event_type":"{own}"}}"#);
+        let id = live.publish("u", own, &data).await;
+        let expected = ("message".to_owned(), id, data);
+        assert_eq!(next_parts(&mut all).await, expected);
+        if own != "error" {
+            assert_eq!(next_parts(&mut some).await, expected);
+        }
+    }
+    live.mark_gap().await;
+    assert_eq!(next_reset(&mut all).await, "gap");
 }
 
 #[tokio::test]

@@ -74,7 +74,7 @@ async fn a_client_that_does_not_keep_up_is_closed_and_the_others_go_on() {
     tokio::time::timeout(2 * LIMIT, sending)
         .await
         .expect("the slow one is closed");
-    assert_eq!(live.metric("tidegate_sse_connections").await, 1.0);
+    live.wait_metric("tidegate_sse_connections", 1.0).await;
 
     // What it has got is in order, and it can resume after it.
     let mut got = 0;

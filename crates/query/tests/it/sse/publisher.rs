@@ -8,6 +8,7 @@ use live::redis::{RedisChannels, RedisConfig};
 use live::{Channel, Channels, Message, Outcome, Publication, StreamId};
 use service::Env;
 use testkit::{LIMIT, Parts, SseEvent, SseStream, TestService, eventually};
+use uuid::Uuid;
 
 use crate::world::{Answer, World};
 
@@ -37,7 +38,11 @@ impl Live {
             .iter()
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect();
-        let config = RedisConfig::from_env(&Env::from_map(values));
+        // This end waits: what is published again after a time-out might be there twice.
+        let config = RedisConfig {
+            timeout: Duration::from_secs(20),
+            ..RedisConfig::from_env(&Env::from_map(values))
+        };
         Self {
             world: World::start_with(&env).await,
             channels: RedisChannels::new(config).unwrap(),
@@ -78,6 +83,7 @@ impl Live {
             .iter()
             .map(|(event, data)| Publication {
                 channel: Channel::new(TenantId::default(), user),
+                event_id: Uuid::new_v4(),
                 message: Message {
                     event: (*event).to_owned(),
                     data: data.clone().into(),
