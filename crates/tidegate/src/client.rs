@@ -66,14 +66,21 @@ pub(crate) fn builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
 }
 
-/// The `detail` of a problem, else the beginning of the text.
+/// About a page of somebody else's.
+pub(crate) const STRANGER: &str = "what answers there is not Tidegate";
+
+/// The `detail` of a problem; a page made for people is not repeated, of another text the first
+/// line is.
 pub(crate) fn detail(text: &str) -> String {
     #[derive(serde::Deserialize)]
     struct Body {
         detail: String,
     }
     serde_json::from_str::<Body>(text).map_or_else(
-        |_| text.chars().take(200).collect(),
+        |_| match text.trim().lines().next() {
+            Some(line) if !line.starts_with('<') => line.chars().take(200).collect(),
+            _ => STRANGER.to_owned(),
+        },
         |problem| problem.detail,
     )
 }
@@ -102,6 +109,13 @@ mod tests {
             .at("/ready")
             .map(|url| url.to_string())
             .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn somebody_else_s_page_is_not_repeated() {
+        assert_eq!(detail(r#"{"detail":"no such user"}"#), "no such user");
+        assert_eq!(detail("too busy\nreally"), "too busy");
+        assert_eq!(detail("<!doctype html>\n<p>hello"), STRANGER);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 mod all_in_one;
 mod client;
 mod commands;
+mod output;
 mod postgres;
 mod style;
 
@@ -45,7 +46,7 @@ async fn main() -> ExitCode {
         Command::Config(options) => config::run(options),
     };
     outcome.unwrap_or_else(|error| {
-        eprintln!("tidegate: {error:#}");
+        output::notice(format_args!("tidegate: {error:#}"));
         ExitCode::FAILURE
     })
 }

@@ -28,7 +28,7 @@ start_tidegate() {
         --data-dir "$(tidegate_data)" --port "${SETTINGS[port_tidegate]}"
 }
 
-answers_tidegate() { curl -fsS -m 2 -o /dev/null "http://127.0.0.1:${SETTINGS[port_tidegate]}/ready"; }
+answers_tidegate() { [ -r "$(tidegate_data)/environment" ] && curl -fsS -m 2 -o /dev/null "http://127.0.0.1:${SETTINGS[port_tidegate]}/ready"; }
 
 stop_tidegate() { stop_process tidegate TERM $((${SHUTDOWN_GRACE_SECONDS:-25} + 20)); }
 kill_tidegate() { kill_process tidegate; }

@@ -10,13 +10,13 @@ mod openapi;
 mod router;
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
 use actix_web::web;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use eventlog::postgres::PostgresLog;
 use ingest::{Gateway, Logs};
 use live::Channels;
@@ -31,6 +31,10 @@ use service::metrics::Registries;
 use service::{ConfigError, Env};
 use store::Database;
 use tokio::task::JoinHandle;
+
+/// Checks of the processor that fail only when a task of its own is dead or broken: nothing mends
+/// that but another process.
+const OWN_TASKS: [&str; 3] = ["postgres_log", "consumer", "bridge"];
 
 /// The settings of all of them.
 pub(crate) struct Config {
@@ -87,6 +91,22 @@ impl Config {
     /// The database of them all.
     pub(crate) fn database(&self) -> &store::DatabaseConfig {
         &self.processor.database
+    }
+
+    /// Whether one can listen where it says, for the sentence is better before all else is begun.
+    ///
+    /// # Errors
+    /// Somebody listens there, or the address is not of this machine.
+    pub(crate) fn can_listen(&self) -> anyhow::Result<()> {
+        let HttpConfig { host, port, .. } = &self.http;
+        match TcpListener::bind((host.as_str(), *port)) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
+                "port {port} of {host} is taken: stop what listens there, or name another with \
+                 TIDEGATE_PORT"
+            ),
+            Err(error) => Err(error).with_context(|| format!("cannot listen on {host}:{port}")),
+        }
     }
 
     /// Variables that are set and mean nothing.
@@ -146,22 +166,26 @@ impl Server {
         let gateway = Gateway::new(config.ingest, &for_ingest, logs)?;
         let deps = Deps {
             channels: Some(Arc::clone(&channels)),
+            local: !config.has_redis,
             ..Deps::default()
         };
         let processor = Processor::new(config.processor, &for_processor, deps)?;
         let query = Query::new(&config.query, &for_query, channels)?;
 
-        let mut health = Health::new(&http.service_name);
+        let health = query.health(gateway.health(Health::new(&http.service_name)));
         // With Kafka away the processor has nothing to do but to drain the spill, and the process
         // still takes events and answers questions: it must stay in the balancer's list.
-        if !config.has_kafka {
-            health = processor.health(health);
-        }
-        let health = query.health(gateway.health(health));
+        let part = processor.health(Health::new(&http.service_name));
+        let health = health.advisory(part, &OWN_TASKS);
         let openapi = web::Data::new(openapi::Text::new()?);
         let takes = gateway.configure();
         let (bridge, answers) = (processor.configure(), query.configure());
-        let bound = service::http::bind(&http, registries, &health, move |app| {
+        // Clients that are slow must not use up the time that storing needs.
+        let patience = HttpConfig {
+            grace: Duration::from_secs(http.grace.as_secs().div_ceil(2)),
+            ..http.clone()
+        };
+        let bound = service::http::bind(&patience, registries, &health, move |app| {
             app.app_data(openapi.clone());
             router::routes(app, &takes, &bridge, &answers);
         })?;
@@ -183,16 +207,26 @@ impl Server {
             .context("the HTTP server's task")??)
     }
 
-    /// Stops taking, answers what is under way, stores what was taken.
+    /// The same, until somebody wants it to end at once: then what was taken but not stored is
+    /// stored after the next start.
+    pub(crate) async fn stop_unless(self, cut_short: impl Future) {
+        tokio::select! {
+            () = self.stop() => {}
+            _ = cut_short => tracing::warn!("not drained"),
+        }
+    }
+
+    /// Stops taking, answers what is under way, stores what was taken: all within one grace period.
+    /// What is not stored then is on the log.
     pub(crate) async fn stop(self) {
         let began = Instant::now();
+        let left = || self.grace.saturating_sub(began.elapsed());
         // The live streams would not end by themselves.
         self.query.drain().await;
+        // Half of the time at most, see `start`.
         self.handle.stop(true).await;
-        self.gateway
-            .stop(self.grace.saturating_sub(began.elapsed()))
-            .await;
-        self.processor.stop().await;
+        self.gateway.stop(left()).await;
+        self.processor.stop_within(left()).await;
         self.query.stop().await;
         match self.server.await {
             Ok(Ok(())) => tracing::info!("stopped"),
@@ -220,7 +254,14 @@ fn logs(config: &Config, registry: &Registry) -> anyhow::Result<Logs> {
 
 /// The environment of this process, to be changed before it is read as settings.
 pub(crate) fn environment() -> HashMap<String, String> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect()
+    let mut variables = HashMap::new();
+    for (name, value) in std::env::vars_os() {
+        match (name.into_string(), value.into_string()) {
+            (Ok(name), Ok(value)) => {
+                variables.insert(name, value);
+            }
+            (name, _) => tracing::warn!(?name, "a variable that is no UTF-8 is ignored"),
+        }
+    }
+    variables
 }

@@ -1,6 +1,7 @@
 //! Which service a request is for: the rules of `deploy/edge/edge.conf.template`, so that clients
 //! see no difference between the shapes.
 
+use actix_web::HttpResponse;
 use actix_web::guard::{self, GuardContext};
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
@@ -14,6 +15,7 @@ pub(super) fn routes(
     bridge: &impl Fn(&mut ServiceConfig),
     query: &impl Fn(&mut ServiceConfig),
 ) {
+    app.service(service::http::get("/", index));
     app.service(service::http::get("/openapi.json", openapi::serve));
     app.service(
         web::scope("")
@@ -22,6 +24,18 @@ pub(super) fn routes(
     );
     app.configure(bridge);
     app.configure(query);
+}
+
+/// For whoever opens the address that `dev` prints.
+async fn index() -> HttpResponse {
+    HttpResponse::Ok().json(serde_json::json!({
+        "service": "tidegate",
+        "version": service::health::VERSION,
+        "openapi": "/openapi.json",
+        "health": "/health",
+        "ready": "/ready",
+        "metrics": "/metrics",
+    }))
 }
 
 fn is_for_ingest(request: &GuardContext<'_>) -> bool {

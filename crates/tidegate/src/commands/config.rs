@@ -6,6 +6,7 @@ use clap::Args;
 use service::Env;
 
 use crate::all_in_one::Config;
+use crate::output;
 
 /// Print the reference of all settings of `serve` as Markdown
 #[derive(Debug, Args)]
@@ -18,9 +19,9 @@ pub(crate) struct Options {}
 pub(crate) fn run(_: Options) -> anyhow::Result<ExitCode> {
     let env = Env::from_process();
     if let Err(error) = Config::from_env(&env) {
-        eprintln!("tidegate: {error}");
+        output::notice(format_args!("tidegate: {error}"));
         return Ok(ExitCode::from(2));
     }
-    println!("{}", env.reference_markdown());
+    output::line(env.reference_markdown());
     Ok(ExitCode::SUCCESS)
 }

@@ -3,23 +3,29 @@
 use std::io::IsTerminal as _;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use service::Env;
+use service::{ConfigError, Env};
 use store::{Database, migrate};
 use tokio::task::JoinHandle;
-use tracing_subscriber::EnvFilter;
 
 use crate::all_in_one::{self, Config, Server};
 use crate::client;
+use crate::output;
 use crate::postgres::{self, Cluster, Directory, MAVEN, Search, User, write_secret};
 use crate::style::{BOLD, CYAN, DIM, GREEN};
 
 /// How long the services may take until they are ready; their database answers already.
 const READY: Duration = Duration::from_secs(60);
+
+/// How long after a connection breaks the end of its server may be noticed.
+const NOTICED: Duration = Duration::from_secs(2);
+
+/// How the shell calls the end by Ctrl-C, of what had not begun to serve: 128 + SIGINT.
+const INTERRUPTED: u8 = 130;
 
 /// Variables that `serve` heeds and `dev` does not: it needs nothing else.
 const FOREIGN: [&str; 7] = [
@@ -34,8 +40,8 @@ const FOREIGN: [&str; 7] = [
 
 /// Run everything in one process, with a PostgreSQL of its own
 ///
-/// It looks for PostgreSQL 15 or newer on this machine, else fetches it; makes a private cluster in
-/// the data directory (the first time), starts it, and runs all services on one port until Ctrl-C.
+/// It looks for PostgreSQL 15 or newer on this machine, else fetches it (once, 60 MB beside the
+/// usual data directory); makes a private cluster in the data directory (the first time), starts it, and runs all services on one port until Ctrl-C.
 /// The data is there again the next time. What was answered as taken is on the disk.
 ///
 /// As root it runs PostgreSQL as an unprivileged user: TIDEGATE_PG_USER, else postgres, else nobody.
@@ -91,6 +97,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     // Heard from the beginning, so that no moment is left in which it would end us without a word.
     let mut signal = tokio::spawn(service::shutdown::requested());
     init_logs();
+    // Before anything is made.
+    if let Err(error) = config(&options, options.port, "host=127.0.0.1".to_owned()) {
+        output::notice(format_args!("tidegate: {error}"));
+        return Ok(ExitCode::from(2));
+    }
     port_is_free(&options.host, options.port)?;
     let user = User::unprivileged()?;
     let directory = if options.ephemeral {
@@ -110,18 +121,23 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         directory,
         user,
     };
+    // One that was killed has left what is no longer true.
+    let _ = std::fs::remove_file(private.directory.environment());
     let (mut cluster, version) = tokio::select! {
         started = private.start() => started?,
         signal = &mut signal => {
+            postgres::gone(&private.directory).await;
             signal??;
-            return Ok(ExitCode::FAILURE);
+            drop(private);
+            output::line_if_read("stopped");
+            return Ok(ExitCode::from(INTERRUPTED));
         }
     };
     let outcome = serve(&options, &private, &mut cluster, &version, began, signal).await;
     let _ = std::fs::remove_file(private.directory.environment());
     let stopped = cluster.stop().await;
     outcome.and(stopped)?;
-    anstream::println!("stopped");
+    output::line_if_read("stopped");
     Ok(ExitCode::SUCCESS)
 }
 
@@ -136,79 +152,135 @@ impl Private {
     async fn start(&self) -> anyhow::Result<(Cluster, String)> {
         postgres::start(&self.search, &self.directory, self.user.as_ref()).await
     }
+
+    /// Starts it after it ended by itself; false if the signal came first.
+    async fn start_again(
+        &self,
+        cluster: &mut Cluster,
+        ended: std::io::Result<ExitStatus>,
+        signal: &mut Signal,
+    ) -> anyhow::Result<bool> {
+        tracing::warn!(status = %ended?, "PostgreSQL ended by itself, it is started again");
+        tokio::select! {
+            started = self.start() => {
+                (*cluster, _) = started?;
+                Ok(true)
+            }
+            signal = signal => {
+                tracing::info!(signal = signal??, "draining");
+                postgres::gone(&self.directory).await;
+                Ok(false)
+            }
+        }
+    }
 }
 
-/// Starts the services on the cluster, and stops them at the signal.
+/// SIGTERM or SIGINT, once.
+type Signal = JoinHandle<std::io::Result<&'static str>>;
+
+/// Runs the services on the cluster, and stops them at the signal. A cluster that ends by itself is
+/// started again, and the services with it if it is at another port then.
 async fn serve(
     options: &Options,
     private: &Private,
     cluster: &mut Cluster,
     version: &str,
     began: Instant,
-    mut signal: JoinHandle<std::io::Result<&'static str>>,
+    mut signal: Signal,
 ) -> anyhow::Result<()> {
-    let config = config(options, cluster)?;
-    migrate::run(&Database::new(config.database())?)
-        .await
-        .context("the schema could not be brought up to date")?;
-    let mut server = Server::start(config)?;
-    let base = base_url(options, &server);
-    tokio::select! {
-        ready = until_ready(&base) => ready?,
-        ended = server.ended() => return ended,
-        signal = &mut signal => {
-            signal??;
-            server.stop().await;
-            return Ok(());
-        }
-    }
-    write_environment(private, cluster, &base)?;
-    welcome(&base, private, cluster, version, began.elapsed());
+    // Once chosen it stays, whatever becomes of the cluster.
+    let mut port = options.port;
+    let mut welcomed = false;
     loop {
+        let config = config(options, port, cluster.services_url())?;
+        let at = cluster.port();
+        let database = Database::new(config.database())?;
         tokio::select! {
+            biased;
+            ended = cluster.ended() => {
+                if !private.start_again(cluster, ended, &mut signal).await? {
+                    return Ok(());
+                }
+                continue;
+            }
             signal = &mut signal => {
-                tracing::info!(signal = signal??, "draining");
-                server.stop().await;
+                signal??;
                 return Ok(());
             }
-            ended = server.ended() => return ended,
-            ended = cluster.ended() => {
-                tracing::warn!(status = %ended?, "PostgreSQL ended by itself, it is started again");
-                (*cluster, _) = private.start().await?;
-                write_environment(private, cluster, &base)?;
+            migrated = migrate::run(&database) => {
+                if let Err(error) = migrated {
+                    // It may have gone away under the migration, and this is noticed first.
+                    let ended = tokio::time::timeout(NOTICED, cluster.ended()).await;
+                    let why = "the schema could not be brought up to date";
+                    let ended = ended.map_err(|_| anyhow::Error::new(error).context(why))?;
+                    if !private.start_again(cluster, ended, &mut signal).await? {
+                        return Ok(());
+                    }
+                    continue;
+                }
             }
         }
+        let mut server = Server::start(config)?;
+        port = server.address.port();
+        let base = base_url(options, port);
+        // Whoever finds it ready finds this too.
+        write_environment(private, cluster, &base)?;
+        let mut ready = Box::pin(until_ready(&base));
+        let mut is_ready = false;
+        while cluster.port() == at {
+            tokio::select! {
+                signal = &mut signal => {
+                    tracing::info!(signal = signal??, "draining");
+                    output::notice("stopping … (Ctrl-C again stops at once)");
+                    server.stop_unless(service::shutdown::requested()).await;
+                    return Ok(());
+                }
+                ended = server.ended() => return ended,
+                ended = cluster.ended() => {
+                    if !private.start_again(cluster, ended, &mut signal).await? {
+                        server.stop().await;
+                        return Ok(());
+                    }
+                    write_environment(private, cluster, &base)?;
+                    ready.set(until_ready(&base));
+                }
+                answer = &mut ready, if !is_ready => {
+                    answer?;
+                    is_ready = true;
+                    if !std::mem::replace(&mut welcomed, true) {
+                        welcome(&base, private, cluster, version, began.elapsed());
+                    }
+                }
+            }
+        }
+        tracing::warn!(port = cluster.port(), "PostgreSQL is at another port now");
+        server.stop().await;
     }
 }
 
 /// The settings of `serve`, on the private cluster.
-fn config(options: &Options, cluster: &Cluster) -> anyhow::Result<Config> {
+fn config(options: &Options, port: u16, database: String) -> Result<Config, ConfigError> {
     let mut environment = all_in_one::environment();
     for name in FOREIGN {
         environment.remove(name);
     }
     for (name, value) in [
-        ("DATABASE_URL", cluster.services_url()),
+        ("DATABASE_URL", database),
         ("EVENT_SERVICE_HOST", options.host.clone()),
-        ("TIDEGATE_PORT", options.port.to_string()),
+        ("TIDEGATE_PORT", port.to_string()),
     ] {
         environment.insert(name.to_owned(), value);
     }
-    Ok(Config::from_env(&Env::from_map(environment))?)
+    Config::from_env(&Env::from_map(environment))
 }
 
 /// People read these lines, so they are no JSON, and only what matters is said unless LOG_LEVEL or
 /// RUST_LOG ask for more.
 fn init_logs() {
-    let filter = ["RUST_LOG", "LOG_LEVEL"]
-        .into_iter()
-        .filter_map(|name| std::env::var(name).ok().filter(|text| !text.is_empty()))
-        .find_map(|text| text.to_lowercase().parse::<EnvFilter>().ok())
-        .unwrap_or_else(|| EnvFilter::new("warn"));
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(filter)
+        .with_env_filter(service::telemetry::filter("warn"))
         .try_init();
 }
 
@@ -225,8 +297,7 @@ fn port_is_free(host: &str, port: u16) -> anyhow::Result<()> {
 }
 
 /// How this machine reaches it.
-fn base_url(options: &Options, server: &Server) -> String {
-    let port = server.address.port();
+fn base_url(options: &Options, port: u16) -> String {
     match options.host.as_str() {
         "0.0.0.0" | "::" | "localhost" => format!("http://127.0.0.1:{port}"),
         host if host.contains(':') => format!("http://[{host}]:{port}"),
@@ -267,7 +338,7 @@ fn welcome(base: &str, private: &Private, cluster: &Cluster, version: &str, took
     };
     let url = cluster.url();
     let seconds = took.as_secs_f64();
-    anstream::println!(
+    output::line_if_read(format_args!(
         "\
 {GREEN}Tidegate is ready{GREEN:#} at {BOLD}{base}{BOLD:#} {DIM}(after {seconds:.1} s){DIM:#}
 
@@ -286,5 +357,5 @@ Try it, from another terminal:
   {CYAN}tidegate tail --url {base}{CYAN:#}
 
 {DIM}Ctrl-C stops it all.{DIM:#}"
-    );
+    ));
 }

@@ -7,6 +7,7 @@ use service::Env;
 use store::DatabaseConfig;
 
 use crate::all_in_one::{Config, Server};
+use crate::output;
 
 /// Run everything in one process, on your PostgreSQL
 ///
@@ -16,7 +17,8 @@ use crate::all_in_one::{Config, Server};
 ///
 /// Several processes may serve one database; for live messages they then need Redis.
 ///
-/// SIGTERM ends it in good order: what was answered as taken is stored or on the log.
+/// SIGTERM ends it in good order: what was answered as taken is stored or on the log. A second one
+/// ends it at once.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -32,16 +34,16 @@ pub(crate) struct Options {}
 pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
     let env = Env::from_process();
     if !DatabaseConfig::is_named(&env) {
-        eprintln!(
+        output::notice(
             "tidegate: DATABASE_URL is not set: name the PostgreSQL to serve from, or run \
-             `tidegate dev`, which brings one of its own"
+             `tidegate dev`, which brings one of its own",
         );
         return Ok(ExitCode::from(2));
     }
     let config = match Config::from_env(&env) {
         Ok(config) => config,
         Err(error) => {
-            eprintln!("tidegate: {error}");
+            output::notice(format_args!("tidegate: {error}"));
             return Ok(ExitCode::from(2));
         }
     };
@@ -52,12 +54,13 @@ pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
     // Heard from the beginning: whoever sees the first answer may end us.
     let mut signal = tokio::spawn(service::shutdown::requested());
     let shape = config.shape();
+    config.can_listen()?;
     let mut server = Server::start(config)?;
     tracing::info!(address = %server.address, shape, "tidegate serves");
     tokio::select! {
         signal = &mut signal => {
             tracing::info!(signal = signal??, "draining");
-            server.stop().await;
+            server.stop_unless(service::shutdown::requested()).await;
         }
         ended = server.ended() => ended?,
     }

@@ -7,7 +7,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use crate::client::{self, Instance};
-use crate::style::{BOLD, DIM, GREEN, RED};
+use crate::output;
+use crate::style::{BOLD, DIM, GREEN, RED, YELLOW};
 
 /// Say whether a running instance is well: what it waits for, what it holds, how far it lags
 #[derive(Debug, Args)]
@@ -37,6 +38,9 @@ const FIGURES: [(&str, &str); 8] = [
     ("process_resident_memory_bytes", "memory_bytes"),
 ];
 
+/// What a check says of what it cannot tell yet.
+const UNKNOWN: &str = "not looked at yet";
+
 /// Asks and shows.
 ///
 /// # Errors
@@ -62,14 +66,20 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let Ok((_, health)) = health else {
         let reason = health.err().unwrap_or_default();
         if options.json {
-            println!("{}", json!({ "url": shown, "error": reason }));
+            output::line(json!({ "url": shown, "error": reason }));
         } else {
-            eprintln!("nothing answers at {shown} ({reason}): is `tidegate dev` running?");
+            output::notice(format_args!(
+                "nothing answers at {shown} ({reason}): is `tidegate dev` running?"
+            ));
         }
         return Ok(ExitCode::FAILURE);
     };
     let Ok(health) = serde_json::from_str::<Value>(&health) else {
-        eprintln!("what answers at {shown} is not Tidegate");
+        if options.json {
+            output::line(json!({ "url": shown, "error": client::STRANGER }));
+        } else {
+            output::notice(format_args!("what answers at {shown} is not Tidegate"));
+        }
         return Ok(ExitCode::FAILURE);
     };
     let parsed = |answer: Result<(bool, String), String>| match answer {
@@ -87,7 +97,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         let all = json!({
             "url": shown, "health": health, "ready": ready, "counts": counts, "figures": figures,
         });
-        println!("{all}");
+        output::line(all);
     } else {
         show(shown, is_ready, &ready, &counts, &figures);
     }
@@ -104,18 +114,30 @@ fn show(url: &str, is_ready: bool, ready: &Value, counts: &Value, figures: &Valu
     } else {
         (RED, "not ready")
     };
-    anstream::println!("{BOLD}tidegate{BOLD:#} at {url}: {style}{word}{style:#}\n");
+    output::line(format_args!(
+        "{BOLD}tidegate{BOLD:#} at {url}: {style}{word}{style:#}\n"
+    ));
     for (name, check) in ready["checks"].as_object().into_iter().flatten() {
         let ok = check["ok"].as_bool().unwrap_or(false);
-        let (style, mark) = if ok { (GREEN, "✓") } else { (RED, "✗") };
         let detail = check["detail"].as_str().unwrap_or_default();
-        anstream::println!("  {style}{mark}{style:#} {name:<14} {DIM}{detail}{DIM:#}");
+        let (style, mark) = match check["advisory"].as_bool() {
+            _ if ok && detail == UNKNOWN => (YELLOW, "?"),
+            _ if ok && detail.starts_with("down") => (YELLOW, "!"),
+            _ if ok => (GREEN, "✓"),
+            Some(true) => (YELLOW, "!"),
+            _ => (RED, "✗"),
+        };
+        output::line(format_args!(
+            "  {style}{mark}{style:#} {name:<14} {DIM}{detail}{DIM:#}"
+        ));
     }
-    println!();
+    output::line("");
     let number = |value: &Value| value.as_f64().map(grouped);
     let line = |name: &str, value: Option<String>, about: &str| {
         if let Some(value) = value {
-            anstream::println!("  {name:<16}{BOLD}{value:>14}{BOLD:#}  {DIM}{about}{DIM:#}");
+            output::line(format_args!(
+                "  {name:<16}{BOLD}{value:>14}{BOLD:#}  {DIM}{about}{DIM:#}"
+            ));
         }
     };
     let today = number(&counts["events_today"]).map(|today| format!("{today} today"));
@@ -134,9 +156,11 @@ fn show(url: &str, is_ready: bool, ready: &Value, counts: &Value, figures: &Valu
         number(&figures["spilled"]),
         if spilling { "and still spilling" } else { "" },
     );
+    let is_known = ready["checks"]["postgres_log"]["detail"] != UNKNOWN;
     line(
         "lag",
-        number(&figures["lag_records"]),
+        number(&figures["lag_records"])
+            .map(|lag| if is_known { lag } else { "unknown".to_owned() }),
         "records not stored yet",
     );
     line(

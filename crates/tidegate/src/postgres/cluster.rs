@@ -1,7 +1,7 @@
 //! Making, starting and stopping the cluster.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -13,14 +13,12 @@ use tokio_postgres::NoTls;
 
 use super::binaries::Binaries;
 use super::directory::Directory;
-use super::predecessor;
 use super::user::{User, command};
+use super::{STOPPING, initdb, predecessor};
+use crate::output;
 
 /// User and database.
-const NAME: &str = "tidegate";
-
-/// How long a stop may take; it writes a checkpoint.
-const STOPPING: Duration = Duration::from_secs(60);
+pub(super) const NAME: &str = "tidegate";
 
 /// Longest path of a socket that every system takes.
 const SOCKET_PATH: usize = 90;
@@ -52,11 +50,12 @@ impl Cluster {
         let data = directory.cluster();
         let password = directory.password()?;
         if !data.exists() {
-            make(directory, binaries, user)?;
+            initdb::make(directory, binaries, user).await?;
         }
-        predecessor::wait(&data, binaries, user).await?;
-        // Between looking and listening somebody may take the port.
-        for _ in 0..3 {
+        let began = Instant::now();
+        let mut taken = 0;
+        loop {
+            predecessor::wait(&data, binaries, user).await?;
             let port = directory.port()?;
             let socket = Some(data.clone()).filter(|d| d.as_os_str().len() <= SOCKET_PATH);
             configure(directory, port, socket.as_deref())?;
@@ -79,7 +78,16 @@ impl Cluster {
                 }
                 Ok(Some(status)) => {
                     let said = said_since(&directory.log(), from);
-                    if said.contains("could not bind") {
+                    // Between looking and listening somebody may take the port.
+                    if said.contains("could not bind") && taken < 3 {
+                        taken += 1;
+                        continue;
+                    }
+                    // What is left of a server that was killed ends, or is ended.
+                    if said.contains("pre-existing shared memory block")
+                        && began.elapsed() < predecessor::PATIENCE
+                    {
+                        tokio::time::sleep(Duration::from_millis(200)).await;
                         continue;
                     }
                     return Err(explain(
@@ -90,7 +98,11 @@ impl Cluster {
                 }
             }
         }
-        bail!("no port of loopback stays free for PostgreSQL")
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// For the services, by the nearest way.
@@ -131,10 +143,13 @@ impl Cluster {
         let began = Instant::now();
         let mut told = false;
         loop {
-            if let Some(status) = self.guard.try_wait()? {
-                return Ok(Some(status));
-            }
-            match config.connect(NoTls).await {
+            // Whoever else has taken the port may say nothing at all.
+            let connected = tokio::select! {
+                biased;
+                status = self.guard.wait() => return Ok(Some(status?)),
+                connected = config.connect(NoTls) => connected,
+            };
+            match connected {
                 Ok((client, connection)) => {
                     let connection = tokio::spawn(connection);
                     ensure_database(&client).await.map_err(|error| {
@@ -159,7 +174,9 @@ impl Cluster {
             }
             if !told && began.elapsed() > Duration::from_secs(5) {
                 told = true;
-                eprintln!("PostgreSQL is still starting (it may be recovering after a crash) …");
+                output::notice(
+                    "PostgreSQL is still starting (it may be recovering after a crash) …",
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -198,44 +215,6 @@ async fn ensure_database(client: &tokio_postgres::Client) -> Result<(), tokio_po
         client
             .batch_execute("alter role tidegate set search_path = event, public")
             .await?;
-    }
-    Ok(())
-}
-
-/// Makes the cluster beside its place and moves it there: it is whole or not there.
-fn make(directory: &Directory, binaries: &Binaries, user: Option<&User>) -> anyhow::Result<()> {
-    let fresh = directory
-        .fresh("postgres.new", user)
-        .with_context(|| format!("no cluster can be made in {}", directory.path().display()))?;
-    let password = directory.password_file(user)?;
-    let output = command(&binaries.program("initdb"), user)
-        .arg("-D")
-        .arg(&fresh)
-        .args(["-U", NAME, "-A", "scram-sha-256", "--pwfile"])
-        .arg(&password)
-        .args(["--encoding=UTF8", "--locale=C", "--data-checksums"])
-        .arg("--no-instructions")
-        .args(directory.is_ephemeral().then_some("--no-sync"))
-        .output();
-    let _ = std::fs::remove_file(&password);
-    let output = output
-        .with_context(|| format!("{} cannot be run", binaries.program("initdb").display()))?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        let _ = std::fs::remove_dir_all(&fresh);
-        return Err(explain("initdb failed", &said, directory));
-    }
-    let made = (|| {
-        let mut settings = File::options()
-            .append(true)
-            .open(fresh.join("postgresql.conf"))?;
-        settings.write_all(b"\ninclude_if_exists = 'tidegate.conf'\n")?;
-        settings.sync_all()?;
-        std::fs::rename(&fresh, directory.cluster())
-    })();
-    if let Err(error) = made {
-        let _ = std::fs::remove_dir_all(&fresh);
-        return Err(explain("no cluster", &error.to_string(), directory));
     }
     Ok(())
 }
@@ -323,7 +302,7 @@ fn said_since(path: &Path, from: u64) -> String {
 }
 
 /// One sentence for what PostgreSQL said in many.
-fn explain(what: &str, said: &str, directory: &Directory) -> anyhow::Error {
+pub(super) fn explain(what: &str, said: &str, directory: &Directory) -> anyhow::Error {
     let path = directory.path().display();
     let full = [
         "No space left on device",
@@ -346,7 +325,13 @@ fn explain(what: &str, said: &str, directory: &Directory) -> anyhow::Error {
         .or(lines.last())
         .copied()
         .unwrap_or("it said nothing");
-    anyhow::anyhow!("{what}: {} (see also {path}/postgres.log)", last.trim())
+    // Only where it is there, and stays.
+    let also = if directory.is_ephemeral() || !directory.log().exists() {
+        String::new()
+    } else {
+        format!(" (see also {path}/postgres.log)")
+    };
+    anyhow::anyhow!("{what}: {}{also}", last.trim())
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use anyhow::{Context as _, bail};
 
 use super::predecessor::is_in_use;
 use super::user::{User, reaches};
+use crate::output;
 
 /// Names begin so, that leftovers of a killed run are found.
 const EPHEMERAL: &str = "tidegate-ephemeral-";
@@ -136,12 +137,12 @@ impl Directory {
         own(&base, user)?;
         let cluster = base.join("postgres");
         std::fs::write(&note, format!("{}\n", cluster.display()))?;
-        eprintln!(
+        output::notice(format_args!(
             "the user {} cannot get into {}: the cluster is in {}",
             user.name,
             self.path.display(),
             cluster.display()
-        );
+        ));
         Ok(base)
     }
 
@@ -245,7 +246,10 @@ impl Drop for Directory {
         if self.is_ephemeral
             && let Err(error) = std::fs::remove_dir_all(&self.path)
         {
-            eprintln!("tidegate: {} stays: {error}", self.path.display());
+            output::notice(format_args!(
+                "tidegate: {} stays: {error}",
+                self.path.display()
+            ));
         }
         let _ = self.lock.unlock();
     }

@@ -12,6 +12,7 @@ use openssl::sha::Sha256;
 
 use super::binaries::Binaries;
 use crate::client::reason;
+use crate::output;
 
 /// The version that is fetched.
 const VERSION: &str = "18.4.0";
@@ -119,7 +120,13 @@ async fn download(url: &str, sha256: &str, path: &Path) -> anyhow::Result<File> 
         "{url} answers {}",
         answer.status()
     );
-    let bar = ProgressBar::new(answer.content_length().unwrap_or(0));
+    let length = answer.content_length().unwrap_or(0);
+    output::notice(format_args!(
+        "fetching PostgreSQL {VERSION} ({} MB) from {url}",
+        length / 1_000_000
+    ));
+    let bar = ProgressBar::new(length);
+    let mut told = 0;
     bar.set_style(ProgressStyle::with_template(
         "  fetching PostgreSQL {msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec}",
     )?);
@@ -136,6 +143,12 @@ async fn download(url: &str, sha256: &str, path: &Path) -> anyhow::Result<File> 
         file.write_all(&chunk)?;
         sum.update(&chunk);
         bar.inc(chunk.len() as u64);
+        // Where nobody sees the bar.
+        let percent = (bar.position() * 100).checked_div(length).unwrap_or(0);
+        if bar.is_hidden() && percent >= told + 10 {
+            told = percent - percent % 10;
+            output::notice(format_args!("  {told} %"));
+        }
     }
     bar.finish_and_clear();
     let got: String = sum.finish().iter().map(|b| format!("{b:02x}")).collect();

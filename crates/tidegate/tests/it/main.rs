@@ -8,8 +8,14 @@
 
 mod command;
 mod dev;
+mod dev_faults;
+mod output;
+mod pipe;
 mod refused;
 mod send;
 mod serve;
+mod shapes;
 mod status;
 mod tail;
+mod terminal;
+mod without;

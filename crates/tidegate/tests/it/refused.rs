@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 
 use serde_json::json;
+use testkit::Parts;
 
 use crate::command::{Directory, Ended, ended, post, run, stored, tidegate};
 
@@ -103,8 +104,9 @@ async fn wrong_settings_are_all_named() {
     let mut command = tidegate(&["dev", "--port", "0", "--data-dir", &path]);
     command.env("MAX_BATCH_EVENTS", "none").env("WRITERS", "0");
     let refused = ended(command).await;
-    assert_ne!(refused.code, Some(0), "{refused:?}");
+    assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.err.contains("MAX_BATCH_EVENTS"), "{refused:?}");
+    assert!(!directory.cluster().exists(), "made for nothing");
     let mut command = tidegate(&["serve"]);
     command
         .env("MAX_BATCH_EVENTS", "none")
@@ -113,6 +115,24 @@ async fn wrong_settings_are_all_named() {
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.err.contains("MAX_BATCH_EVENTS"), "{refused:?}");
     assert!(refused.err.contains("DATABASE_URL"), "{refused:?}");
+    assert!(refused.err.contains("such as postgresql://"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn serve_on_a_taken_port_begins_nothing() {
+    let database = Parts::shared().await.fresh_database().await;
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let mut command = tidegate(&["serve"]);
+    command
+        .env("DATABASE_URL", &database.url)
+        .env("EVENT_SERVICE_HOST", "127.0.0.1")
+        .env("TIDEGATE_PORT", &port);
+    let refused = ended(command).await;
+    assert_says(&refused, &[&port, "taken", "TIDEGATE_PORT"]);
+    assert_eq!(refused.out, "");
+    // The schema is not there.
+    assert!(database.count("event.events").await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

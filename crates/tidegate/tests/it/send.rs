@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 use std::process::Stdio;
-use std::time::Duration;
 
-use testkit::{LIMIT, TestService, eventually};
-use tokio::io::AsyncWriteExt;
+use testkit::{LIMIT, Proxy, TestService};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
-use crate::command::{Directory, Ended, ended, get, run, tidegate, total, write};
+use crate::command::{Directory, Ended, ended, run, tidegate, total, write};
 
 fn event(n: usize) -> String {
     format!(
@@ -16,16 +15,11 @@ fn event(n: usize) -> String {
     )
 }
 
-/// Waits until sending is well under way.
-async fn some_are_stored(service: &TestService) {
-    eventually("some are stored", LIMIT, || async {
-        let counts = get(service, "/api/v1/events/stats")
-            .await
-            .unwrap_or_default();
-        let count = counts["total_events"].as_i64().unwrap_or_default();
-        (count > 500).then_some(()).ok_or(count)
-    })
-    .await;
+/// A way to the service that ends after so many bytes: sending is then well under way.
+async fn cut_short(service: &TestService) -> Proxy {
+    let proxy = Proxy::start(&[service.port()]).await.unwrap();
+    proxy.close_after(200_000);
+    proxy
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,14 +124,15 @@ async fn standard_input_is_new_each_time_unless_it_is_named() {
 async fn it_waits_for_a_restart_and_goes_on_after_an_interruption() {
     let directory = Directory::new();
     let mut dev = directory.dev().start().await;
-    let (url, path) = (dev.url(""), directory.path("events.jsonl"));
+    let proxy = cut_short(&dev).await;
+    let (url, path) = (proxy.url(""), directory.path("events.jsonl"));
     let lines = 30_000;
     write(&path, (1..=lines).map(event));
     let file = path.display().to_string();
     let checkpoint = directory.path("events.jsonl.checkpoint");
 
     // Nobody there and no patience: it fails, and says how to go on.
-    let arguments = [
+    let failed = run(&[
         "send",
         "--url",
         &url,
@@ -146,11 +141,8 @@ async fn it_waits_for_a_restart_and_goes_on_after_an_interruption() {
         "--patience",
         "0",
         &file,
-    ];
-    let sending = tokio::spawn(ended(tidegate(&arguments)));
-    some_are_stored(&dev).await;
-    dev.kill();
-    let failed = sending.await.unwrap();
+    ])
+    .await;
     assert_eq!(failed.code, Some(1), "{failed:?}");
     assert!(
         failed.err.contains("run the same command again"),
@@ -173,15 +165,29 @@ async fn it_waits_for_a_restart_and_goes_on_after_an_interruption() {
     assert!(other.err.contains("another file or address"), "{other:?}");
     std::fs::write(&path, kept).unwrap();
 
-    // With patience it waits for the service, and goes on where it was.
-    let mut arguments = vec!["send", "--url", &url, "--checkpoint"];
+    // With patience it waits for the service, and sends all once it is there.
+    dev.kill();
+    let url = dev.url("");
     let named = checkpoint.display().to_string();
-    arguments.extend([&named, &file].map(String::as_str));
     std::fs::remove_file(&checkpoint).unwrap();
-    let sending = tokio::spawn(ended(tidegate(&arguments)));
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut sending = tidegate(&["send", "--url", &url, "--checkpoint", &named, &file])
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(sending.stderr.take().unwrap()).lines();
+    let waiting = async {
+        loop {
+            let line = said.next_line().await.unwrap().expect("not the end");
+            if line.contains("waiting:") {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, waiting)
+        .await
+        .expect("it meets nobody");
     dev.restart().await;
-    let done = sending.await.unwrap();
+    let done = tokio::time::timeout(2 * LIMIT, sending.wait_with_output()).await;
+    let done = Ended::from(done.expect("it ends").unwrap());
     assert_eq!(done.code, Some(0), "{done:?}");
     total(&dev, i64::try_from(lines).unwrap()).await;
     assert!(!checkpoint.exists());
@@ -190,8 +196,9 @@ async fn it_waits_for_a_restart_and_goes_on_after_an_interruption() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_checkpoint_is_used() {
     let directory = Directory::new();
-    let mut dev = directory.dev().start().await;
-    let (url, path) = (dev.url(""), directory.path("events.jsonl"));
+    let dev = directory.dev().start().await;
+    let proxy = cut_short(&dev).await;
+    let (url, path) = (proxy.url(""), directory.path("events.jsonl"));
     write(&path, (1..=20_000).map(event));
     let file = path.display().to_string();
     let arguments = [
@@ -204,11 +211,8 @@ async fn a_checkpoint_is_used() {
         "0",
         &file,
     ];
-    let sending = tokio::spawn(ended(tidegate(&arguments)));
-    some_are_stored(&dev).await;
-    dev.kill();
-    assert_eq!(sending.await.unwrap().code, Some(1));
-    dev.restart().await;
+    assert_eq!(run(&arguments).await.code, Some(1));
+    proxy.open();
     let done = run(&arguments).await;
     assert_eq!(done.code, Some(0), "{done:?}");
     assert!(done.err.contains("going on after line"), "{done:?}");

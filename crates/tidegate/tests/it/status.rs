@@ -53,7 +53,24 @@ async fn migrate_brings_the_schema_up_to_date_once() {
     command.env("DATABASE_URL", "postgresql://nobody@127.0.0.1:9/none");
     let refused = ended(command).await;
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert!(!refused.err.is_empty());
+    for words in ["DATABASE_URL", "127.0.0.1:9"] {
+        assert!(refused.err.contains(words), "{refused:?}");
+    }
+    assert_eq!(refused.err.matches("refused").count(), 1, "{refused:?}");
+    // Neither is one looked for where nobody said it is, nor is nonsense one.
+    let nameless = ended(tidegate(&["migrate"])).await;
+    assert_eq!(nameless.code, Some(2), "{nameless:?}");
+    assert!(
+        nameless.err.contains("DATABASE_URL is not set"),
+        "{nameless:?}"
+    );
+    let mut command = tidegate(&["migrate"]);
+    command.env("DATABASE_URL", "nonsense");
+    let nonsense = ended(command).await;
+    assert_eq!(nonsense.code, Some(2), "{nonsense:?}");
+    for words in ["DATABASE_URL", "such as postgresql://"] {
+        assert!(nonsense.err.contains(words), "{nonsense:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

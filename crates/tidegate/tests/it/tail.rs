@@ -1,9 +1,11 @@
 //! `tidegate tail` against a running instance.
 
+use std::collections::HashSet;
+
 use serde_json::{Value, json};
 use testkit::{LIMIT, eventually};
 
-use crate::command::{Directory, Running, get, post, run};
+use crate::command::{Directory, Running, Stranger, get, post, run, total, write};
 
 fn id(line: &str) -> String {
     let event: Value = serde_json::from_str(line).unwrap();
@@ -33,7 +35,7 @@ async fn a_user_s_events_come_live_and_go_on_after_a_restart() {
     let mut dev = directory.dev().start().await;
     let url = dev.url("");
     let mut tail = Running::start(&[
-        "tail", "--url", &url, "--user", "u-1", "--type", "order.*", "--json",
+        "tail", "--url", &url, "--user", "u-1", "--type", "order.*", "--type", "reset", "--json",
     ]);
     listened(&dev).await;
     let event = |kind: &str| json!({"event_type": kind, "user_id": "u-1", "data": {"n": 1}});
@@ -43,6 +45,9 @@ async fn a_user_s_events_come_live_and_go_on_after_a_restart() {
     assert_eq!(id(&line), first);
     let line: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(line["payload"]["n"], 1, "{line}");
+    // An event of that type is no notice of the stream's own.
+    let reset = post(&dev, &event("reset")).await.unwrap();
+    assert_eq!(id(&tail.line().await), reset);
 
     dev.restart().await;
     listened(&dev).await;
@@ -85,6 +90,74 @@ async fn everybody_s_events_are_followed() {
     dev.restart().await;
     let fourth = post(&dev, &json!({"event_type": "new"})).await.unwrap();
     assert_eq!(id(&tail.line().await), fourth);
+}
+
+/// Lines of `send`, numbered.
+fn numbered(from: usize, count: usize) -> impl Iterator<Item = String> {
+    (from..from + count).map(|n| {
+        let kind = if n == 7 { "rare.one" } else { "frequent" };
+        json!({"event_type": kind, "user_id": format!("u-{n}")}).to_string()
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_skipped_however_many_there_are() {
+    let directory = Directory::new();
+    let dev = directory.dev().start().await;
+    let url = dev.url("");
+    let send = async |from: usize, count: usize| {
+        let file = directory.path(&format!("{from}.jsonl"));
+        write(&file, numbered(from, count));
+        let file = file.display().to_string();
+        let sent = run(&["send", "--url", &url, "--concurrency", "4", &file]).await;
+        assert_eq!(sent.code, Some(0), "{sent:?}");
+        total(&dev, i64::try_from(from + count).unwrap()).await;
+    };
+    send(0, 3_000).await;
+    let many = ["-n", "2500", "--type", "freq*"];
+    for (lines, arguments) in [(500, &["-n", "500"][..]), (2_500, &many)] {
+        let arguments = [&["tail", "--url", &url, "--json"][..], arguments].concat();
+        let mut tail = Running::start(&arguments);
+        let mut shown = HashSet::new();
+        for _ in 0..lines {
+            shown.insert(id(&tail.line().await));
+        }
+        assert_eq!(shown.len(), lines);
+    }
+    // Far behind the others.
+    let mut rare = Running::start(&["tail", "--url", &url, "--type", "rare.*"]);
+    assert!(rare.line().await.contains("rare.one  u-7"));
+    let mut exact = Running::start(&["tail", "--url", &url, "--type", "rare.one"]);
+    assert!(exact.line().await.contains("rare.one  u-7"));
+
+    // More between two looks than any page holds, and one that happened long before the others.
+    let mut tail = Running::start(&["tail", "--url", &url, "-n", "1", "--json"]);
+    let last = id(&tail.line().await);
+    send(3_000, 5_000).await;
+    let late = json!({"event_type": "late", "timestamp": "2020-01-01T00:00:00Z"});
+    let late = post(&dev, &late).await.unwrap();
+    let mut shown = HashSet::from([last]);
+    for n in 0..5_001 {
+        let id = id(&tail.line().await);
+        assert!(shown.insert(id), "the {n}th came twice");
+    }
+    assert!(shown.contains(&late));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_is_called_one() {
+    let stranger = Stranger::start().await;
+    let url = stranger.url();
+    for arguments in [&["tail"][..], &["tail", "--user", "u-1"], &["status"]] {
+        let told = run(&[arguments, &["--url", &url]].concat()).await;
+        assert_eq!(told.code, Some(1), "{told:?}");
+        assert_eq!(told.err.lines().count(), 1, "{told:?}");
+        assert!(told.err.contains("is not Tidegate"), "{told:?}");
+    }
+    let told = run(&["status", "--json", "--url", &url]).await;
+    assert_eq!(told.code, Some(1), "{told:?}");
+    let error: Value = serde_json::from_str(&told.out).unwrap();
+    assert_eq!(error["error"], "what answers there is not Tidegate");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use super::Options;
+use crate::output;
 
 /// How often the file is written at most.
 const EVERY: Duration = Duration::from_secs(1);
@@ -90,13 +91,15 @@ impl Checkpoint {
             && std::fs::metadata(&options.file)?.len() >= saved.place.offset
             && head(&options.file, saved.head_bytes).is_some_and(|head| head == saved.head);
         if same {
-            eprintln!(
+            output::notice(format_args!(
                 "going on after line {} ({shown}; --no-checkpoint begins anew)",
                 saved.place.lines
-            );
+            ));
             this.saved = saved;
         } else {
-            eprintln!("{shown} is about another file or address, beginning at the first line");
+            output::notice(format_args!(
+                "{shown} is about another file or address, beginning at the first line"
+            ));
         }
         Ok(this)
     }
@@ -131,10 +134,10 @@ impl Checkpoint {
             .and_then(|text| std::fs::write(&partial, text))
             .and_then(|()| std::fs::rename(&partial, &path));
         if let Err(error) = outcome {
-            eprintln!(
+            output::notice(format_args!(
                 "no checkpoint: {} cannot be written: {error}",
                 path.display()
-            );
+            ));
             self.path = None;
         }
     }

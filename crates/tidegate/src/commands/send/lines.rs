@@ -1,4 +1,4 @@
-//! From lines to batches.
+//! From lines to events.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek as _, SeekFrom};
@@ -14,9 +14,6 @@ use super::report::Report;
 /// Namespace of the ids made here.
 const IDS: Uuid = Uuid::from_u128(0x7469_6465_6761_7465_7365_6e64_6964_7300);
 
-/// Most bytes of one request: below the service's 4 MiB.
-const REQUEST: usize = 3 * 1024 * 1024;
-
 /// Longest line that is read at all; a longer one is no event anybody takes.
 const LINE: usize = 8 * 1024 * 1024;
 
@@ -29,40 +26,13 @@ pub(super) struct Event {
     pub(super) json: String,
 }
 
-/// Events of consecutive lines.
-#[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) events: Vec<Event>,
-    /// The end of its last line.
-    pub(super) end: Place,
-}
-
-/// How large a batch may be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
-    events: usize,
-    bytes: usize,
-}
-
-impl Bounds {
-    /// So many events, and what a request may hold.
-    pub(super) fn new(events: usize) -> Self {
-        Self {
-            events,
-            bytes: REQUEST,
-        }
-    }
-}
-
 /// The source, read line by line.
 pub(super) struct Lines {
     source: BufReader<Box<dyn Read + Send>>,
     length: Option<u64>,
     identity: Uuid,
     place: Place,
-    bounds: Bounds,
-    /// Read, but beyond the bytes of the last batch.
-    left_over: Option<(Event, Place)>,
+    report: Report,
 }
 
 impl Lines {
@@ -74,7 +44,7 @@ impl Lines {
         path: &Path,
         identity: &str,
         begin: Place,
-        bounds: Bounds,
+        quiet: bool,
     ) -> anyhow::Result<Self> {
         let (source, length): (Box<dyn Read + Send>, _) = if path.as_os_str() == "-" {
             (Box::new(std::io::stdin()), None)
@@ -94,49 +64,25 @@ impl Lines {
             length,
             identity: Uuid::new_v5(&IDS, identity.as_bytes()),
             place: begin,
-            bounds,
-            left_over: None,
+            report: Report::new(length, quiet, begin),
         })
     }
 
-    /// Bytes in all, where that is known.
-    pub(super) fn length(&self) -> Option<u64> {
-        self.length
+    /// Where what is no event is told.
+    pub(super) fn report(&self) -> Report {
+        self.report.clone()
     }
 
-    /// The next batch; what is no event is reported and passed over.
+    /// Whether it is known how much there is; else whoever writes may take their time.
+    pub(super) fn is_whole(&self) -> bool {
+        self.length.is_some()
+    }
+
+    /// The next line that is an event, and the place after it; what is none is told and passed over.
     ///
     /// # Errors
     /// The source cannot be read further.
-    pub(super) fn next(&mut self, report: &Report) -> anyhow::Result<Option<Batch>> {
-        let mut events = Vec::new();
-        let (mut bytes, mut end) = (0, self.place);
-        while events.len() < self.bounds.events {
-            let (event, after) = match self.left_over.take() {
-                Some(kept) => kept,
-                None => match self.read(report)? {
-                    Some(read) => read,
-                    None => break,
-                },
-            };
-            let size = event.json.len() + 1;
-            if bytes + size > self.bounds.bytes && !events.is_empty() {
-                self.left_over = Some((event, after));
-                break;
-            }
-            bytes += size;
-            end = after;
-            events.push(event);
-        }
-        if events.is_empty() {
-            report.passed(self.place);
-            return Ok(None);
-        }
-        Ok(Some(Batch { events, end }))
-    }
-
-    /// The next line that is an event, and the place after it.
-    fn read(&mut self, report: &Report) -> anyhow::Result<Option<(Event, Place)>> {
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<(Event, Place)>> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -145,13 +91,14 @@ impl Lines {
                 .read_until(b'\n', &mut line)
                 .context("reading broke off")?;
             if read == 0 {
+                self.report.passed(self.place);
                 return Ok(None);
             }
             self.place.lines += 1;
             self.place.offset += read as u64;
             if read > LINE {
                 self.place.offset += self.source.skip_until(b'\n')? as u64;
-                report.bad(self.place.lines, "longer than 8 MiB");
+                self.report.bad(self.place.lines, "longer than 8 MiB");
                 continue;
             }
             let text = if self.place.lines == 1 {
@@ -168,7 +115,7 @@ impl Lines {
                     let line = self.place.lines;
                     return Ok(Some((Event { line, json }, self.place)));
                 }
-                Err(reason) => report.bad(self.place.lines, &reason),
+                Err(reason) => self.report.bad(self.place.lines, &reason),
             }
         }
     }

@@ -1,5 +1,6 @@
 //! `tidegate send`: a file of JSON lines, as events.
 
+mod batch;
 mod checkpoint;
 mod lines;
 mod post;
@@ -13,12 +14,17 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::client::{self, Instance};
+use batch::{Batch, Batches};
 use checkpoint::{Checkpoint, Place};
-use lines::{Batch, Bounds, Lines};
+use lines::Lines;
 use post::{Outcome, Sender};
-use report::Report;
+use report::{Again, Report};
+
+/// How long after Ctrl-C what is under way may take.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Send events from a file of JSON lines, or from standard input
 ///
@@ -27,8 +33,10 @@ use report::Report;
 ///
 /// Nothing is stored twice: an event without an id of its own (`event_id`, `id`) gets
 /// one made of the file's path, the line's number and its text, so a file can be sent again, whole
-/// or in part, as often as you like. Standard input has no path; with --name it can be sent again
-/// as well.
+/// or in part, as often as you like. Standard input and other pipes have no path of their own; with
+/// --name they can be sent again as well.
+///
+/// What comes through a pipe is sent as it comes, so `tail -f FILE | tidegate send -` follows a file.
 ///
 /// How far it came stands in a checkpoint beside the file (FILE.checkpoint): run the same command
 /// again after an interruption and it goes on from there. When all is sent the checkpoint goes.
@@ -73,8 +81,10 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    fn is_stdin(&self) -> bool {
-        self.file.as_os_str() == "-"
+    /// Whether every run reads something else: standard input, and what the shell makes of `<(…)`.
+    fn is_pipe(&self) -> bool {
+        let about = std::fs::metadata(&self.file);
+        self.file.as_os_str() == "-" || about.is_ok_and(|it| !it.is_file() && !it.is_dir())
     }
 
     /// What stands for the source in the ids: the same file is the same whatever the directory it
@@ -83,13 +93,22 @@ impl Options {
         if let Some(name) = &self.name {
             return name.clone();
         }
-        if self.is_stdin() {
+        if self.is_pipe() {
             return format!("stdin {}", uuid::Uuid::new_v4());
         }
         let path = self.file.canonicalize();
         path.unwrap_or_else(|_| self.file.clone())
             .display()
             .to_string()
+    }
+
+    /// What to do after an interruption.
+    fn again(&self) -> Again {
+        match (self.is_pipe(), &self.name) {
+            (false, _) => Again::SameCommand,
+            (true, Some(_)) => Again::SameInput,
+            (true, None) => Again::Doubles,
+        }
     }
 }
 
@@ -101,61 +120,79 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let url = options.instance.at("/api/v1/events/batch?partial=true")?;
     let checkpoint = Checkpoint::of(&options)?;
     let begin = checkpoint.begin();
-    let bounds = Bounds::new(options.batch as usize);
-    let mut lines = Lines::open(&options.file, &options.identity(), begin, bounds)?;
-    let report = Report::new(lines.length(), options.quiet, begin);
+    let lines = Lines::open(&options.file, &options.identity(), begin, options.quiet)?;
+    let report = lines.report();
     let sender = Sender::new(
         client::client()?,
         url,
         Duration::from_secs(options.patience),
         report.clone(),
     );
-    let outcome = send(&mut lines, &sender, &report, checkpoint, &options).await;
+    let batches = Batches::of(lines, options.batch as usize);
+    let interrupts = signal(SignalKind::interrupt())?;
+    send(batches, &sender, &report, checkpoint, &options, interrupts).await;
     report.finish();
-    outcome?;
-    Ok(report.summary())
+    Ok(report.summary(options.again()))
 }
 
 /// Keeps so many batches under way and notes up to where all are done.
 async fn send(
-    lines: &mut Lines,
+    mut batches: Batches,
     sender: &Sender,
     report: &Report,
     mut checkpoint: Checkpoint,
     options: &Options,
-) -> anyhow::Result<()> {
+    mut interrupts: Signal,
+) {
     let mut under_way = FuturesUnordered::new();
     let mut ended: BTreeMap<u64, (Place, u64)> = BTreeMap::new();
     let (mut given, mut settled) = (0_u64, 0_u64);
+    // Nothing new begins; what was begun ends.
     let mut stopping = false;
-    let interrupted = tokio::signal::ctrl_c();
-    tokio::pin!(interrupted);
-    loop {
-        while !stopping && under_way.len() < options.concurrency as usize {
-            let Some(batch) = lines.next(report)? else {
-                stopping = true;
-                break;
-            };
-            under_way.push(deliver(sender, given, batch));
-            given += 1;
-        }
+    let mut interrupted = false;
+    let late = tokio::time::sleep(Duration::MAX);
+    tokio::pin!(late);
+    while !stopping || !under_way.is_empty() {
+        let has_room = under_way.len() < options.concurrency as usize;
         let (number, end, outcome) = tokio::select! {
-            next = under_way.next() => match next {
-                Some(done) => done,
-                None => break,
-            },
-            _ = &mut interrupted, if !report.has_failed() => {
-                report.fail("interrupted");
-                break;
+            batch = batches.next(), if !stopping && has_room => {
+                match batch {
+                    Ok(Some(batch)) => {
+                        report.given(batch.end);
+                        under_way.push(deliver(sender, given, batch));
+                        given += 1;
+                    }
+                    Ok(None) => stopping = true,
+                    Err(error) => {
+                        report.fail(&format!("{error:#}"));
+                        stopping = true;
+                    }
+                }
+                continue;
             }
+            Some(done) = under_way.next() => done,
+            // Twice, or with nobody there to answer: at once.
+            _ = interrupts.recv() => {
+                report.fail("interrupted");
+                if interrupted || report.is_waiting() {
+                    break;
+                }
+                (stopping, interrupted) = (true, true);
+                late.as_mut().reset(tokio::time::Instant::now() + ENDING);
+                continue;
+            }
+            () = &mut late, if interrupted => break,
         };
         match outcome {
             Outcome::Done { taken } => {
                 ended.insert(number, (end, taken));
             }
             Outcome::GaveUp(reason) => {
-                // What was begun ends; nothing new begins.
                 report.fail(&reason);
+                stopping = true;
+            }
+            Outcome::Hopeless(reason) => {
+                report.hopeless(&reason);
                 stopping = true;
             }
         }
@@ -170,7 +207,6 @@ async fn send(
     } else {
         checkpoint.remove();
     }
-    Ok(())
 }
 
 async fn deliver(sender: &Sender, number: u64, batch: Batch) -> (u64, Place, Outcome) {

@@ -18,8 +18,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from
 pub(super) enum Outcome {
     /// Every event was taken or refused.
     Done { taken: u64 },
-    /// The service did not come back, or wants nothing from us.
+    /// The service did not come back.
     GaveUp(String),
+    /// It wants nothing from us, whatever we send and whenever.
+    Hopeless(String),
 }
 
 /// Sends batches.
@@ -90,9 +92,8 @@ impl Sender {
                         left.extend([second, first]);
                     }
                 },
-                Attempt::Later(_, reason) | Attempt::Never(reason) => {
-                    return Outcome::GaveUp(reason);
-                }
+                Attempt::Later(_, reason) => return Outcome::GaveUp(reason),
+                Attempt::Never(reason) => return Outcome::Hopeless(reason),
             }
         }
         Outcome::Done { taken }
@@ -163,7 +164,7 @@ impl Sender {
         match status {
             StatusCode::CREATED | StatusCode::OK => match serde_json::from_str(&text) {
                 Ok(answer) => Attempt::Taken(answer),
-                Err(_) => Attempt::Never("what answers there is not Tidegate".to_owned()),
+                Err(_) => Attempt::Never(client::STRANGER.to_owned()),
             },
             StatusCode::BAD_REQUEST
             | StatusCode::UNPROCESSABLE_ENTITY

@@ -1,12 +1,13 @@
 //! Everybody's events, from what is stored.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
-use reqwest::Url;
+use anyhow::bail;
+use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 use serde_json::Value;
+use time::OffsetDateTime;
 
 use super::Options;
 use super::print::Printer;
@@ -15,15 +16,21 @@ use crate::client;
 /// How often it looks.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// How many of the newest it looks at; the most that a page holds.
-const PAGE: u16 = 1_000;
+/// Events of one request, where that is not known better; the most that a page holds.
+const PAGE: usize = 1_000;
 
-/// How many events it remembers having shown.
-const REMEMBERED: usize = 20_000;
+/// Most events of one look: more are too many for a terminal, and for anybody's memory.
+const LOOK: usize = 100_000;
+
+/// How far a look goes back behind what was stored last: the time of storing is that of the
+/// transaction's beginning, so one that took longer comes after younger ones.
+const OVERLAP: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
 struct Page {
     events: Vec<Value>,
+    #[serde(default)]
+    next_cursor: Option<String>,
 }
 
 /// Follows for ever.
@@ -31,53 +38,35 @@ struct Page {
 /// # Errors
 /// The service refuses the question.
 pub(super) async fn run(options: &Options, printer: &Printer) -> anyhow::Result<()> {
-    let client = client::client()?;
-    let url = options.instance.at("/api/v1/events/history")?;
-    let mut seen = Seen::default();
-    let mut is_first = true;
+    let mut url = options.instance.at("/api/v1/events/history")?;
+    if let [only] = &options.types[..]
+        && !only.as_str().contains('*')
+    {
+        url.query_pairs_mut()
+            .append_pair("event_type", only.as_str());
+    }
+    let mut tail = Follower {
+        client: client::client()?,
+        url,
+        known: Known::default(),
+        has_begun: false,
+    };
     let mut was_reached = true;
     loop {
-        // Most looks find little: a short page is asked for, and a full one only where that was
-        // all new.
-        for limit in [100, PAGE] {
-            match page(&client, &url, limit).await {
-                Ok(events) => {
-                    if !was_reached {
-                        printer.notice("connected again");
-                        was_reached = true;
-                    }
-                    let fresh: Vec<&Value> = events.iter().filter(|one| seen.is_new(one)).collect();
-                    let full = fresh.len() == usize::from(limit) && limit < PAGE && !is_first;
-                    if full {
-                        continue;
-                    }
-                    let wanted: Vec<&Value> = fresh
-                        .iter()
-                        .copied()
-                        .filter(|event| options.shows(event))
-                        .take(if is_first {
-                            options.lines.into()
-                        } else {
-                            usize::MAX
-                        })
-                        .collect();
-                    for event in wanted.iter().rev() {
-                        printer.event(event, "data");
-                    }
-                    for event in fresh.iter().rev() {
-                        seen.insert(event);
-                    }
-                    is_first = false;
+        match tail.look(options, printer).await {
+            Ok(()) => {
+                if !was_reached {
+                    printer.notice("connected again");
                 }
-                Err(Trouble::Passing(reason)) => {
-                    if was_reached {
-                        printer.notice(&format!("no answer ({reason}), trying again"));
-                    }
-                    was_reached = false;
-                }
-                Err(Trouble::Lasting(error)) => return Err(error),
+                was_reached = true;
             }
-            break;
+            Err(Trouble::Passing(reason)) => {
+                if was_reached {
+                    printer.notice(&format!("no answer ({reason}), trying again"));
+                }
+                was_reached = false;
+            }
+            Err(Trouble::Lasting(error)) => return Err(error),
         }
         tokio::time::sleep(EVERY).await;
     }
@@ -88,48 +77,196 @@ enum Trouble {
     Lasting(anyhow::Error),
 }
 
-async fn page(client: &reqwest::Client, url: &Url, limit: u16) -> Result<Vec<Value>, Trouble> {
-    let mut url = url.clone();
-    url.query_pairs_mut()
-        .append_pair("limit", &limit.to_string());
-    let passing = |error: reqwest::Error| Trouble::Passing(client::reason(&error));
-    let answer = client.get(url).send().await.map_err(passing)?;
-    let status = answer.status();
-    let text = answer.text().await.map_err(passing)?;
-    let says = || format!("{status}: {}", client::detail(&text));
-    if status.is_server_error() {
-        return Err(Trouble::Passing(says()));
-    }
-    let page = (|| {
-        if !status.is_success() {
-            bail!("{}", says());
-        }
-        serde_json::from_str::<Page>(&text).context("what answers there is not Tidegate")
-    })();
-    Ok(page.map_err(Trouble::Lasting)?.events)
+struct Follower {
+    client: reqwest::Client,
+    url: Url,
+    known: Known,
+    has_begun: bool,
 }
 
-/// The ids shown last.
-#[derive(Default)]
-struct Seen {
-    ids: HashSet<String>,
-    order: VecDeque<String>,
-}
-
-impl Seen {
-    fn is_new(&self, event: &Value) -> bool {
-        !self.ids.contains(id(event))
+impl Follower {
+    /// Shows what is new; the first time the last so many lines.
+    async fn look(&mut self, options: &Options, printer: &Printer) -> Result<(), Trouble> {
+        if !self.has_begun {
+            return self.begin(options, printer).await;
+        }
+        let since = self.known.since();
+        let mut fresh = Vec::new();
+        let whole = self
+            .pages(since, PAGE, |event| {
+                if self.known.is_new(&event) {
+                    fresh.push(event);
+                }
+                true
+            })
+            .await?;
+        if !whole {
+            printer.notice(&format!(
+                "more than {LOOK} events at a time, the older ones are not shown"
+            ));
+        }
+        for event in fresh.iter().rev().filter(|event| options.shows(event)) {
+            printer.event(event, "data");
+        }
+        self.known.add(&fresh);
+        self.known.forget();
+        Ok(())
     }
 
-    fn insert(&mut self, event: &Value) {
-        let id = id(event);
-        if self.ids.insert(id.to_owned()) {
-            self.order.push_back(id.to_owned());
+    /// What was stored just now is noted before the last lines are read, so that what comes in
+    /// between is shown, and once.
+    async fn begin(&mut self, options: &Options, printer: &Printer) -> Result<(), Trouble> {
+        let mut known = Known::default();
+        known.add(&self.page(None, None, 1).await?.events);
+        let since = known.since();
+        if since.is_some() {
+            self.pages(since, PAGE, |event| {
+                known.add(&[event]);
+                true
+            })
+            .await?;
         }
-        while self.order.len() > REMEMBERED {
-            if let Some(old) = self.order.pop_front() {
-                self.ids.remove(&old);
+        let lines = usize::from(options.lines);
+        let mut shown = Vec::new();
+        let mut whole = true;
+        if lines > 0 {
+            let limit = if options.types.is_empty() {
+                lines
+            } else {
+                PAGE
+            };
+            whole = self
+                .pages(None, limit, |event| {
+                    known.add(std::slice::from_ref(&event));
+                    if options.shows(&event) {
+                        shown.push(event);
+                    }
+                    shown.len() < lines
+                })
+                .await?;
+        }
+        if !whole {
+            printer.notice(&format!("only the newest {LOOK} events were searched"));
+        }
+        for event in shown.iter().rev() {
+            printer.event(event, "data");
+        }
+        known.forget();
+        (self.known, self.has_begun) = (known, true);
+        Ok(())
+    }
+
+    /// Hands over the events stored since then, the newest first, until enough; false if there
+    /// were too many.
+    async fn pages(
+        &self,
+        since: Option<OffsetDateTime>,
+        limit: usize,
+        mut take: impl FnMut(Value) -> bool,
+    ) -> Result<bool, Trouble> {
+        let mut cursor = None;
+        let mut seen = 0;
+        let mut limit = limit.clamp(1, PAGE);
+        loop {
+            let page = match self.page(since, cursor.as_deref(), limit).await {
+                // So many would be too large.
+                Err(Refused::Unprocessable(_)) if limit > 1 => {
+                    limit /= 2;
+                    continue;
+                }
+                page => page?,
+            };
+            seen += page.events.len();
+            for event in page.events {
+                if !take(event) {
+                    return Ok(true);
+                }
             }
+            cursor = page.next_cursor;
+            if cursor.is_none() || seen >= LOOK {
+                return Ok(cursor.is_none());
+            }
+        }
+    }
+
+    async fn page(
+        &self,
+        since: Option<OffsetDateTime>,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, Refused> {
+        let mut url = self.url.clone();
+        url.query_pairs_mut()
+            .append_pair("limit", &limit.to_string())
+            .extend_pairs(since.map(|time| ("created_start", domain::timestamp::format(time))))
+            .extend_pairs(cursor.map(|cursor| ("cursor", cursor)));
+        let passing =
+            |error: reqwest::Error| Refused::Other(Trouble::Passing(client::reason(&error)));
+        let answer = self.client.get(url).send().await.map_err(passing)?;
+        let status = answer.status();
+        let text = answer.text().await.map_err(passing)?;
+        let says = || format!("{status}: {}", client::detail(&text));
+        if status.is_server_error() {
+            return Err(Refused::Other(Trouble::Passing(says())));
+        }
+        if status == StatusCode::UNPROCESSABLE_ENTITY {
+            return Err(Refused::Unprocessable(says()));
+        }
+        let page = (|| {
+            if !status.is_success() {
+                bail!("{}", says());
+            }
+            serde_json::from_str::<Page>(&text).map_err(|_| anyhow::anyhow!(client::STRANGER))
+        })();
+        page.map_err(|error| Refused::Other(Trouble::Lasting(error)))
+    }
+}
+
+enum Refused {
+    Unprocessable(String),
+    Other(Trouble),
+}
+
+impl From<Refused> for Trouble {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Unprocessable(reason) => Self::Lasting(anyhow::anyhow!(reason)),
+            Refused::Other(trouble) => trouble,
+        }
+    }
+}
+
+/// The events stored last, which the next look meets again.
+#[derive(Default)]
+struct Known {
+    stored: HashMap<String, OffsetDateTime>,
+    last: Option<OffsetDateTime>,
+}
+
+impl Known {
+    /// From when on the next look is.
+    fn since(&self) -> Option<OffsetDateTime> {
+        self.last.map(|last| last - OVERLAP)
+    }
+
+    fn is_new(&self, event: &Value) -> bool {
+        !self.stored.contains_key(id(event))
+    }
+
+    fn add(&mut self, events: &[Value]) {
+        for event in events {
+            let created = event["created_at"].as_str();
+            if let Some(at) = created.and_then(domain::timestamp::parse) {
+                self.last = self.last.max(Some(at));
+                self.stored.insert(id(event).to_owned(), at);
+            }
+        }
+    }
+
+    /// Drops what no look meets again.
+    fn forget(&mut self) {
+        if let Some(since) = self.since() {
+            self.stored.retain(|_, at| *at >= since);
         }
     }
 }

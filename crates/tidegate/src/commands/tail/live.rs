@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::bail;
 use futures_util::StreamExt as _;
 use reqwest::StatusCode;
-use reqwest::header::{ACCEPT, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use serde_json::Value;
 
 use super::Options;
@@ -43,6 +43,10 @@ pub(super) async fn run(options: &Options, user: &str, printer: &Printer) -> any
         let mut pause = None;
         let reason = match request.send().await {
             Ok(answer) if answer.status() == StatusCode::OK => {
+                let kind = answer.headers().get(CONTENT_TYPE);
+                if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
+                    bail!(client::STRANGER);
+                }
                 if !was_connected {
                     printer.notice("connected again");
                 }

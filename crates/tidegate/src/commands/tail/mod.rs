@@ -19,8 +19,10 @@ use print::Printer;
 /// With --user it listens to that user's live channel, as a browser would: it reconnects by itself,
 /// goes on where it was, and says so when something was missed.
 ///
-/// Without a user it follows the stored events, the newest by the time they happened. Events that
-/// come late, dated before a thousand newer ones, are not shown; `--user` shows them.
+/// Without a user it follows the stored events, whenever they happened, half a second late; what is
+/// stored in between stands in the order in which it happened. It begins with the last lines, and
+/// with patterns it searches further back for them, among the newest 100,000 events. More than
+/// 100,000 new ones at a time are not all shown; it says so.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -4,6 +4,7 @@ use std::io::IsTerminal as _;
 
 use serde_json::Value;
 
+use crate::output;
 use crate::style::{BOLD, CYAN, DIM, YELLOW};
 
 /// Longest content shown on a terminal, in characters.
@@ -27,7 +28,7 @@ impl Printer {
     /// An event: `content` is the member that holds what happened.
     pub(super) fn event(&self, event: &Value, content: &str) {
         if self.json {
-            println!("{event}");
+            output::line(event);
             return;
         }
         let text = |key: &str| event[key].as_str().unwrap_or_default();
@@ -47,13 +48,13 @@ impl Printer {
             .unwrap_or("-");
         let time = text("timestamp");
         let kind = text("event_type");
-        anstream::println!(
+        output::line(format_args!(
             "{DIM}{time}{DIM:#}  {CYAN}{kind}{CYAN:#}  {BOLD}{who}{BOLD:#}  {content}"
-        );
+        ));
     }
 
     /// Something about the stream itself, beside it.
     pub(super) fn notice(&self, text: &str) {
-        anstream::eprintln!("{YELLOW}{text}{YELLOW:#}");
+        output::notice(format_args!("{YELLOW}{text}{YELLOW:#}"));
     }
 }

@@ -1,0 +1,112 @@
+//! From events to batches, without waiting for more than what is there.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
+
+use super::checkpoint::Place;
+use super::lines::{Event, Lines};
+
+/// Most bytes of one request: below the service's 4 MiB.
+const REQUEST: usize = 3 * 1024 * 1024;
+
+/// How long a first line waits for others to travel with, where they may be long in coming.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Events read ahead. Few, for each may have megabytes.
+const AHEAD: usize = 64;
+
+/// Events of consecutive lines.
+#[derive(Debug)]
+pub(super) struct Batch {
+    pub(super) events: Vec<Event>,
+    /// The end of its last line.
+    pub(super) end: Place,
+}
+
+type Read = anyhow::Result<(Event, Place)>;
+
+/// Gathers what a thread of its own reads: a pipe may be silent for hours, and meanwhile what was
+/// read is sent and Ctrl-C is heard.
+pub(super) struct Batches {
+    read: mpsc::Receiver<Read>,
+    most: usize,
+    linger: Option<Duration>,
+    filling: Vec<Event>,
+    bytes: usize,
+    end: Place,
+    /// When what is there is sent, full or not.
+    due: Option<Instant>,
+    /// Read, but not of the last batch.
+    left_over: Option<Read>,
+}
+
+impl Batches {
+    /// Begins to read; a batch has at most so many events.
+    pub(super) fn of(mut lines: Lines, most: usize) -> Self {
+        let (sender, read) = mpsc::channel(AHEAD);
+        let linger = (!lines.is_whole()).then_some(LINGER);
+        // No task of the runtime: the end of the process would wait for its read.
+        std::thread::spawn(move || {
+            while let Some(one) = lines.next().transpose() {
+                let broke_off = one.is_err();
+                if sender.blocking_send(one).is_err() || broke_off {
+                    break;
+                }
+            }
+        });
+        Self {
+            read,
+            most,
+            linger,
+            filling: Vec::new(),
+            bytes: 0,
+            end: Place::default(),
+            due: None,
+            left_over: None,
+        }
+    }
+
+    /// The next batch; nothing is lost when this is dropped before it is ready.
+    ///
+    /// # Errors
+    /// The source cannot be read further.
+    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Batch>> {
+        while self.filling.len() < self.most {
+            let one = match (self.left_over.take(), self.due) {
+                (Some(one), _) => Some(one),
+                (None, None) => self.read.recv().await,
+                (None, Some(due)) => match timeout_at(due, self.read.recv()).await {
+                    Ok(one) => one,
+                    Err(_) => break,
+                },
+            };
+            match one {
+                None => break,
+                Some(Ok((event, end))) if self.fits(&event) => {
+                    if self.filling.is_empty() {
+                        self.due = self.linger.map(|linger| Instant::now() + linger);
+                    }
+                    self.bytes += event.json.len() + 1;
+                    self.end = end;
+                    self.filling.push(event);
+                }
+                Some(Err(error)) if self.filling.is_empty() => return Err(error),
+                Some(one) => {
+                    self.left_over = Some(one);
+                    break;
+                }
+            }
+        }
+        self.due = None;
+        self.bytes = 0;
+        let events = std::mem::take(&mut self.filling);
+        let end = self.end;
+        Ok((!events.is_empty()).then_some(Batch { events, end }))
+    }
+
+    fn fits(&self, event: &Event) -> bool {
+        self.filling.is_empty() || self.bytes + event.json.len() < REQUEST
+    }
+}
