@@ -42,6 +42,7 @@ mod same_id;
 #[path = "../it/two_processors.rs"]
 mod two_processors;
 
+mod outlived;
 mod restart;
 
 /// These tests drive the one process.

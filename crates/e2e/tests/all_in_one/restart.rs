@@ -4,7 +4,7 @@ use tokio::task::JoinSet;
 
 use crate::live::feed::{Feed, user};
 use crate::live::listener::{Listener, Seen};
-use crate::world::{World, alone};
+use crate::world::{PATIENCE, World, alone};
 
 const USERS: usize = 100;
 const KILLS: u64 = 3;
@@ -32,8 +32,13 @@ async fn listeners_are_told_of_a_killed_process_and_go_on() {
                     let resets = l.seen.iter().filter(|seen| matches!(seen, Seen::Reset(_)));
                     resets.count() as u64
                 };
-                while told(&listener) < kill {
-                    listener.next().await;
+                let reading = async {
+                    while told(&listener) < kill {
+                        listener.next().await;
+                    }
+                };
+                if tokio::time::timeout(PATIENCE, reading).await.is_err() {
+                    panic!("not told: {:?}", listener.seen);
                 }
                 listener
             });

@@ -44,10 +44,11 @@ async fn the_books_balance_whatever_dies() {
         // 12 × 900 over HTTP and as many to Kafka.
         let load = maker.load(900, 900, false);
         let base = system.ingest_url("");
+        let before = stored(&world).await;
         let (made, (), ()) = tokio::join!(
             send(&base, load.posts, 8),
             produce(&world, &load.lines),
-            happen(accident, &world, system.processor_mut()),
+            happen(accident, &world, system.processor_mut(), before),
         );
         maker.named.extend(made);
     }
@@ -62,12 +63,14 @@ async fn the_books_balance_whatever_dies() {
     system.assert_well();
 }
 
+async fn stored(world: &World) -> i64 {
+    world.database.count("event_ids").await.unwrap_or(0)
+}
+
 /// Lets it happen while the processor is in the middle of its work, and brings things back.
-async fn happen(accident: Accident, world: &World, processor: &mut TestService) {
-    let stored = || async { world.database.count("event_ids").await.unwrap_or(0) };
-    let before = stored().await;
+async fn happen(accident: Accident, world: &World, processor: &mut TestService, before: i64) {
     eventually("events are being stored", PATIENCE, || async {
-        let now = stored().await;
+        let now = stored(world).await;
         if now > before { Ok(()) } else { Err(now) }
     })
     .await;

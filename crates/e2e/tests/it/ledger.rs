@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
-use testkit::{Message, eventually};
+use testkit::{LIMIT, Message, eventually};
 use uuid::Uuid;
 
 use crate::SHAPE;
@@ -131,7 +131,10 @@ pub(crate) async fn everything_on_the_log(world: &World) -> BTreeMap<Place, Mess
     }
     let mut log = BTreeMap::new();
     for name in TOPICS {
-        for record in world.kcat.consume(&world.topic(name)).await.unwrap() {
+        // A broker that has just started may not answer for every topic yet.
+        let topic = world.topic(name);
+        let consumed = eventually("the records", LIMIT, || world.kcat.consume(&topic));
+        for record in consumed.await {
             let place = (record.topic.clone(), record.partition, record.offset);
             log.insert(place, record);
         }
@@ -259,11 +262,8 @@ async fn assert_announced(world: &World) {
 
 /// Everything announced so far, partition by partition.
 pub(crate) async fn announcements(world: &World) -> Vec<Value> {
-    let records = world
-        .kcat
-        .consume(&world.topic(ANNOUNCEMENTS))
-        .await
-        .unwrap();
+    let topic = world.topic(ANNOUNCEMENTS);
+    let records = eventually("the records", LIMIT, || world.kcat.consume(&topic)).await;
     records
         .iter()
         .map(|record| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use testkit::{Database, Kcat, Message, Part, Parts, ServiceBuilder, TestService};
-use testkit::{eventually, topic_prefix};
+use testkit::{LIMIT, eventually, topic_prefix};
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::SHAPE;
@@ -25,6 +25,9 @@ pub(crate) enum Shape {
 
 /// How long working off a load may take on a busy machine. It only ends tests that hang.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long one answer about a service's state may take.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The topics events come in on, as the specification names them.
 pub(crate) const BACKEND: &str = "events.backend.service";
@@ -108,7 +111,8 @@ impl World {
         format!("{}{name}", self.prefix)
     }
 
-    /// A service of this world, not started yet. All are the same process in one shape.
+    /// A service of this world, not started yet. All are the same process in one shape. A machine
+    /// that stands still for a moment is no outage: the tests of outages say otherwise.
     pub(crate) fn service(&self, name: &str) -> ServiceBuilder {
         match SHAPE {
             Shape::Split => TestService::builder(name)
@@ -116,6 +120,8 @@ impl World {
                 .database(&self.database)
                 .env("KAFKA_TOPIC_PREFIX", &self.prefix)
                 .env("KAFKA_PARTITIONS", PARTITIONS)
+                .env("KAFKA_MESSAGE_TIMEOUT_MS", 20_000)
+                .env("REDIS_TIMEOUT_MS", 20_000)
                 .env("SSE_PREFIX", self.topic("sse:user:")),
             Shape::AllInOne => TestService::builder("tidegate")
                 .arg("serve")
@@ -211,19 +217,18 @@ pub(crate) async fn partitions_held(processor: &TestService) -> BTreeSet<(String
 /// The text of `/metrics`.
 pub(crate) async fn metrics(service: &TestService) -> reqwest::Result<String> {
     let client = reqwest::Client::new();
-    let request = client
-        .get(service.url("/metrics"))
-        .timeout(Duration::from_secs(2));
+    let request = client.get(service.url("/metrics")).timeout(ANSWER);
     request.send().await?.error_for_status()?.text().await
 }
 
 /// The sum of a metric's samples that have these labels, whatever other labels they have; 0 if
-/// there are none or the service does not answer.
+/// there are none. It waits for an answer.
 pub(crate) async fn sum(url: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
-    let Ok(answer) = reqwest::get(url).await else {
-        return 0.0;
-    };
-    let text = answer.text().await.unwrap_or_default();
+    let text = eventually("the metrics", LIMIT, || async {
+        let answer = crate::sender::client().get(url).send().await?;
+        answer.error_for_status()?.text().await
+    })
+    .await;
     let wanted: Vec<String> = labels.iter().map(|(k, v)| format!("{k}=\"{v}\"")).collect();
     text.lines()
         .filter_map(|line| line.strip_prefix(name))
@@ -236,9 +241,7 @@ pub(crate) async fn sum(url: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
 /// Status and JSON body of a probe.
 pub(crate) async fn probe(service: &TestService, path: &str) -> anyhow::Result<(u16, Value)> {
     let client = reqwest::Client::new();
-    let request = client
-        .get(service.url(path))
-        .timeout(Duration::from_secs(5));
+    let request = client.get(service.url(path)).timeout(ANSWER);
     let answer = request.send().await?;
     Ok((answer.status().as_u16(), answer.json().await?))
 }

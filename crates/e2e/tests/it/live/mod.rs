@@ -7,6 +7,7 @@ pub(crate) mod feed;
 pub(crate) mod listener;
 pub(crate) mod malformed;
 
+mod again;
 mod browser;
 mod edge;
 mod resume;

@@ -14,20 +14,26 @@ use crate::world::{PATIENCE, World, alone, sum};
 
 const SLOW: usize = 1_000;
 const OTHERS: usize = 20;
-/// Twenty events of 16 KiB a second: a megabyte in three seconds.
-const PAUSE: Duration = Duration::from_millis(50);
+/// Thirty-three events of 16 KiB a second: half a megabyte.
+const PAUSE: Duration = Duration::from_millis(30);
 const BYTES: usize = 16 * 1024;
-/// How often both are measured; the first does not count, and of the others the least disturbed one
-/// of each kind does: a busy machine only ever adds.
-const ROUNDS: usize = 4;
-const BEFORE: u64 = 50;
+/// What may wait for one of them: some 190 events.
+const QUEUE: u64 = 3 << 20;
+/// How often both are measured at most; the first does not count, and of the others the least
+/// disturbed one of each kind does: a busy machine only ever adds, and then it takes more of them.
+const ROUNDS: usize = 12;
+const LEAST: usize = 4;
+const BEFORE: u64 = 190;
+/// Events until nothing more fits into the kernels between us and them: these are written, as to any
+/// other thousand clients, and not what is measured here.
+const FILL: u64 = 20;
 /// Events after which a thousand connections are forgotten, by the service and by the kernel.
 const REST: u64 = 20;
 /// What a thousand of them may cost together: what the server has ready to write for each, some
-/// 100 KiB. A queue of one MiB for each would be a GiB.
+/// 100 KiB. A queue of its own for each would be 3 GiB.
 const BOUND: u64 = 256 << 20;
 /// Below this the machine is measured, not the service.
-const NOISE: Duration = Duration::from_millis(50);
+const NOISE: Duration = Duration::from_millis(20);
 
 /// When each event was sent, and when each listener had it.
 struct Clock {
@@ -95,6 +101,7 @@ async fn a_thousand_slow_clients_are_closed_and_hurt_nobody() {
     let system = world
         .system()
         .env("SSE_MAX_CONNECTIONS_PER_USER", 2 * SLOW)
+        .env("SSE_QUEUE_BYTES", QUEUE)
         .start()
         .await;
     let base = system.query_url("");
@@ -118,6 +125,7 @@ async fn a_thousand_slow_clients_are_closed_and_hurt_nobody() {
     };
     let rss = system.query().memory().rss;
     let (mut undisturbed, mut beside) = (Vec::new(), Vec::new());
+    let mut unharmed = false;
     for round in 1..=ROUNDS {
         clock.send_many(&world, REST).await;
         let first = clock.feed.last + 1;
@@ -125,6 +133,7 @@ async fn a_thousand_slow_clients_are_closed_and_hurt_nobody() {
         let before = clock.p99_since(first).await;
 
         let slow = slow_readers(&base).await;
+        clock.send_many(&world, FILL).await;
         let first = clock.feed.last + 1;
         let closing = tokio::spawn(wait_closed(
             system.query_url("/metrics"),
@@ -150,18 +159,15 @@ async fn a_thousand_slow_clients_are_closed_and_hurt_nobody() {
         if round > 1 {
             undisturbed.push(before.max(NOISE));
             beside.push(with);
+            unharmed = beside.iter().min() <= undisturbed.iter().min().map(|p99| *p99 * 2).as_ref();
+        }
+        if unharmed && round >= LEAST {
+            break;
         }
     }
     let grown = system.query().memory().peak_rss.saturating_sub(rss);
     println!("query grew by {} MiB at most", grown >> 20);
-    let (before, with) = (
-        undisturbed.iter().min().unwrap(),
-        beside.iter().min().unwrap(),
-    );
-    assert!(
-        *with <= *before * 2,
-        "{undisturbed:?}, beside slow ones {beside:?}"
-    );
+    assert!(unharmed, "{undisturbed:?}, beside slow ones {beside:?}");
     assert!(grown < BOUND, "{} MiB", grown >> 20);
     assert!(others.try_join_next().is_none(), "one of the others ended");
 }
