@@ -158,7 +158,7 @@ impl KafkaConfig {
             // A broker that hangs is given up as soon as its records are.
             .set(
                 "socket.timeout.ms",
-                (self.message_timeout_ms + 1_000).to_string(),
+                (self.message_timeout_ms + 1_000).min(300_000).to_string(),
             )
             .set("statistics.interval.ms", "1000")
             // Our own counters refuse first: librdkafka frees a record only after its delivery

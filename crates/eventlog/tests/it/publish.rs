@@ -198,7 +198,7 @@ async fn flush_waits_for_everything_in_flight_and_metrics_tell() {
 async fn an_eager_producer_lingers_only_in_company() {
     let config = KafkaConfig {
         linger_ms: 200_000.0,
-        message_timeout_ms: 300_000,
+        message_timeout_ms: 250_000,
         ..config().await
     };
     let topic = topic(&config, "eager").await;
@@ -218,11 +218,6 @@ async fn an_eager_producer_lingers_only_in_company() {
     // The first few found nobody before them; the others wait for more to come.
     acks.remove(0).await.expect("acknowledged");
     assert!(in_flight() > 50.0, "{}", in_flight());
-    producer.flush(LIMIT).await.expect("flushed");
-    for ack in acks {
-        ack.await.expect("acknowledged");
-    }
-    assert_eq!(in_flight(), 0.0);
 }
 
 fn gauge(registry: &Registry, name: &str) -> f64 {
