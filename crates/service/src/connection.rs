@@ -26,9 +26,12 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone, Copy)]
 struct Socket(RawFd);
 
-/// Notes the socket of a new connection.
+/// Notes the socket of a new connection, and has it send what it is given at once: otherwise what
+/// comes soon after something else waits for the client's kernel to acknowledge that, 40 ms on Linux.
 pub(crate) fn note(io: &dyn Any, data: &mut Extensions) {
     if let Some(stream) = io.downcast_ref::<TcpStream>() {
+        // A connection that is gone already fails elsewhere.
+        let _ = stream.set_nodelay(true);
         data.insert(Socket(stream.as_raw_fd()));
     }
 }

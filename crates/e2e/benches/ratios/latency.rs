@@ -59,7 +59,7 @@ pub(crate) async fn measure(
     let http = reqwest::Client::new();
     let url = live.ingest.url("/api/v1/events");
     let (mut p50, mut p99, mut bare50, mut bare99) = (vec![], vec![], vec![], vec![]);
-    for round in 0..options.rounds {
+    for round in 0..=options.rounds {
         // Connections, caches and fetches warm up in the first fifth, which does not count.
         let first = round as u64 * count;
         let mut sent = Vec::new();
@@ -78,6 +78,10 @@ pub(crate) async fn measure(
         let limit = bare.round(count).await?;
         let counted = |took: Vec<Duration>| percentiles(took[took.len() / 5..].to_vec());
         let ((a, b), (c, d)) = (counted(ours), counted(limit));
+        if round == 0 {
+            // The consumer's group has only just come together.
+            continue;
+        }
         println!(
             "  round {round}: p50 {} µs, p99 {} µs; bare p50 {} µs, p99 {} µs",
             thousands(a),

@@ -1,7 +1,7 @@
 //! Acknowledged, bounded publishing: one acknowledgement per call, whatever the number of records.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
@@ -23,6 +23,11 @@ const HEADER_OVERHEAD: usize = 10;
 /// Records that may be under way already when one is still sent at once.
 const ALONE: usize = 4;
 
+/// So many under way are a crowd, and for so long after it what comes is taken to be part of it:
+/// between its waves there may be nobody for a moment.
+const CROWD: usize = 16;
+const CALM: Duration = Duration::from_millis(10);
+
 /// Publishes to Kafka with acks=all and idempotence. Clones share its clients and their threads.
 ///
 /// A call either enqueues all its records or none: room is reserved before the first one, within
@@ -35,7 +40,26 @@ pub struct Producer {
     /// Lingers.
     steady: Arc<Sender>,
     /// Does not.
-    eager: Option<Arc<Sender>>,
+    eager: Option<Arc<Eager>>,
+}
+
+struct Eager {
+    sender: Sender,
+    began: Instant,
+    /// Milliseconds from the beginning until the last crowd has passed.
+    crowded: AtomicU64,
+}
+
+impl Eager {
+    /// Whether it is quiet enough to send at once, with so many records under way.
+    fn is_calm(&self, under_way: usize) -> bool {
+        let now = self.began.elapsed().as_millis() as u64;
+        if under_way >= CROWD {
+            let until = now + CALM.as_millis() as u64;
+            self.crowded.store(until, Ordering::Relaxed);
+        }
+        under_way <= ALONE && now >= self.crowded.load(Ordering::Relaxed)
+    }
 }
 
 /// Why a producer could not be made.
@@ -77,7 +101,11 @@ impl Producer {
         let mut producer = Self::new(config, registry)?;
         if config.linger_ms > 0.0 {
             let sender = Sender::start(config.eager_producer(), &producer.state)?;
-            producer.eager = Some(Arc::new(sender));
+            producer.eager = Some(Arc::new(Eager {
+                sender,
+                began: Instant::now(),
+                crowded: AtomicU64::new(0),
+            }));
         }
         Ok(producer)
     }
@@ -116,8 +144,9 @@ impl Producer {
 
     /// Who sends so many records, for which room is reserved.
     fn sender(&self, records: usize) -> &Sender {
+        let under_way = self.state.queue.records().saturating_sub(records);
         match &self.eager {
-            Some(eager) if self.state.queue.records() <= records + ALONE => eager,
+            Some(eager) if eager.is_calm(under_way) => &eager.sender,
             _ => &self.steady,
         }
     }
@@ -160,8 +189,8 @@ impl Producer {
     /// # Errors
     /// [`PublishError::Unavailable`] if records are still in flight after `timeout`.
     pub async fn flush(&self, timeout: Duration) -> Result<(), PublishError> {
-        let senders = [Some(&self.steady), self.eager.as_ref()];
-        let clients = senders.map(|sender| sender.map(|sender| sender.client()));
+        let eager = self.eager.as_ref().map(|eager| eager.sender.client());
+        let clients = [Some(self.steady.client()), eager];
         let flushed = tokio::task::spawn_blocking(move || {
             let deadline = Instant::now() + timeout;
             clients.into_iter().flatten().try_for_each(|client| {
