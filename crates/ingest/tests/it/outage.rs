@@ -129,8 +129,9 @@ async fn many_half_sent_bodies_meet_the_budget() {
             .ok_or(answer)
     })
     .await;
+    // Without a budget the bodies alone would be 256 MiB.
     let peak = gateway.service.memory().peak_rss;
-    assert!(peak < 160 * MIB, "{} MiB", peak / MIB);
+    assert!(peak < 224 * MIB, "{} MiB", peak / MIB);
     drop(held);
     eventually("the budget is free again", LIMIT, || async {
         let answer = gateway.post("/api/events/batch", body.clone()).await;
