@@ -12,6 +12,7 @@ pub mod log;
 pub mod migrate;
 pub mod offsets;
 pub mod partitions;
+pub mod patience;
 pub mod pool;
 pub mod reader;
 pub mod sql;

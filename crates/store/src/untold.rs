@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::error::Error;
+use crate::patience::heard_or_dropped;
 use crate::pool::Database;
 
 /// What a storing transaction notes.
@@ -116,17 +117,8 @@ impl Session {
     /// The server cannot be reached, or the schema is not there yet.
     pub async fn connect(db: &Database, owner: Uuid) -> Result<Self, Error> {
         let client = db.connect().await?;
-        client
-            .batch_execute("set statement_timeout = '10s'; set lock_timeout = '5s'")
-            .await?;
-        // As with the lanes: who is frozen is not waited for. Servers before PostgreSQL 14 do not
-        // know the setting.
-        if let Err(error) = client
-            .batch_execute("set idle_session_timeout = '20s'")
-            .await
-        {
-            tracing::debug!(error = %error, "a frozen processor counts as alive");
-        }
+        // As with the lanes: who is frozen is not waited for.
+        heard_or_dropped(&client, "a frozen processor counts as alive").await?;
         client
             .query_one("select 'untold'::regclass::oid", &[])
             .await?;

@@ -1,8 +1,8 @@
 //! The write: everything that follows from a batch of records, in one transaction.
 //!
 //! Order within it: rows of the Postgres log (whoever is too late learns it at once), the note that
-//! they are to be told, ids, rows, dead letters, counts, offsets. The counts are few and hot, so they are touched last, right before the
-//! fence and the commit: writers wait for each other only then.
+//! they are to be told, ids, rows, dead letters, counts, offsets. The counts are few and hot, so they
+//! are touched last, right before the fence and the commit: writers wait for each other only then.
 
 use std::collections::HashSet;
 use std::time::Duration;

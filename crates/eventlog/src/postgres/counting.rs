@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use service::seldom::Seldom;
 use store::log::Counter;
+use store::patience::{in_time, within};
 use store::{Database, Error};
 
 use super::handle::Shared;
-use super::{in_time, within};
 
 /// The shortest and the longest pause between two counts.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use service::seldom::Seldom;
 use store::log::{self, Cursor, Member, Place, Reader, Row};
+use store::patience::in_time;
 use store::{Database, Error};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::counting::count;
 use super::handle::{Ended, Handle, Owner, Shared};
 use super::ownership::{Held, Owned, Ownership};
-use super::{Backoff, LOG, in_time};
+use super::{Backoff, LOG};
 use crate::Record;
 use crate::lane::{Chunk, Lane, LaneSender, Poller, lanes};
 

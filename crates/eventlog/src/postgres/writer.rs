@@ -6,12 +6,13 @@ use std::time::Instant;
 
 use service::seldom::Seldom;
 use store::log::{Appender, NewRow};
+use store::patience::in_time;
 use store::{Database, Error, Kind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
+use super::Backoff;
 use super::publisher::Shared;
-use super::{Backoff, in_time};
 use crate::{Outgoing, PublishError};
 
 /// The records of one call, and the room they take. Dropped without an answer they failed: a call is

@@ -32,8 +32,9 @@ pub(crate) fn seen_key(channel: &str, event_id: Uuid) -> String {
 /// seconds, for how many seconds the event is remembered (0: not at all), and with a position:
 /// partition, offset, timestamp in milliseconds. The rule of positions is
 /// [`crate::fence::Reached::advance`]; they advance over an event that is not published again.
-/// Nothing is written before the first command that Redis may refuse, so a refusal changes nothing. The pointer is the id alone, or what
-/// [`pushed::Pushed::parse`] reads if there is a message before this one and this one is small.
+/// Nothing is written before the first command that Redis may refuse, so a refusal changes nothing.
+/// The pointer is the id alone, or what [`pushed::Pushed::parse`] reads if there is a message before
+/// this one and this one is small.
 pub(crate) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
     let largest = pushed::LARGEST;
     Script::new(&format!(

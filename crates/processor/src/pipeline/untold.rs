@@ -10,10 +10,10 @@
 //! whatever goes wrong, the note stays.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use store::patience::in_time;
 use store::untold::{self, Note, Noted, Session};
 use store::write::Writer;
 use store::{Database, Error};
@@ -25,8 +25,6 @@ use crate::bridge::Feed;
 
 /// How long a lane must be quiet, and how often to look.
 const QUIET: Duration = Duration::from_secs(1);
-/// A statement that takes longer is given up, and the connection with it.
-const PATIENCE: Duration = Duration::from_secs(12);
 
 /// What this process has noted. One for all lines.
 pub struct Untold {
@@ -314,10 +312,4 @@ impl Telling {
             lane.told = Some(Instant::now());
         }
     }
-}
-
-async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(PATIENCE, work)
-        .await
-        .unwrap_or_else(|_| Err(Error::Pool("the server does not answer".to_owned())))
 }

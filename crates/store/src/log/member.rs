@@ -8,6 +8,7 @@ use tokio_postgres::{AsyncMessage, Client, Statement};
 
 use super::{LANES, LOCK_CLASS, LOCK_MEMBER};
 use crate::error::Error;
+use crate::patience::heard_or_dropped;
 use crate::pool::Database;
 
 /// One of the processors that share the lanes. Its locks end with its connection.
@@ -32,17 +33,9 @@ impl Member {
             }
         };
         let (client, _connection) = db.connect_watched(notify).await?;
-        client
-            .batch_execute("set statement_timeout = '10s'; set lock_timeout = '5s'")
-            .await?;
         // A frozen process keeps its connection and with it its lanes. It asks every second as long
-        // as it lives. Servers before PostgreSQL 14 do not know the setting.
-        if let Err(error) = client
-            .batch_execute("set idle_session_timeout = '20s'")
-            .await
-        {
-            tracing::debug!(error = %error, "frozen processors will keep their lanes");
-        }
+        // as it lives.
+        heard_or_dropped(&client, "frozen processors will keep their lanes").await?;
         // Asks for the table, so that a schema that is not there yet shows here.
         let exists = client.query_one("select pg_backend_pid(), 'event_log'::regclass::oid", &[]);
         let pid = exists.await?.get(0);

@@ -35,6 +35,25 @@ impl Directory {
         )
     }
 
+    /// Kills the PostgreSQL in it alone, and waits until another one has been started.
+    pub(crate) async fn kill_server(&self) {
+        let pid_file = self.cluster().join("postmaster.pid");
+        let pid = || {
+            let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+            text.lines().next().unwrap_or_default().to_owned()
+        };
+        let before = pid();
+        let killed = std::process::Command::new("kill")
+            .args(["-s", "KILL", &before])
+            .status();
+        assert!(killed.unwrap().success());
+        eventually("another server", LIMIT, || async {
+            let now = pid();
+            (!now.is_empty() && now != before).then_some(()).ok_or(now)
+        })
+        .await;
+    }
+
     /// A `dev` here, and its settings.
     pub(crate) fn dev(&self) -> ServiceBuilder {
         TestService::builder("tidegate")
@@ -80,6 +99,16 @@ pub(crate) async fn post(service: &TestService, event: &Value) -> anyhow::Result
     anyhow::ensure!(status == 201, "{status}: {text}");
     let answer: Value = serde_json::from_str(&text)?;
     Ok(answer["event_id"].as_str().unwrap_or_default().to_owned())
+}
+
+/// Posts until it is taken; gives the event's id.
+pub(crate) async fn taken(service: &TestService, event: &Value) -> String {
+    eventually("taken", LIMIT, || async {
+        post(service, event)
+            .await
+            .map_err(|error| error.to_string())
+    })
+    .await
 }
 
 /// Waits until an event can be read.

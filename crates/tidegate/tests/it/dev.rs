@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::{Value, json};
 use testkit::{LIMIT, SseStream, TestService, eventually, eventually_eq};
 
-use crate::command::{Directory, get, post, stored, total};
+use crate::command::{Directory, get, post, stored, taken, total};
 
 /// What `DIR/environment` says.
 fn environment(directory: &Directory) -> HashMap<String, String> {
@@ -176,27 +176,8 @@ async fn postgres_alone_is_started_again() {
     let dev = directory.dev().start().await;
     let first = post(&dev, &json!({"event_type": "a"})).await.unwrap();
     stored(&dev, &first).await;
-    let pid_file = directory.cluster().join("postmaster.pid");
-    let pid = || {
-        let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
-        text.lines().next().unwrap_or_default().to_owned()
-    };
-    let before = pid();
-    let killed = std::process::Command::new("kill")
-        .args(["-s", "KILL", &before])
-        .status();
-    assert!(killed.unwrap().success());
-    eventually("another server", LIMIT, || async {
-        let now = pid();
-        (!now.is_empty() && now != before).then_some(()).ok_or(now)
-    })
-    .await;
-    let second = eventually("taken again", LIMIT, || async {
-        post(&dev, &json!({"event_type": "b"}))
-            .await
-            .map_err(|error| error.to_string())
-    })
-    .await;
+    directory.kill_server().await;
+    let second = taken(&dev, &json!({"event_type": "b"})).await;
     stored(&dev, &second).await;
     stored(&dev, &first).await;
 }

@@ -8,7 +8,9 @@ use testkit::{LIMIT, SseStream, eventually};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::command::{Directory, Ended, free_port, get, interrupt, post, stored, tidegate, total};
+use crate::command::{
+    Directory, Ended, free_port, get, interrupt, post, stored, taken, tidegate, total,
+};
 
 /// A `dev` in a process group of its own, as a shell starts it.
 fn dev(directory: &Directory, port: &str) -> Command {
@@ -164,27 +166,8 @@ async fn a_backend_that_outlives_its_server_is_ended_and_nobody_else() {
             .batch_execute("do $$ begin loop end loop; end $$")
             .await;
     });
-    let pid_file = cluster.join("postmaster.pid");
-    let pid = || {
-        let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
-        text.lines().next().unwrap_or_default().to_owned()
-    };
-    let before = pid();
-    let killed = std::process::Command::new("kill")
-        .args(["-s", "KILL", &before])
-        .status();
-    assert!(killed.unwrap().success());
-    eventually("another server", LIMIT, || async {
-        let now = pid();
-        (!now.is_empty() && now != before).then_some(()).ok_or(now)
-    })
-    .await;
-    let second = eventually("taken again", LIMIT, || async {
-        post(&dev, &json!({"event_type": "b"}))
-            .await
-            .map_err(|error| error.to_string())
-    })
-    .await;
+    directory.kill_server().await;
+    let second = taken(&dev, &json!({"event_type": "b"})).await;
     stored(&dev, &second).await;
     stored(&dev, &first).await;
     busy.await.unwrap();

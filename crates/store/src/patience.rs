@@ -1,0 +1,49 @@
+//! How long a server is waited for, and how long it waits for whoever holds a lock by living.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::error::Error;
+
+/// A statement, or the making of a connection, that takes longer is given up, and the connection with
+/// it. Below the time after which the server takes the locks of a process it hears nothing from.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+/// The work, unless it takes longer than anybody should wait.
+///
+/// # Errors
+/// Those of the work, and [`Error::Pool`] if it took 12 seconds.
+pub async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    within(PATIENCE, work).await
+}
+
+/// The work, unless it takes longer than that.
+///
+/// # Errors
+/// Those of the work, and [`Error::Pool`] if it took longer.
+pub async fn within<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| Err(Error::Pool("the server does not answer".to_owned())))
+}
+
+/// For a connection whose locks say that its process lives, and which is used every few seconds: the
+/// server takes them from one that is frozen. `otherwise` is what happens where it cannot.
+pub(crate) async fn heard_or_dropped(client: &Client, otherwise: &str) -> Result<(), Error> {
+    client
+        .batch_execute("set statement_timeout = '10s'; set lock_timeout = '5s'")
+        .await?;
+    // Servers before PostgreSQL 14 do not know the setting.
+    if let Err(error) = client
+        .batch_execute("set idle_session_timeout = '20s'")
+        .await
+    {
+        tracing::debug!(error = %error, "{otherwise}");
+    }
+    Ok(())
+}
