@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use config::{ConfigError, Env};
 use domain::Limits;
 use eventlog::kafka::KafkaConfig;
 use eventlog::postgres::PostgresLogConfig;
 use ipnet::IpNet;
-use service::config::{ConfigError, Env, HttpConfig};
+use service::config::HttpConfig;
 use store::DatabaseConfig;
 
 use crate::body::Bounds;

@@ -1,6 +1,6 @@
 //! Settings both implementations read, and those of the one inside the process.
 
-use service::Env;
+use config::Env;
 
 /// Messages kept of each channel.
 pub(crate) fn maxlen(env: &Env) -> usize {

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use crate::config::LocalConfig;
 use crate::fence::Reached;
@@ -39,8 +40,10 @@ impl LocalChannels {
     #[must_use]
     pub fn new(config: LocalConfig) -> Self {
         Self::with_clock(config, || {
-            let now = service::clock::now().unix_timestamp_nanos() / 1_000_000;
-            u64::try_from(now).unwrap_or_default()
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            now.map_or(0, |since| {
+                u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+            })
         })
     }
 

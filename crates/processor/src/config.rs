@@ -1,10 +1,10 @@
 //! The processor's settings.
 
+use config::{ConfigError, Env};
 use domain::Limits;
 use eventlog::kafka::KafkaConfig;
 use live::redis::RedisConfig;
 use service::config::{HttpConfig, limits};
-use service::{ConfigError, Env};
 use store::DatabaseConfig;
 use store::partitions::Interval;
 

@@ -9,7 +9,7 @@ use eventlog::kafka::{Consumer, KafkaConfig, Producer};
 use eventlog::postgres::PostgresSource;
 use prometheus::Registry;
 use service::health::Health;
-use service::seldom::Seldom;
+use store::LogThrottle;
 use store::{Database, migrate};
 use tokio::task::JoinSet;
 
@@ -151,19 +151,19 @@ impl Storing {
 
 /// Schema and time partitions: tried until it works, while the probes answer already.
 async fn prepare(db: Database, migrates: bool, state: State, partitions: Partitions) {
-    let mut complaint = Seldom::default();
+    let mut complaint = LogThrottle::default();
     if migrates {
         while let Err(error) = migrate::run(&db).await.map(|applied| {
             tracing::info!(?applied, "schema is up to date");
         }) {
-            if complaint.is_due() {
+            if complaint.allows() {
                 tracing::warn!(error = %error, "the schema could not be brought up to date yet");
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     } else {
         while !matches!(migrate::applied(&db).await, Ok(version) if version >= migrate::latest()) {
-            if complaint.is_due() {
+            if complaint.allows() {
                 tracing::warn!("waiting for the schema; run `processor migrate`");
             }
             tokio::time::sleep(Duration::from_secs(2)).await;

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use config::{ConfigError, Env};
 use live::redis::RedisConfig;
 use service::config::HttpConfig;
-use service::{ConfigError, Env};
 use store::DatabaseConfig;
 
 /// Everything the query service reads from its environment.

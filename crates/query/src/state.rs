@@ -8,7 +8,7 @@ use domain::field::Code;
 use live::Channels;
 use service::Problem;
 use service::health::{Check, Health};
-use service::seldom::Seldom;
+use store::LogThrottle;
 use store::pool::Client;
 use store::reader::{ReadError, Reader};
 use store::{Database, DatabaseConfig, Error, Kind, migrate};
@@ -134,7 +134,7 @@ impl State {
     /// Brings the schema up to date when told so, then watches the database once a second.
     pub async fn watch(self, migrate_on_start: bool) {
         let mut waiting = migrate_on_start;
-        let mut complaint = Seldom::default();
+        let mut complaint = LogThrottle::default();
         let mut every = tokio::time::interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -146,7 +146,7 @@ impl State {
                         waiting = false;
                     }
                     Err(error) => {
-                        if complaint.is_due() {
+                        if complaint.allows() {
                             tracing::warn!(error = %error, "the schema could not be brought up to date yet");
                         }
                     }

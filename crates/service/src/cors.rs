@@ -4,7 +4,7 @@ use actix_cors::Cors;
 use actix_web::http::Uri;
 use actix_web::http::header::RETRY_AFTER;
 
-use crate::config::Env;
+use config::Env;
 
 /// Reads the origins whose pages may call; `None` is any.
 #[must_use]

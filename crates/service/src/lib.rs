@@ -5,14 +5,13 @@ pub mod clock;
 pub mod config;
 pub mod connection;
 pub mod cors;
+pub mod declare;
 pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod problem;
 pub mod request_id;
-pub mod seldom;
 pub mod shutdown;
 pub mod telemetry;
 
-pub use config::{ConfigError, Env, Secret};
 pub use problem::Problem;

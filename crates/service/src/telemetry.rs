@@ -2,7 +2,7 @@
 
 use tracing_subscriber::EnvFilter;
 
-use crate::config::Env;
+use config::Env;
 
 /// What `LOG_LEVEL` may be, in any case; the last two are names of other systems.
 const LEVELS: [&str; 8] = [

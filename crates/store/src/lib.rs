@@ -9,6 +9,7 @@ pub mod error;
 pub mod event_reads;
 pub mod events;
 pub mod log;
+mod log_throttle;
 pub mod migrate;
 pub mod offsets;
 pub mod partitions;
@@ -21,4 +22,5 @@ pub mod untold;
 pub mod write;
 
 pub use error::{Error, Kind};
+pub use log_throttle::LogThrottle;
 pub use pool::{Database, DatabaseConfig};

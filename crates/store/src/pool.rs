@@ -44,13 +44,13 @@ impl fmt::Debug for DatabaseConfig {
 impl DatabaseConfig {
     /// Whether a database is named at all, rather than looked for where one usually is.
     #[must_use]
-    pub fn is_named(env: &service::Env) -> bool {
+    pub fn is_named(env: &config::Env) -> bool {
         env.is_set("DATABASE_URL") || env.is_set("POSTGRES_HOST")
     }
 
     /// Reads it; `application_name` is how the service names itself to the server.
     #[must_use]
-    pub fn from_env(env: &service::Env, application_name: &str) -> Self {
+    pub fn from_env(env: &config::Env, application_name: &str) -> Self {
         let url = env.get_secret(
             &["DATABASE_URL"],
             "PostgreSQL, postgresql://user:password@host:port/database; else the POSTGRES_ variables.",

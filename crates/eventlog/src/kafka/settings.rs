@@ -1,6 +1,6 @@
 //! The Kafka settings of the environment.
 
-use service::{Env, Secret};
+use config::{Env, Secret};
 
 use super::KafkaConfig;
 

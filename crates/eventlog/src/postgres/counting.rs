@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use service::seldom::Seldom;
+use store::LogThrottle;
 use store::log::Counter;
 use store::patience::{in_time, within};
 use store::{Database, Error};
@@ -20,10 +20,10 @@ const LIMIT: Duration = Duration::from_secs(90);
 /// For ever: counts what waits, on a connection of its own. What cannot be counted keeps the figures
 /// it had.
 pub(super) async fn count(db: Database, shared: Arc<Shared>) {
-    let mut complaint = Seldom::default();
+    let mut complaint = LogThrottle::default();
     let mut complain = |error: Error| {
         // The consumer itself tells of a database that cannot be reached.
-        if shared.is_connected() && complaint.is_due() {
+        if shared.is_connected() && complaint.allows() {
             tracing::warn!(error = %error, "what waits in the postgres log cannot be counted");
         }
     };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
-use service::seldom::Seldom;
+use store::LogThrottle;
 use store::log::{self, Cursor, Member, Place, Reader, Row};
 use store::patience::in_time;
 use store::{Database, Error};
@@ -72,7 +72,7 @@ impl PostgresSource {
             read_since_vacuum: 0,
             last_read: Instant::now(),
             vacuuming: None,
-            complaint: Seldom::default(),
+            complaint: LogThrottle::default(),
         };
         let ended = Ended {
             shared: Arc::clone(&shared),
@@ -101,7 +101,7 @@ struct Task {
     read_since_vacuum: u64,
     last_read: Instant,
     vacuuming: Option<JoinHandle<()>>,
-    complaint: Seldom,
+    complaint: LogThrottle,
 }
 
 impl Task {
@@ -311,7 +311,7 @@ impl Task {
     }
 
     fn complain(&mut self, error: &Error) {
-        if self.complaint.is_due() {
+        if self.complaint.allows() {
             tracing::warn!(error = %error, "consumer of the postgres log");
         }
     }

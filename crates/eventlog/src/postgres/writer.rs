@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use service::seldom::Seldom;
+use store::LogThrottle;
 use store::log::{Appender, NewRow};
 use store::patience::in_time;
 use store::{Database, Error, Kind};
@@ -90,7 +90,7 @@ pub(super) struct Writer {
     db: Database,
     shared: Arc<Shared>,
     pending: UnboundedReceiver<Pending>,
-    complaint: Seldom,
+    complaint: LogThrottle,
 }
 
 impl Writer {
@@ -103,7 +103,7 @@ impl Writer {
             db,
             shared,
             pending,
-            complaint: Seldom::default(),
+            complaint: LogThrottle::default(),
         }
     }
 
@@ -211,7 +211,7 @@ impl Writer {
     }
 
     fn complain(&mut self, error: &Error) {
-        if self.complaint.is_due() {
+        if self.complaint.allows() {
             tracing::warn!(error = %error, "postgres log");
         }
     }

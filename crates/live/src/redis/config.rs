@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use config::{Env, Secret};
 use redis::{ConnectionInfo, IntoConnectionInfo as _};
-use service::{Env, Secret};
 
 use super::script;
 

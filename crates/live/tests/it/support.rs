@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use config::Secret;
 use domain::TenantId;
 use live::local::{LocalChannels, LocalConfig};
 use live::redis::{RedisChannels, RedisConfig};
@@ -11,7 +12,6 @@ use live::{
     Channel, Channels, Delivery, Entry, Message, Outcome, Position, Publication, Reset, Resume,
     StreamId, Subscription,
 };
-use service::Secret;
 use testkit::{LIMIT, Parts, eventually};
 
 /// Room enough for everything a test queues.

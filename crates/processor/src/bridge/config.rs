@@ -5,9 +5,9 @@ mod allow_list;
 use std::sync::Arc;
 use std::time::Duration;
 
+use config::Env;
 use domain::subject;
 use eventlog::kafka::{Commit, KafkaConfig, OffsetReset};
-use service::Env;
 
 use super::breaker::BreakerConfig;
 use super::filter::FilterConfig;

@@ -197,8 +197,8 @@ pub fn position(partition: &Arc<str>, record: &Record) -> Position {
 mod tests {
     use std::collections::HashMap;
 
+    use config::Env;
     use eventlog::kafka::KafkaConfig;
-    use service::Env;
 
     use super::*;
 

@@ -259,12 +259,12 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::Mutex;
 
+    use config::Env;
     use domain::Limits;
     use eventlog::kafka::KafkaConfig;
     use live::local::{LocalChannels, LocalConfig};
     use live::{BoxFuture, Channel, Resume, Subscription};
     use serde_json::json;
-    use service::Env;
 
     use super::*;
     use crate::bridge::config::BridgeConfig;

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use config::Env;
 use domain::Event;
 use eventlog::postgres::{PostgresLog, PostgresLogConfig};
 use eventlog::{Headers, Outgoing, PublishError};
@@ -14,7 +15,6 @@ use processor::bridge::metrics::Metrics;
 use processor::config::Config;
 use processor::{Deps, Processor};
 use serde_json::{Map, Value, json};
-use service::Env;
 use service::health::Health;
 use store::Database;
 use testkit::{LIMIT, Parts, eventually};

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use actix_web::dev::ServerHandle;
 use actix_web::web;
 use anyhow::{Context as _, bail};
+use config::{ConfigError, Env};
 use eventlog::postgres::PostgresLog;
 use ingest::{Gateway, Logs};
 use live::Channels;
@@ -28,7 +29,6 @@ use query::Query;
 use service::config::HttpConfig;
 use service::health::Health;
 use service::metrics::Registries;
-use service::{ConfigError, Env};
 use store::Database;
 use tokio::task::JoinHandle;
 

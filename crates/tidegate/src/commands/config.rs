@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use service::Env;
+use config::Env;
 
 use crate::all_in_one::Config;
 use crate::output;

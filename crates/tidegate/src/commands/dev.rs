@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use service::{ConfigError, Env};
+use config::{ConfigError, Env};
 use store::{Database, migrate};
 use tokio::task::JoinHandle;
 

@@ -1,7 +1,7 @@
 //! The event types that are published (S2-17, S2-66): regular expressions of the environment.
 
+use config::Env;
 use regex::{Regex, RegexSet};
-use service::Env;
 
 const ONLY: &str = "BRIDGE_ALLOWED_TYPES";
 const MORE: &str = "BRIDGE_MORE_ALLOWED_TYPES";

@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use config::Env;
 use domain::TenantId;
 use live::redis::{RedisChannels, RedisConfig};
 use live::{Channel, Channels, Message, Outcome, Publication, StreamId};
-use service::Env;
 use testkit::{LIMIT, Parts, SseEvent, SseStream, TestService, eventually};
 use uuid::Uuid;
 

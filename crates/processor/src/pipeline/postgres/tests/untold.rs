@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
+use config::Env;
 use live::redis::RedisChannels;
 use redis::AsyncCommands as _;
-use service::Env;
 
 use super::*;
 use crate::bridge::{Bridge, BridgeParts};
