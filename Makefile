@@ -67,7 +67,7 @@ test: ## everything, on real parts of its own, apart from those of `make run`
 smoke: ## the commands of this list against a private set, end to end (part of `make test`)
 	@scripts/smoke
 
-lint: ## formatting, clippy, dependency licences and sources, shell scripts
+lint: ## formatting, clippy, dependency licences and sources, the specification's references, shell scripts
 	@scripts/lint
 
 bench: ## throughput against its limits, as ratios
