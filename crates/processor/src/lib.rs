@@ -88,7 +88,7 @@ impl Processor {
             None
         };
         let storing = if config.roles.store {
-            let feed = bridge.as_ref().map(Bridge::feed);
+            let feed = bridge.as_ref().map(Bridge::direct_input);
             Some(Storing::start(&config, registry, feed, !deps.local)?)
         } else {
             None
@@ -193,7 +193,7 @@ pub async fn test_event(
     config: &Config,
     body: &[u8],
     publish: bool,
-) -> anyhow::Result<bridge::trial::Verdict> {
+) -> anyhow::Result<bridge::dry_run::Verdict> {
     let channels = if publish {
         Some(Arc::new(RedisChannels::new(config.redis.clone())?) as Arc<dyn Channels>)
     } else {

@@ -13,7 +13,7 @@ use store::LogThrottle;
 use store::{Database, migrate};
 use tokio::task::JoinSet;
 
-use crate::bridge::Feed;
+use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -39,7 +39,7 @@ impl Storing {
     pub(crate) fn start(
         config: &Config,
         registry: &Registry,
-        feed: Option<Feed>,
+        feed: Option<DirectInput>,
         listeners_stay: bool,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::register(registry)?);

@@ -1,5 +1,5 @@
 //! Record → publication, or why not: decode, filter, transform. No I/O; the same for the lanes,
-//! the feed and the hand-made events of [`super::trial`].
+//! the feed and the hand-made events of [`super::dry_run`].
 
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use live::{Position, Publication};
 use store::partitions::Interval;
 use time::OffsetDateTime;
 
-use super::candidate::{Candidate, Field};
 use super::config::BridgeConfig;
-use super::filter::{EventFilter, Rejection};
+use super::event_fields::{EventFields, Field};
+use super::filter::{EventFilter, FailedStep};
 use super::metrics::Status;
 use super::transform::{Transformer, Unroutable};
 use crate::pipeline::decode::Decoder;
@@ -28,32 +28,32 @@ pub struct Ready {
 
 /// An event that goes no further.
 #[derive(Debug)]
-pub struct Ended {
+pub struct Rejected {
     /// Its type, as far as it could be read.
     pub event_type: String,
     /// Whether it passed the filter.
     pub passed: bool,
-    /// Why it ended.
-    pub why: Why,
+    /// RejectReason it ended.
+    pub why: RejectReason,
 }
 
-/// Why an event is not published.
+/// RejectReason an event is not published.
 #[derive(Debug)]
-pub enum Why {
+pub enum RejectReason {
     /// It cannot be read: a bounded word, and a sentence.
     Malformed(&'static str, String),
     /// The filter rejected it.
-    Rejected(Rejection),
+    Filtered(FailedStep),
     /// It passed, and has nowhere to go.
     Unroutable(Unroutable),
 }
 
-impl Why {
+impl RejectReason {
     /// What it counts as.
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
-            Self::Malformed(..) | Self::Rejected(_) => Status::Filtered,
+            Self::Malformed(..) | Self::Filtered(_) => Status::Filtered,
             Self::Unroutable(_) => Status::Dropped,
         }
     }
@@ -63,7 +63,7 @@ impl Why {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Malformed(reason, _) => reason,
-            Self::Rejected(rejection) => rejection.step.reason(),
+            Self::Filtered(rejection) => rejection.step.reason(),
             Self::Unroutable(why) => why.reason(),
         }
     }
@@ -73,7 +73,7 @@ impl Why {
     pub fn detail(&self) -> String {
         match self {
             Self::Malformed(_, detail) => detail.clone(),
-            Self::Rejected(rejection) => rejection.detail.clone(),
+            Self::Filtered(rejection) => rejection.detail.clone(),
             Self::Unroutable(why) => why.to_string(),
         }
     }
@@ -111,7 +111,7 @@ impl Evaluator {
         record: &Record,
         now: OffsetDateTime,
         position: Option<Position>,
-    ) -> Result<Box<Ready>, Ended> {
+    ) -> Result<Box<Ready>, Rejected> {
         // What is no JSON object, or too large to look into, is complained of by the decoder.
         let text = record
             .payload
@@ -119,10 +119,10 @@ impl Evaluator {
             .filter(|payload| payload.len() <= self.limits.max_event_bytes)
             .and_then(|payload| std::str::from_utf8(payload).ok());
         let members = text.and_then(Members::split);
-        let candidate = members.as_ref().map(Candidate::of_record);
+        let fields = members.as_ref().map(EventFields::from_record);
         let unread = |why| {
-            let name = candidate.as_ref().map(|c| c.field("event_type"));
-            Ended {
+            let name = fields.as_ref().map(|c| c.field("event_type"));
+            Rejected {
                 event_type: match name {
                     Some(Field::Text(name)) => name.into_owned(),
                     _ => "unknown".to_owned(),
@@ -131,15 +131,15 @@ impl Evaluator {
                 why,
             }
         };
-        if let Some(candidate) = &candidate {
+        if let Some(fields) = &fields {
             self.filter
-                .validate(candidate)
-                .map_err(|rejection| unread(Why::Rejected(rejection)))?;
+                .validate(fields)
+                .map_err(|rejection| unread(RejectReason::Filtered(rejection)))?;
         }
         let event = self
             .decoder
             .event(record, now)
-            .map_err(|(_, reason, detail)| unread(Why::Malformed(reason, detail)))?;
+            .map_err(|(_, reason, detail)| unread(RejectReason::Malformed(reason, detail)))?;
         self.route(event, members.as_ref(), position)
     }
 
@@ -147,13 +147,13 @@ impl Evaluator {
     ///
     /// # Errors
     /// Where and why it ended.
-    pub fn event(&self, event: &Event, position: Option<Position>) -> Result<Box<Ready>, Ended> {
-        match self.filter.validate(&Candidate::of_event(event)) {
+    pub fn event(&self, event: &Event, position: Option<Position>) -> Result<Box<Ready>, Rejected> {
+        match self.filter.validate(&EventFields::from_event(event)) {
             Ok(()) => self.route(event.clone(), None, position),
-            Err(rejection) => Err(Ended {
+            Err(rejection) => Err(Rejected {
                 event_type: event.event_type.clone(),
                 passed: false,
-                why: Why::Rejected(rejection),
+                why: RejectReason::Filtered(rejection),
             }),
         }
     }
@@ -163,7 +163,7 @@ impl Evaluator {
         event: Event,
         members: Option<&Members<'_>>,
         position: Option<Position>,
-    ) -> Result<Box<Ready>, Ended> {
+    ) -> Result<Box<Ready>, Rejected> {
         match self.transformer.transform(&event, members) {
             Ok((channel, message)) => Ok(Box::new(Ready {
                 publication: Publication {
@@ -174,10 +174,10 @@ impl Evaluator {
                 },
                 event,
             })),
-            Err(why) => Err(Ended {
+            Err(why) => Err(Rejected {
                 event_type: event.event_type,
                 passed: true,
-                why: Why::Unroutable(why),
+                why: RejectReason::Unroutable(why),
             }),
         }
     }

@@ -5,7 +5,7 @@ use regex::RegexSet;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::candidate::{Candidate, Field};
+use super::event_fields::{EventFields, Field};
 
 /// Longest event type that is looked at, in characters.
 const MAX_TYPE: usize = 255;
@@ -49,9 +49,9 @@ impl Step {
     }
 }
 
-/// Why an event does not go on.
+/// RejectReason an event does not go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rejection {
+pub struct FailedStep {
     /// The step that it failed.
     pub step: Step,
     /// A sentence that names the field.
@@ -90,26 +90,26 @@ impl EventFilter {
     ///
     /// # Errors
     /// The first step it failed, and why.
-    pub fn validate(&self, candidate: &Candidate<'_>) -> Result<(), Rejection> {
+    pub fn validate(&self, fields: &EventFields<'_>) -> Result<(), FailedStep> {
         Step::ALL.into_iter().try_for_each(|step| {
-            self.step(step, candidate)
-                .map_err(|detail| Rejection { step, detail })
+            self.step(step, fields)
+                .map_err(|detail| FailedStep { step, detail })
         })
     }
 
-    fn step(&self, step: Step, candidate: &Candidate<'_>) -> Result<(), String> {
+    fn step(&self, step: Step, fields: &EventFields<'_>) -> Result<(), String> {
         match step {
-            Step::RequiredFields => self.required(candidate),
-            Step::EventType => self.event_type(candidate),
-            Step::AllowList => self.allow_list(candidate),
-            Step::Uuids => self.uuids(candidate),
-            Step::Timestamp => self.timestamp(candidate),
+            Step::RequiredFields => self.required(fields),
+            Step::EventType => self.event_type(fields),
+            Step::AllowList => self.allow_list(fields),
+            Step::Uuids => self.uuids(fields),
+            Step::Timestamp => self.timestamp(fields),
         }
     }
 
-    fn required(&self, candidate: &Candidate<'_>) -> Result<(), String> {
+    fn required(&self, fields: &EventFields<'_>) -> Result<(), String> {
         for name in &self.config.required {
-            let missing = match candidate.field(name) {
+            let missing = match fields.field(name) {
                 Field::Absent => true,
                 Field::Text(text) => text.trim().is_empty(),
                 Field::Other => false,
@@ -121,8 +121,8 @@ impl EventFilter {
         Ok(())
     }
 
-    fn event_type(&self, candidate: &Candidate<'_>) -> Result<(), String> {
-        let text = match candidate.field("event_type") {
+    fn event_type(&self, fields: &EventFields<'_>) -> Result<(), String> {
+        let text = match fields.field("event_type") {
             Field::Text(text) => text,
             // Whether it has to be there was asked before.
             Field::Absent => return Ok(()),
@@ -143,19 +143,19 @@ impl EventFilter {
         }
     }
 
-    fn allow_list(&self, candidate: &Candidate<'_>) -> Result<(), String> {
+    fn allow_list(&self, fields: &EventFields<'_>) -> Result<(), String> {
         let Some(allowed) = &self.config.allowed else {
             return Ok(());
         };
-        match candidate.field("event_type") {
+        match fields.field("event_type") {
             Field::Text(name) if allowed.is_match(name.trim()) => Ok(()),
             _ => Err("event_type is not on the allow-list".to_owned()),
         }
     }
 
-    fn uuids(&self, candidate: &Candidate<'_>) -> Result<(), String> {
+    fn uuids(&self, fields: &EventFields<'_>) -> Result<(), String> {
         for name in &self.config.uuids {
-            let fits = match candidate.field(name) {
+            let fits = match fields.field(name) {
                 Field::Absent => true,
                 Field::Text(text) => Uuid::try_parse(text.trim()).is_ok(),
                 Field::Other => false,
@@ -167,9 +167,9 @@ impl EventFilter {
         Ok(())
     }
 
-    fn timestamp(&self, candidate: &Candidate<'_>) -> Result<(), String> {
-        let given = match candidate.field("timestamp") {
-            Field::Absent if self.config.payload_timestamp => candidate.inside("timestamp"),
+    fn timestamp(&self, fields: &EventFields<'_>) -> Result<(), String> {
+        let given = match fields.field("timestamp") {
+            Field::Absent if self.config.payload_timestamp => fields.inside("timestamp"),
             given => given,
         };
         let fits = match given {
@@ -210,7 +210,7 @@ mod tests {
         let text = event.to_string();
         let members = Members::split(&text).unwrap();
         filter
-            .validate(&Candidate::of_record(&members))
+            .validate(&EventFields::from_record(&members))
             .map_err(|rejection| (rejection.step, rejection.detail))
     }
 

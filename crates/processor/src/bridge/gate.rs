@@ -41,7 +41,7 @@ pub struct Gate {
 struct Inner {
     breaker: CircuitBreaker,
     /// Messages dropped that listeners were not told of yet.
-    untold: u64,
+    unreported_drops: u64,
 }
 
 impl Gate {
@@ -51,7 +51,7 @@ impl Gate {
         Self {
             inner: Mutex::new(Inner {
                 breaker: CircuitBreaker::new(config),
-                untold: 0,
+                unreported_drops: 0,
             }),
             on_open,
             changes: watch::Sender::new((0, false)),
@@ -78,8 +78,8 @@ impl Gate {
 
     /// Messages dropped that listeners were not told of yet.
     #[must_use]
-    pub fn untold(&self) -> u64 {
-        self.inner().untold
+    pub fn unreported_drops(&self) -> u64 {
+        self.inner().unreported_drops
     }
 
     /// Says when the state changes, and when the bridge stops.
@@ -107,7 +107,7 @@ impl Gate {
                 }
                 let drops = may_drop || self.on_open == OnOpen::Drop;
                 if inner.breaker.state() == BreakerState::Open && drops {
-                    inner.untold += messages as u64;
+                    inner.unreported_drops += messages as u64;
                     return Admission::Drop;
                 }
             }
@@ -181,31 +181,35 @@ impl Gate {
 
     /// Probes now if that is due and nobody does; cancelling it gives the permission back.
     pub async fn probe(&self, channels: &dyn Channels) {
-        let (mut begun, mut untold) = (None, 0);
+        let (mut begun, mut unreported_drops) = (None, 0);
         self.change(|inner| {
             begun = inner.breaker.begin_probe(now());
-            untold = inner.untold;
+            unreported_drops = inner.unreported_drops;
         });
         let Some(attempt) = begun else { return };
         let probe = Probe {
             gate: self,
             attempt,
         };
-        let outcome = if untold > 0 {
+        let outcome = if unreported_drops > 0 {
             channels.mark_gap().await.map(drop)
         } else {
             channels.publish(&[]).await.map(drop)
         };
         match outcome {
             Ok(()) => {
-                if untold > 0 {
+                if unreported_drops > 0 {
                     self.metrics.gaps.inc();
                 }
                 self.change(|inner| {
-                    inner.untold = inner.untold.saturating_sub(untold);
+                    inner.unreported_drops =
+                        inner.unreported_drops.saturating_sub(unreported_drops);
                     inner.breaker.record_success(probe.attempt, now());
                 });
-                tracing::info!(lost = untold, "the breaker closed; live delivery goes on");
+                tracing::info!(
+                    messages.dropped = unreported_drops,
+                    "the breaker closed; live delivery goes on"
+                );
             }
             Err(error) => {
                 self.metrics.error("redis_unavailable");
@@ -326,7 +330,7 @@ mod tests {
         let channels = Arc::new(Probed::new(false));
         open(&gate).await;
         assert_eq!(gate.admit(7, false).await, Admission::Drop);
-        assert_eq!(gate.untold(), 7);
+        assert_eq!(gate.unreported_drops(), 7);
         let keeper = {
             let (gate, channels) = (Arc::clone(&gate), Arc::clone(&channels));
             tokio::spawn(async move { gate.keep(&*channels).await })
@@ -344,10 +348,13 @@ mod tests {
             tokio::spawn(async move { gate.admit(5, false).await })
         };
         assert!(waits(&lane).await);
-        assert_eq!(gate.untold(), 10);
+        assert_eq!(gate.unreported_drops(), 10);
         channels.answers.add_permits(1);
         assert!(matches!(lane.await.unwrap(), Admission::Attempt(_)));
-        assert_eq!((gate.untold(), gate.state().0), (0, BreakerState::Closed));
+        assert_eq!(
+            (gate.unreported_drops(), gate.state().0),
+            (0, BreakerState::Closed)
+        );
         assert_eq!(channels.gaps.load(Ordering::SeqCst), 1);
         keeper.abort();
     }
@@ -389,6 +396,6 @@ mod tests {
         assert!(waits(&lane).await);
         gate.stop();
         assert_eq!(lane.await.unwrap(), Admission::Stop);
-        assert_eq!(gate.untold(), 2);
+        assert_eq!(gate.unreported_drops(), 2);
     }
 }

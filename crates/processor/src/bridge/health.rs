@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::breaker::BreakerState;
 use super::metrics::Status;
-use super::publisher::{Publisher, SERVICE};
+use super::publish::{Publisher, SERVICE};
 
 /// How often gauges are set.
 const WATCH: Duration = Duration::from_secs(1);
@@ -47,7 +47,7 @@ impl Monitor {
                 "state": state.as_str(),
                 "failure_rate": failure_rate,
                 "retry_in_seconds": retry_in,
-                "dropped_untold": gate.untold(),
+                "unreported_drops": gate.unreported_drops(),
             },
             "redis": {"connected": connected, "problem": self.publisher.channels.problem()},
             "kafka": kafka,

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use service::Problem;
 
 use super::Routes;
-use super::trial;
+use super::dry_run;
 
 /// What a hand-made event may be, in bytes; the decoder has a limit of its own.
 const MAX_BODY: usize = 8 * 1024 * 1024;
@@ -56,7 +56,7 @@ async fn test(
         Ok(body) => body,
         Err(error) => return unread(&error).respond(),
     };
-    let verdict = trial::run(
+    let verdict = dry_run::run(
         &routes.evaluator,
         Some(&routes.monitor.publisher),
         &routes.topic,

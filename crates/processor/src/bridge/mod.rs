@@ -1,7 +1,7 @@
 //! The bridge: what happens reaches the browsers of whom it concerns, milliseconds later.
 //!
-//! Read in this order: [`lane`] takes records, [`evaluate`] makes messages of them ([`candidate`],
-//! [`filter`], [`transform`]), [`publisher`] sends them through the [`gate`] with its [`breaker`].
+//! Read in this order: [`consume`] takes records, [`evaluate`] makes messages of them ([`event_fields`],
+//! [`filter`], [`transform`]), [`publish`] sends them through the [`gate`] with its [`breaker`].
 //!
 //! Invariants, stated as absences: no disk is waited for, and nothing waits for the bridge; no bad
 //! event opens the breaker; no message is dropped for Redis's sake without listeners being told;
@@ -11,24 +11,24 @@
 //! logged, and nobody is told: while that key is there, nobody can read the channel either.
 
 pub mod breaker;
-pub mod candidate;
 pub mod config;
+pub mod consume;
+pub mod direct_input;
+pub mod dry_run;
 pub mod evaluate;
+pub mod event_fields;
 pub mod extension;
-pub mod feed;
 pub mod filter;
 pub mod gate;
 pub mod health;
 mod http;
-pub mod lane;
 pub mod log_budget;
 pub mod metrics;
 pub mod profile;
-pub mod publisher;
+pub mod publish;
 mod registrar;
 mod sessions;
 pub mod transform;
-pub mod trial;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -42,16 +42,16 @@ use service::health::{Check, Health};
 use tokio::task::JoinSet;
 
 pub use config::BridgeConfig;
+pub use direct_input::DirectInput;
 pub use extension::Extension;
-pub use feed::Feed;
 
+use consume::Worker;
 use evaluate::Evaluator;
 use gate::Gate;
 use health::Monitor;
-use lane::Pump;
 use log_budget::LogBudget;
 use metrics::Metrics;
-use publisher::Publisher;
+use publish::Publisher;
 
 /// What the bridge is made of.
 pub struct BridgeParts<'a> {
@@ -116,7 +116,7 @@ impl Bridge {
                 Consumer::start(&kafka, &topics, config.lanes, config.buffer_bytes)?;
             for lane in ends {
                 let (evaluator, publisher) = (Arc::clone(&evaluator), Arc::clone(&publisher));
-                lanes.spawn(Pump::new(handle.clone(), evaluator, publisher).run(lane));
+                lanes.spawn(Worker::new(handle.clone(), evaluator, publisher).run(lane));
             }
             tracing::info!(?topics, group = kafka.group_id, profile = ?config.profile, "the bridge consumes");
             consumer = Some(handle);
@@ -132,7 +132,7 @@ impl Bridge {
             let gate = Arc::clone(&gate);
             async move { gate.keep(&*parts.channels).await }
         });
-        let topic = format!("{prefix}{}", trial::topic(&config.topics)).into();
+        let topic = format!("{prefix}{}", dry_run::topic(&config.topics)).into();
         Ok(Self {
             routes: Routes {
                 evaluator,
@@ -147,8 +147,8 @@ impl Bridge {
 
     /// For events that do not come through Kafka.
     #[must_use]
-    pub fn feed(&self) -> Feed {
-        Feed {
+    pub fn direct_input(&self) -> DirectInput {
+        DirectInput {
             evaluator: Arc::clone(&self.routes.evaluator),
             publisher: Arc::clone(&self.routes.monitor.publisher),
             name: "event_log".into(),
@@ -219,7 +219,7 @@ pub async fn try_event(
     config: &crate::config::Config,
     channels: Option<Arc<dyn Channels>>,
     body: &[u8],
-) -> anyhow::Result<trial::Verdict> {
+) -> anyhow::Result<dry_run::Verdict> {
     let prefix = config.kafka.as_ref().map_or("", |k| &k.topic_prefix);
     let evaluator = Evaluator::new(&config.bridge, config.limits, prefix);
     let publish = channels.is_some();
@@ -237,6 +237,6 @@ pub async fn try_event(
             })
         }
     };
-    let topic = format!("{prefix}{}", trial::topic(&config.bridge.topics));
-    Ok(trial::run(&evaluator, publisher.as_ref(), &topic, body, publish).await)
+    let topic = format!("{prefix}{}", dry_run::topic(&config.bridge.topics));
+    Ok(dry_run::run(&evaluator, publisher.as_ref(), &topic, body, publish).await)
 }

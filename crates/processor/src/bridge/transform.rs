@@ -45,7 +45,7 @@ impl Default for TransformConfig {
     }
 }
 
-/// Why there is no message.
+/// RejectReason there is no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unroutable {
     /// Nobody to send it to (S2-32).

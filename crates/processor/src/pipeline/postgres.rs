@@ -24,7 +24,7 @@ use super::progress::Progress;
 use super::untold::Untold;
 use super::write::{Stored, WriteStage};
 use super::{announcements, line};
-use crate::bridge::Feed;
+use crate::bridge::DirectInput;
 use crate::metrics::Metrics;
 
 /// What the lines need to know and share.
@@ -37,7 +37,7 @@ pub struct PostgresPipeline {
     /// Where announcements go; without Kafka there are none.
     pub producer: Option<Arc<Producer>>,
     /// Tells listeners; none without the bridge.
-    pub feed: Option<Feed>,
+    pub feed: Option<DirectInput>,
     /// Notes what they are not told yet; none where they end with this process.
     pub untold: Option<Arc<Untold>>,
     /// Makes the partitions that a batch needs.
@@ -102,7 +102,7 @@ impl PostgresPipeline {
 /// The last stage of one line: tells listeners what was stored.
 struct Teller {
     source: Handle,
-    feed: Option<Feed>,
+    feed: Option<DirectInput>,
     due: mpsc::Sender<()>,
     /// Closed when all have ended.
     _tells: mpsc::Sender<()>,
@@ -124,7 +124,7 @@ impl Teller {
     }
 }
 
-async fn tell(feed: &Feed, batch: &mut Stored) {
+async fn tell(feed: &DirectInput, batch: &mut Stored) {
     let telling = batch.telling.take();
     if let Some(telling) = &telling
         && !telling.before().await
@@ -134,7 +134,7 @@ async fn tell(feed: &Feed, batch: &mut Stored) {
     // Without positions: what is stored is told once, and when a lane changes hands, what its last
     // owner still has to tell must not count as told.
     let events = batch.announce.iter().map(|event| (event, None));
-    if feed.events(events).await
+    if feed.publish(events).await
         && let Some(telling) = telling
     {
         telling.told();

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-use crate::bridge::Feed;
+use crate::bridge::DirectInput;
 
 /// How long a lane must be quiet, and how often to look.
 const QUIET: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// What this process has noted. One for all lines.
 pub struct Untold {
     db: Database,
-    feed: Feed,
+    feed: DirectInput,
     owner: Uuid,
     lanes: Mutex<HashMap<i16, Lane>>,
     made_up: tokio::sync::Mutex<MadeUp>,
@@ -67,7 +67,7 @@ pub struct Telling {
 impl Untold {
     /// For what that feed tells.
     #[must_use]
-    pub fn new(db: Database, feed: Feed) -> Self {
+    pub fn new(db: Database, feed: DirectInput) -> Self {
         Self {
             db,
             feed,
@@ -142,7 +142,7 @@ impl Untold {
         // Once for all that are there now, rather than lane by lane.
         let others = in_time(async { untold::abandoned(&*self.db.client().await?).await });
         let others = others.await.unwrap_or_default();
-        if !self.feed.gap().await {
+        if !self.feed.mark_gap().await {
             return false;
         }
         tracing::warn!(
@@ -221,14 +221,14 @@ impl Keeper {
             let task = async move { untold.make_up(&abandoned).await };
             self.making_up = Some(tokio::spawn(task));
         }
-        if untold.feed.untold() > 0 {
+        if untold.feed.unreported_drops() > 0 {
             return Ok(());
         }
         let session = self.connect().await?;
         let notes = untold.quiet(quiet);
         if !notes.is_empty() {
             // Once more, after the look at the lanes: what is dropped is counted before its batch ends.
-            let taken = match untold.feed.untold() {
+            let taken = match untold.feed.unreported_drops() {
                 0 => in_time(session.take_back(&notes)).await,
                 _ => Err(Error::Pool(
                     "listeners are not told of a gap yet".to_owned(),
@@ -242,7 +242,7 @@ impl Keeper {
         // Held while listeners are being told: another time then.
         if let Ok(mut made_up) = untold.made_up.try_lock()
             && !made_up.standing.is_empty()
-            && untold.feed.untold() == 0
+            && untold.feed.unreported_drops() == 0
         {
             in_time(session.remove(&made_up.standing)).await?;
             made_up.standing.clear();
@@ -255,7 +255,7 @@ impl Keeper {
     async fn end(&mut self) -> Result<(), Error> {
         self.look(Duration::ZERO).await?;
         let all_told = self.untold.lanes().values().all(|lane| lane.batches == 0);
-        if all_told && self.untold.feed.untold() == 0 {
+        if all_told && self.untold.feed.unreported_drops() == 0 {
             in_time(self.connect().await?.take_back_all()).await?;
         }
         Ok(())

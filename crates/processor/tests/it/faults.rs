@@ -58,7 +58,7 @@ async fn a_dead_redis_opens_the_breaker_and_a_new_one_closes_it() {
     let status = health(&bridge).await;
     assert_eq!(status["status"], "degraded");
     assert_ne!(status["circuit_breaker"]["state"], "closed");
-    assert_eq!(status["circuit_breaker"]["dropped_untold"], 190);
+    assert_eq!(status["circuit_breaker"]["unreported_drops"], 190);
     assert_eq!(status["redis"]["connected"], false);
     let ready = reqwest::get(bridge.url("/ready")).await.unwrap();
     assert_eq!(ready.status(), 200, "the rest works");

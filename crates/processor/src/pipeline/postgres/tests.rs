@@ -89,7 +89,7 @@ impl World {
     fn drain_telling(
         &self,
         producer: Option<Arc<Producer>>,
-        live: Option<(Feed, Arc<Untold>)>,
+        live: Option<(DirectInput, Arc<Untold>)>,
     ) -> (Handle, JoinSet<()>) {
         let (feed, untold) = live.unzip();
         let (source, lanes) = PostgresSource::start(&self.db, 2, 4 << 20);

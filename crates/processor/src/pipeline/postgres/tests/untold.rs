@@ -47,8 +47,8 @@ impl Listeners {
             registry: &Registry::new(),
         })
         .unwrap();
-        let untold = Untold::new(world.db.clone(), bridge.feed());
-        let store = world.drain_telling(None, Some((bridge.feed(), Arc::new(untold))));
+        let untold = Untold::new(world.db.clone(), bridge.direct_input());
+        let store = world.drain_telling(None, Some((bridge.direct_input(), Arc::new(untold))));
         Running { bridge, store }
     }
 

@@ -9,7 +9,7 @@ use eventlog::kafka::{Handle, Lane};
 use time::OffsetDateTime;
 
 use super::evaluate::{Evaluator, position};
-use super::publisher::{Batch, Publisher, Settled};
+use super::publish::{Batch, PublishOutcome, Publisher};
 
 /// Records settled together at most; their offsets are done together too (S2-11).
 const BATCH: usize = 100;
@@ -18,7 +18,7 @@ const BATCH: usize = 100;
 type Partition = (Arc<str>, i32);
 
 /// See the module.
-pub struct Pump {
+pub struct Worker {
     consumer: Handle,
     evaluator: Arc<Evaluator>,
     publisher: Arc<Publisher>,
@@ -28,7 +28,7 @@ pub struct Pump {
     done: HashMap<Partition, i64>,
 }
 
-impl Pump {
+impl Worker {
     /// A pump for one lane of that consumer.
     #[must_use]
     pub fn new(consumer: Handle, evaluator: Arc<Evaluator>, publisher: Arc<Publisher>) -> Self {
@@ -63,7 +63,7 @@ impl Pump {
                 permits.push(permit);
             }
             for batch in records.chunks(BATCH) {
-                if self.settle(batch).await == Settled::Stopped {
+                if self.settle(batch).await == PublishOutcome::Stopped {
                     return;
                 }
             }
@@ -71,7 +71,7 @@ impl Pump {
         self.mark_done();
     }
 
-    async fn settle(&mut self, records: &[Record]) -> Settled {
+    async fn settle(&mut self, records: &[Record]) -> PublishOutcome {
         let now = service::clock::now();
         let mut batch = Batch::begin();
         let waited = self.publisher.metrics.consume_seconds.local();
@@ -87,7 +87,7 @@ impl Pump {
         }
         waited.flush();
         let settled = self.publisher.settle(batch, false).await;
-        if settled != Settled::Stopped {
+        if settled != PublishOutcome::Stopped {
             for record in records {
                 let partition = (Arc::clone(&record.topic), record.partition);
                 self.done.insert(partition, record.offset + 1);
@@ -107,7 +107,7 @@ impl Pump {
     /// Tells Kafka (through its client, which commits every so many records or seconds), unless messages were
     /// dropped and listeners do not know it yet: should we die now, those are to be read again.
     fn mark_done(&mut self) {
-        if self.publisher.gate.untold() > 0 {
+        if self.publisher.gate.unreported_drops() > 0 {
             return;
         }
         for ((topic, partition), next) in self.done.drain() {

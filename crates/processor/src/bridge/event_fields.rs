@@ -21,7 +21,7 @@ pub enum Field<'a> {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Candidate<'a> {
+pub struct EventFields<'a> {
     seen: Seen<'a>,
     payload: Option<&'a str>,
     /// Split when it is first looked into: most rules never do.
@@ -34,10 +34,10 @@ enum Seen<'a> {
     Event(&'a Event),
 }
 
-impl<'a> Candidate<'a> {
+impl<'a> EventFields<'a> {
     /// A record's JSON, split.
     #[must_use]
-    pub fn of_record(members: &'a Members<'a>) -> Self {
+    pub fn from_record(members: &'a Members<'a>) -> Self {
         Self {
             seen: Seen::Record(members),
             payload: first(members, aliases("payload")).map(RawValue::get),
@@ -47,7 +47,7 @@ impl<'a> Candidate<'a> {
 
     /// An event that has been decoded before.
     #[must_use]
-    pub fn of_event(event: &'a Event) -> Self {
+    pub fn from_event(event: &'a Event) -> Self {
         Self {
             seen: Seen::Event(event),
             payload: Some(event.data.as_str()),
@@ -148,7 +148,7 @@ mod tests {
             r#"{"event_id":"i","client_event_id":"own","event_type":"t","event_data":{},"user_id":"u","timestamp":"w"}"#,
         ] {
             let members = Members::split(text).unwrap();
-            let candidate = Candidate::of_record(&members);
+            let fields = EventFields::from_record(&members);
             for (name, value) in [
                 ("event_id", "i"),
                 ("event_type", "t"),
@@ -156,13 +156,13 @@ mod tests {
                 ("timestamp", "w"),
             ] {
                 assert_eq!(
-                    candidate.field(name),
+                    fields.field(name),
                     Field::Text(value.into()),
                     "{name} of {text}"
                 );
             }
-            assert_eq!(candidate.field("payload"), Field::Other);
-            assert_eq!(candidate.field("session_id"), Field::Absent);
+            assert_eq!(fields.field("payload"), Field::Other);
+            assert_eq!(fields.field("session_id"), Field::Absent);
         }
     }
 
@@ -173,8 +173,8 @@ mod tests {
         let members = Members::split(text).unwrap();
         for name in ["trace_id", "step", "other", "user_id"] {
             assert_eq!(
-                Candidate::of_event(&event).field(name),
-                Candidate::of_record(&members).field(name),
+                EventFields::from_event(&event).field(name),
+                EventFields::from_record(&members).field(name),
                 "{name}"
             );
         }
@@ -183,9 +183,9 @@ mod tests {
     #[test]
     fn a_type_inside_the_payload_is_the_senders() {
         let members = Members::split(r#"{"payload":{"event_type":"t","timestamp":1}}"#).unwrap();
-        let candidate = Candidate::of_record(&members);
-        assert_eq!(candidate.field("event_type"), Field::Absent);
-        assert_eq!(candidate.field("timestamp"), Field::Absent);
-        assert_eq!(candidate.inside("timestamp"), Field::Other);
+        let fields = EventFields::from_record(&members);
+        assert_eq!(fields.field("event_type"), Field::Absent);
+        assert_eq!(fields.field("timestamp"), Field::Absent);
+        assert_eq!(fields.inside("timestamp"), Field::Other);
     }
 }

@@ -9,7 +9,7 @@ use live::Position;
 
 use super::evaluate::Evaluator;
 use super::gate::Admission;
-use super::publisher::{Batch, Publisher, Settled};
+use super::publish::{Batch, PublishOutcome, Publisher};
 
 /// Events published together at most.
 const BATCH: usize = 100;
@@ -19,18 +19,18 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// The way into the bridge. Clones lead to the same one.
 #[derive(Clone)]
-pub struct Feed {
+pub struct DirectInput {
     pub(super) evaluator: Arc<Evaluator>,
     pub(super) publisher: Arc<Publisher>,
     /// Stands for the topic in the logs.
     pub(super) name: Arc<str>,
 }
 
-impl Feed {
+impl DirectInput {
     /// Filters, transforms and publishes them in order. Never waits for a Redis that is given up:
-    /// then they are dropped, counted ([`Self::untold`]), and listeners are told afterwards. With a
+    /// then they are dropped, counted ([`Self::unreported_drops`]), and listeners are told afterwards. With a
     /// [`Position`] publishing again is harmless. False if the bridge stops before it could do either.
-    pub async fn events<'a, I>(&self, events: I) -> bool
+    pub async fn publish<'a, I>(&self, events: I) -> bool
     where
         I: IntoIterator<Item = (&'a Event, Option<Position>)>,
     {
@@ -47,7 +47,7 @@ impl Feed {
         }
         batches.push(batch);
         for batch in batches {
-            if self.publisher.settle(batch, true).await == Settled::Stopped {
+            if self.publisher.settle(batch, true).await == PublishOutcome::Stopped {
                 return false;
             }
         }
@@ -56,7 +56,7 @@ impl Feed {
 
     /// Tells listeners that messages before this may be missing. While Redis is given up that counts
     /// as one that was dropped. False if the bridge stops before either.
-    pub async fn gap(&self) -> bool {
+    pub async fn mark_gap(&self) -> bool {
         let Publisher { channels, gate, .. } = &*self.publisher;
         loop {
             let attempt = match gate.admit(1, true).await {
@@ -78,7 +78,7 @@ impl Feed {
 
     /// Messages dropped that listeners were not told of yet.
     #[must_use]
-    pub fn untold(&self) -> u64 {
-        self.publisher.gate.untold()
+    pub fn unreported_drops(&self) -> u64 {
+        self.publisher.gate.unreported_drops()
     }
 }

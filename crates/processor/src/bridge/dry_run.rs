@@ -9,9 +9,9 @@ use live::Outcome;
 use serde_json::{Value, json};
 
 use super::breaker::BreakerState;
-use super::evaluate::{Ended, Evaluator, Why};
+use super::evaluate::{Evaluator, RejectReason, Rejected};
 use super::filter::Step;
-use super::publisher::Publisher;
+use super::publish::Publisher;
 
 /// The verdicts.
 #[derive(Debug, Clone, PartialEq)]
@@ -96,17 +96,17 @@ pub fn topic(topics: &[String]) -> &str {
     topics.first().map_or(subject::BACKEND, String::as_str)
 }
 
-fn stopped(ended: &Ended) -> (Value, Value, Value) {
+fn stopped(ended: &Rejected) -> (Value, Value, Value) {
     let no = json!({"ok": false, "reason": ended.why.reason(), "detail": ended.why.detail()});
     let skipped = json!({"skipped": "the event ended before"});
     match &ended.why {
-        Why::Malformed(..) => (no, skipped.clone(), skipped),
-        Why::Rejected(rejection) => {
+        RejectReason::Malformed(..) => (no, skipped.clone(), skipped),
+        RejectReason::Filtered(rejection) => {
             let mut filter = no;
             filter["steps"] = steps(Some(rejection.step));
             (json!({"ok": true}), filter, skipped)
         }
-        Why::Unroutable(_) => (
+        RejectReason::Unroutable(_) => (
             json!({"ok": true}),
             json!({"ok": true, "reason": null, "steps": steps(None)}),
             no,

@@ -9,7 +9,7 @@ use live::{Channels, LiveError, Outcome, Publication, StreamId};
 use prometheus::local::LocalHistogram;
 use time::OffsetDateTime;
 
-use super::evaluate::{Ended, Ready};
+use super::evaluate::{Ready, Rejected};
 use super::extension::Extension;
 use super::gate::{Admission, Gate};
 use super::log_budget::LogBudget;
@@ -55,7 +55,7 @@ impl Batch {
 
 /// How a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Settled {
+pub enum PublishOutcome {
     /// It was published, as far as each event allows.
     Done,
     /// Redis is given up; it was dropped, which listeners will be told.
@@ -82,9 +82,9 @@ impl Publisher {
     /// Publishes a batch, and again until it is published or the breaker opens: what has been
     /// published of it is recognised by its position and its events. `may_drop` as in
     /// [`Gate::admit`].
-    pub async fn settle(&self, batch: Batch, may_drop: bool) -> Settled {
+    pub async fn settle(&self, batch: Batch, may_drop: bool) -> PublishOutcome {
         if batch.publications.is_empty() {
-            return Settled::Done;
+            return PublishOutcome::Done;
         }
         let mut pause = PAUSE.0;
         let mut tried = false;
@@ -93,17 +93,17 @@ impl Publisher {
                 Admission::Attempt(attempt) => attempt,
                 Admission::Drop => {
                     self.dropped(&batch, "breaker_open");
-                    return Settled::Dropped;
+                    return PublishOutcome::Dropped;
                 }
-                Admission::Stop => return Settled::Stopped,
+                Admission::Stop => return PublishOutcome::Stopped,
             };
             match self.publish(&batch.publications).await {
                 Ok(outcomes) => {
                     self.gate.succeeded(attempt);
                     self.published(&batch, outcomes, tried);
-                    return Settled::Done;
+                    return PublishOutcome::Done;
                 }
-                Err(error) if self.gate.failed(attempt, &error) => return Settled::Stopped,
+                Err(error) if self.gate.failed(attempt, &error) => return PublishOutcome::Stopped,
                 Err(_) => tried = true,
             }
             tokio::time::sleep(pause).await;
@@ -135,7 +135,7 @@ impl Publisher {
     }
 
     /// Counts an event that goes no further.
-    pub fn ended(&self, ended: &Ended, taken: Instant) {
+    pub fn ended(&self, ended: &Rejected, taken: Instant) {
         let (status, reason) = (ended.why.status(), ended.why.reason());
         let (name, known) = (&ended.event_type, ended.passed);
         self.metrics.count(name, known, Status::Consumed);
@@ -364,7 +364,7 @@ mod tests {
         };
         // Of these, the first three were done; the second 0 is the sender's doing, then and now.
         let settled = publisher.settle(batch(&[0, 1, 0, 2]), false).await;
-        assert_eq!(settled, Settled::Done);
+        assert_eq!(settled, PublishOutcome::Done);
         let totals = || {
             let total = |status| metrics.total(status);
             (total(Status::Published), total(Status::Duplicate))
