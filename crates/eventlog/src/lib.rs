@@ -10,12 +10,14 @@
 //! Kafka's committed offset is a hint only: whoever stores records keeps the true offsets beside
 //! them. Nothing here removes a row of the Postgres log: that is the storing transaction's to do.
 
+mod byte_budget;
 pub mod kafka;
 mod lane;
 pub mod postgres;
 mod queue;
 mod source;
 
+pub use byte_budget::{BudgetExhausted, ByteBudget, BytePermit};
 pub use lane::{Chunk, Lane, Permit};
 pub use source::{PartitionLag, Source};
 

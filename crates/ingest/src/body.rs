@@ -2,81 +2,14 @@
 //! packed body grows beyond the limit before it is refused.
 
 use std::io::Read;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
 use actix_web::web::Payload;
 use bytes::Bytes;
+use eventlog::{BudgetExhausted, BytePermit};
 use flate2::{Decompress, FlushDecompress, Status};
 use futures_util::StreamExt;
-
-/// The bytes of all requests that are being read or wait for their acknowledgement.
-#[derive(Debug)]
-pub struct Budget {
-    used: AtomicUsize,
-    limit: usize,
-}
-
-impl Budget {
-    /// A budget of so many bytes.
-    #[must_use]
-    pub fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicUsize::new(0),
-            limit,
-        })
-    }
-
-    /// The bytes reserved now.
-    #[must_use]
-    pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// A permit for nothing yet.
-    #[must_use]
-    pub fn permit(self: &Arc<Self>) -> Permit {
-        Permit {
-            budget: Arc::clone(self),
-            bytes: 0,
-        }
-    }
-}
-
-/// A part of the budget; given back when dropped.
-#[derive(Debug)]
-pub struct Permit {
-    budget: Arc<Budget>,
-    bytes: usize,
-}
-
-impl Permit {
-    /// Makes the permit one for so many bytes in all.
-    ///
-    /// # Errors
-    /// The budget has not that much left; the permit is as before.
-    pub fn resize(&mut self, bytes: usize) -> Result<(), BodyError> {
-        let used = &self.budget.used;
-        if let Some(more) = bytes.checked_sub(self.bytes) {
-            if used.fetch_add(more, Ordering::Relaxed) + more > self.budget.limit {
-                used.fetch_sub(more, Ordering::Relaxed);
-                return Err(BodyError::Overloaded);
-            }
-        } else {
-            used.fetch_sub(self.bytes - bytes, Ordering::Relaxed);
-        }
-        self.bytes = bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// Why there is no body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -101,7 +34,7 @@ pub enum BodyError {
     Broken(String),
     /// The budget is used up (503).
     #[error("too many requests are in flight")]
-    Overloaded,
+    Overloaded(#[from] BudgetExhausted),
 }
 
 impl BodyError {
@@ -114,7 +47,7 @@ impl BodyError {
             Self::Corrupt(_) => "corrupt_body",
             Self::TooSlow(_) => "timeout",
             Self::Broken(_) => "broken_body",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded(_) => "overloaded",
         }
     }
 }
@@ -173,7 +106,7 @@ pub async fn read(
     headers: &HeaderMap,
     payload: Payload,
     bounds: Bounds,
-    permit: &mut Permit,
+    permit: &mut BytePermit,
 ) -> Result<Bytes, BodyError> {
     let encoding = Encoding::of(headers)?;
     let declared: Option<usize> = headers
@@ -202,7 +135,7 @@ async fn collect(
     mut payload: Payload,
     declared: Option<usize>,
     limit: usize,
-    permit: &mut Permit,
+    permit: &mut BytePermit,
 ) -> Result<Bytes, BodyError> {
     let mut first = Bytes::new();
     let mut rest = Vec::new();

@@ -9,7 +9,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
-use crate::body::Budget;
+use eventlog::ByteBudget;
+
 use crate::http::Route;
 use crate::spill::{Kind, Writer};
 
@@ -33,7 +34,7 @@ impl Metrics {
     pub fn new(
         registry: &Registry,
         writer: &Arc<Writer>,
-        budget: &Arc<Budget>,
+        budget: &Arc<ByteBudget>,
     ) -> Result<Self, prometheus::Error> {
         let events = IntCounterVec::new(
             Opts::new(
@@ -109,14 +110,14 @@ impl Metrics {
 /// Read when they are asked for, so that nothing has to keep them up to date.
 struct Live {
     writer: Arc<Writer>,
-    budget: Arc<Budget>,
+    budget: Arc<ByteBudget>,
     connected: IntGauge,
     spilling: Option<IntGauge>,
     inflight: IntGauge,
 }
 
 impl Live {
-    fn new(writer: &Arc<Writer>, budget: &Arc<Budget>) -> Result<Self, prometheus::Error> {
+    fn new(writer: &Arc<Writer>, budget: &Arc<ByteBudget>) -> Result<Self, prometheus::Error> {
         Ok(Self {
             writer: Arc::clone(writer),
             budget: Arc::clone(budget),

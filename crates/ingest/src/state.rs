@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use domain::{TenantId, subject};
+use eventlog::ByteBudget;
 use prometheus::Registry;
 
-use crate::body::Budget;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::spill::{Logs, Writer};
@@ -18,7 +18,7 @@ pub struct State {
     /// The log.
     pub writer: Arc<Writer>,
     /// Bytes in flight.
-    pub budget: Arc<Budget>,
+    pub budget: Arc<ByteBudget>,
     /// What is counted.
     pub metrics: Metrics,
     /// Whose events these are, until there is authentication.
@@ -34,7 +34,7 @@ impl State {
     /// A metric is registered twice.
     pub fn new(config: Config, registry: &Registry, logs: Logs) -> Result<Self, prometheus::Error> {
         let writer = Arc::new(Writer::new(logs, config.spill.frontend, registry)?);
-        let budget = Budget::new(config.max_inflight_bytes);
+        let budget = ByteBudget::new(config.max_inflight_bytes);
         Ok(Self {
             metrics: Metrics::new(registry, &writer, &budget)?,
             topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),

@@ -4,9 +4,8 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context as TaskContext, Poll};
-use std::time::Instant;
 
 use futures_util::task::AtomicWaker;
 use prometheus::Registry;
@@ -15,9 +14,10 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Statistics};
 
+use super::config::KafkaConfig;
 use super::{any_broker_up, forward_log};
 use crate::PublishError;
-use crate::queue::Queue;
+use crate::queue::{Queue, Reservation};
 
 /// The acknowledgement of one [`Producer::publish`](super::Producer::publish) call.
 #[must_use = "the records count as published only once this resolves to Ok"]
@@ -46,22 +46,19 @@ impl Future for Ack {
 #[derive(Debug)]
 pub(super) struct Batch {
     remaining: AtomicUsize,
-    records: usize,
-    bytes: usize,
-    started: Instant,
+    /// Taken by the last report.
+    reservation: Mutex<Option<Reservation>>,
     /// The first error of any record.
     error: OnceLock<PublishError>,
     waker: AtomicWaker,
 }
 
 impl Batch {
-    /// For records whose room is reserved already.
-    pub(super) fn new(records: usize, bytes: usize) -> Arc<Self> {
+    /// A batch of the records for which room is reserved.
+    pub(super) fn new(reservation: Reservation) -> Arc<Self> {
         Arc::new(Self {
-            remaining: AtomicUsize::new(records),
-            records,
-            bytes,
-            started: Instant::now(),
+            remaining: AtomicUsize::new(reservation.records()),
+            reservation: Mutex::new(Some(reservation)),
             error: OnceLock::new(),
             waker: AtomicWaker::new(),
         })
@@ -77,17 +74,21 @@ impl Batch {
 
     /// Counts `records` reports of one outcome; the last one gives the room back and wakes the
     /// caller.
-    pub(super) fn done(&self, records: usize, outcome: Result<(), PublishError>, state: &State) {
+    pub(super) fn done(&self, records: usize, outcome: Result<(), PublishError>) {
         if let Err(error) = outcome {
             let _ = self.error.set(error);
         }
         if self.remaining.fetch_sub(records, Ordering::AcqRel) != records {
             return;
         }
-        state.queue.release(self.records, self.bytes);
-        state
-            .queue
-            .answered(self.started.elapsed(), self.error.get());
+        let mut reservation = self
+            .reservation
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(reservation) = reservation.take() {
+            reservation.finish(self.error.get());
+        }
+        drop(reservation);
         self.waker.wake();
     }
 }
@@ -95,14 +96,18 @@ impl Batch {
 /// What the callbacks and the publishers share.
 pub(super) struct State {
     pub(super) connected: AtomicBool,
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
 }
 
 impl State {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(
+        config: &KafkaConfig,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let (records, bytes) = (config.queue_max_messages, config.queue_max_bytes);
         Ok(Self {
             connected: AtomicBool::new(false),
-            queue: Queue::new(registry, "eventlog")?,
+            queue: Queue::new(registry, "eventlog", records, bytes)?,
         })
     }
 
@@ -149,7 +154,7 @@ impl ProducerContext for Context {
             }
             Err((error, _)) => Err(publish_error(error)),
         };
-        batch.done(1, outcome, &self.state);
+        batch.done(1, outcome);
     }
 }
 
@@ -187,15 +192,10 @@ pub(super) fn publish_error(error: &KafkaError) -> PublishError {
 mod tests {
     use super::*;
 
-    fn state() -> State {
-        State::new(&Registry::new()).expect("metrics")
-    }
-
     #[test]
     fn a_batch_resolves_with_its_last_report_and_keeps_the_first_error() {
-        let state = state();
-        state.queue.reserve(4, 0, 10, 100).expect("room");
-        let batch = Batch::new(4, 0);
+        let queue = Queue::new(&Registry::new(), "test", 10, 100).expect("metrics");
+        let batch = Batch::new(queue.reserve(4, 0).expect("room"));
         let mut ack = Arc::clone(&batch).ack();
         let mut poll = || {
             Pin::new(&mut ack).poll(&mut TaskContext::from_waker(
@@ -203,15 +203,12 @@ mod tests {
             ))
         };
         assert!(poll().is_pending());
-        batch.done(1, Ok(()), &state);
-        batch.done(1, Err(PublishError::TooLarge), &state);
-        batch.done(1, Err(PublishError::Unavailable), &state);
+        batch.done(1, Ok(()));
+        batch.done(1, Err(PublishError::TooLarge));
+        batch.done(1, Err(PublishError::Unavailable));
         assert!(poll().is_pending());
-        batch.done(1, Ok(()), &state);
+        batch.done(1, Ok(()));
         assert_eq!(poll(), Poll::Ready(Err(PublishError::TooLarge)));
-        state
-            .queue
-            .reserve(10, 0, 10, 100)
-            .expect("its room is free");
+        queue.reserve(10, 0).expect("its room is free");
     }
 }

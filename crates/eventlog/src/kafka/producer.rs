@@ -12,6 +12,7 @@ use rdkafka::producer::{BaseRecord, Producer as _};
 use super::KafkaConfig;
 use super::delivery::{Ack, Batch, State, publish_error};
 use super::sender::Sender;
+use crate::queue::Reservation;
 use crate::{Acknowledgement, BoxFuture, Outgoing, PublishError, Publisher};
 
 /// What a record costs beside its key and payload: librdkafka's message and the framing.
@@ -82,7 +83,7 @@ impl Producer {
     /// # Errors
     /// When the settings, the registry or the operating system refuse.
     pub fn new(config: &KafkaConfig, registry: &Registry) -> Result<Self, ProducerError> {
-        let state = Arc::new(State::new(registry)?);
+        let state = Arc::new(State::new(config, registry)?);
         Ok(Self {
             config: Arc::new(config.clone()),
             steady: Arc::new(Sender::start(config.producer(), &state)?),
@@ -126,16 +127,16 @@ impl Producer {
     pub fn publish(&self, records: impl AsRef<[Outgoing]>) -> Result<Ack, PublishError> {
         let records = records.as_ref();
         let state = &self.state;
-        let bytes = self
-            .admit(records)
+        let reservation = self
+            .reserve(records)
             .inspect_err(|error| state.queue.failed(error))?;
-        let batch = Batch::new(records.len(), bytes);
+        let batch = Batch::new(reservation);
         let client = self.sender(records.len()).client();
         for (index, record) in records.iter().enumerate() {
             if let Err((error, _)) = client.send(native(record, &batch)) {
                 let error = publish_error(&error);
                 tracing::warn!(%error, index, records = records.len(), "record not enqueued");
-                batch.done(records.len() - index, Err(error), state);
+                batch.done(records.len() - index, Err(error));
                 break;
             }
         }
@@ -151,8 +152,8 @@ impl Producer {
         }
     }
 
-    /// Checks the batch and reserves its room; returns the bytes reserved.
-    fn admit(&self, records: &[Outgoing]) -> Result<usize, PublishError> {
+    /// Checks the batch and reserves room for it.
+    fn reserve(&self, records: &[Outgoing]) -> Result<Reservation, PublishError> {
         let Self { config, state, .. } = self;
         if !state.connected.load(Ordering::Relaxed) {
             return Err(PublishError::Unavailable);
@@ -169,13 +170,7 @@ impl Producer {
             }
             bytes += size + RECORD_OVERHEAD;
         }
-        state.queue.reserve(
-            records.len(),
-            bytes,
-            config.queue_max_messages,
-            config.queue_max_bytes,
-        )?;
-        Ok(bytes)
+        state.queue.reserve(records.len(), bytes)
     }
 
     /// Whether a broker is reachable, as far as the client knows: false at once when the last

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::writer::{Pending, Row, Writer};
-use crate::queue::Queue;
+use crate::queue::{Queue, Reservation};
 use crate::{Acknowledgement, BoxFuture, Headers, Outgoing, PublishError, Publisher};
 
 /// What a record costs beside its bytes, here and in the statement.
@@ -66,7 +66,7 @@ pub struct PostgresLog {
 pub(super) struct Shared {
     pub(super) config: PostgresLogConfig,
     connected: AtomicBool,
-    pub(super) queue: Queue,
+    pub(super) queue: Arc<Queue>,
     /// Told whenever a batch is answered.
     pub(super) answered: Notify,
     /// Deals records without a key to the lanes.
@@ -101,8 +101,8 @@ impl PostgresLog {
     pub fn publish(&self, records: &[Outgoing]) -> Result<Acknowledgement, PublishError> {
         let shared = &self.shared;
         let refused = |error: &PublishError| shared.queue.failed(error);
-        let (rows, bytes) = shared.admit(records).inspect_err(refused)?;
-        let (pending, acknowledged) = Pending::new(Arc::clone(shared), rows, bytes);
+        let (rows, reservation) = shared.admit(records).inspect_err(refused)?;
+        let (pending, acknowledged) = Pending::new(Arc::clone(shared), rows, reservation);
         if records.is_empty() {
             pending.answer(&Ok(()));
         } else {
@@ -162,17 +162,18 @@ impl Shared {
         config: PostgresLogConfig,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
+        let (records, bytes) = (config.queue_max_messages, config.queue_max_bytes);
         Ok(Self {
             config,
             connected: AtomicBool::new(false),
-            queue: Queue::new(registry, "eventlog_postgres")?,
+            queue: Queue::new(registry, "eventlog_postgres", records, bytes)?,
             answered: Notify::new(),
             next_lane: AtomicUsize::new(0),
         })
     }
 
     /// Checks the batch, makes its rows and reserves their room.
-    fn admit(&self, records: &[Outgoing]) -> Result<(Vec<Row>, usize), PublishError> {
+    fn admit(&self, records: &[Outgoing]) -> Result<(Vec<Row>, Reservation), PublishError> {
         if !self.connected.load(Ordering::Relaxed) {
             return Err(PublishError::Unavailable);
         }
@@ -205,9 +206,8 @@ impl Shared {
                 headers,
             });
         }
-        let (most, most_bytes) = (config.queue_max_messages, config.queue_max_bytes);
-        self.queue.reserve(rows.len(), bytes, most, most_bytes)?;
-        Ok((rows, bytes))
+        let reservation = self.queue.reserve(rows.len(), bytes)?;
+        Ok((rows, reservation))
     }
 
     fn lane(&self, key: &[u8]) -> i16 {

@@ -2,7 +2,6 @@
 //! acknowledges them all.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use store::LogThrottle;
 use store::log::{Appender, NewRow};
@@ -13,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Backoff;
 use super::publisher::Shared;
+use crate::queue::Reservation;
 use crate::{Outgoing, PublishError};
 
 /// The records of one call, and the room they take. Dropped without an answer they failed: a call is
@@ -21,8 +21,8 @@ pub(super) struct Pending {
     shared: Arc<Shared>,
     records: Vec<Row>,
     bytes: usize,
-    since: Instant,
-    ack: Option<oneshot::Sender<Result<(), PublishError>>>,
+    /// What the answer needs; taken by it.
+    open: Option<(Reservation, oneshot::Sender<Result<(), PublishError>>)>,
 }
 
 impl Pending {
@@ -30,15 +30,14 @@ impl Pending {
     pub(super) fn new(
         shared: Arc<Shared>,
         records: Vec<Row>,
-        bytes: usize,
+        reservation: Reservation,
     ) -> (Self, oneshot::Receiver<Result<(), PublishError>>) {
         let (ack, acknowledged) = oneshot::channel();
         let pending = Self {
             shared,
             records,
-            bytes,
-            since: Instant::now(),
-            ack: Some(ack),
+            bytes: reservation.bytes(),
+            open: Some((reservation, ack)),
         };
         (pending, acknowledged)
     }
@@ -49,10 +48,10 @@ impl Pending {
     }
 
     fn settle(&mut self, outcome: &Result<(), PublishError>) {
-        let Some(ack) = self.ack.take() else { return };
-        let (queue, after) = (&self.shared.queue, self.since.elapsed());
-        queue.release(self.records.len(), self.bytes);
-        queue.answered(after, outcome.as_ref().err());
+        let Some((reservation, ack)) = self.open.take() else {
+            return;
+        };
+        reservation.finish(outcome.as_ref().err());
         // Nobody may be waiting.
         let _ = ack.send(outcome.clone());
         self.shared.answered.notify_waiters();

@@ -1,8 +1,10 @@
 use std::io::Write;
+use std::sync::Arc;
 
 use actix_web::FromRequest;
 use actix_web::http::header::HeaderValue;
 use actix_web::test::TestRequest;
+use eventlog::ByteBudget;
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
@@ -157,28 +159,11 @@ fn encodings_are_named() {
     assert!(matches!(of("lzma"), Err(BodyError::UnknownEncoding(_))));
 }
 
-#[test]
-fn a_permit_takes_and_gives_back() {
-    let budget = Budget::new(100);
-    let mut a = budget.permit();
-    let mut b = budget.permit();
-    a.resize(60).unwrap();
-    assert_eq!(b.resize(41), Err(BodyError::Overloaded));
-    assert_eq!(budget.used(), 60);
-    b.resize(40).unwrap();
-    a.resize(10).unwrap();
-    assert_eq!(budget.used(), 50);
-    drop(b);
-    assert_eq!(budget.used(), 10);
-    drop(a);
-    assert_eq!(budget.used(), 0);
-}
-
 async fn read_body(
     body: Vec<u8>,
     encoding: Option<&str>,
     max_bytes: usize,
-    budget: &Arc<Budget>,
+    budget: &Arc<ByteBudget>,
 ) -> Result<Bytes, BodyError> {
     let mut request = TestRequest::post().set_payload(body);
     if let Some(encoding) = encoding {
@@ -190,13 +175,13 @@ async fn read_body(
         max_bytes,
         timeout: Duration::from_secs(30),
     };
-    let mut permit = budget.permit();
+    let mut permit = budget.acquire(0).unwrap();
     read(request.headers(), payload, bounds, &mut permit).await
 }
 
 #[actix_web::test]
 async fn a_body_is_read_within_its_bounds() {
-    let budget = Budget::new(1 << 20);
+    let budget = ByteBudget::new(1 << 20);
     let plain = noise(5000);
     assert_eq!(
         read_body(plain.clone(), None, 5000, &budget).await.unwrap(),
@@ -214,8 +199,8 @@ async fn a_body_is_read_within_its_bounds() {
         plain
     );
     assert_eq!(
-        read_body(plain.clone(), None, 5000, &Budget::new(4000)).await,
-        Err(BodyError::Overloaded)
+        read_body(plain.clone(), None, 5000, &ByteBudget::new(4000)).await,
+        Err(BodyError::Overloaded(BudgetExhausted))
     );
     assert_eq!(budget.used(), 0);
 }

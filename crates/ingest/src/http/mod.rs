@@ -15,10 +15,11 @@ use actix_web::http::header::{
 use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use eventlog::BytePermit;
 use service::http::{get, post};
 
 use crate::accept::{Accepted, Intake};
-use crate::body::{self, Permit};
+use crate::body::{self, BodyError};
 use crate::client_info::ClientInfo;
 use crate::record::record;
 use crate::state::State;
@@ -167,7 +168,7 @@ pub(crate) struct Request<'a> {
 /// A request that was let in, with its body.
 pub(crate) struct Admitted {
     body: Bytes,
-    permit: Permit,
+    permit: BytePermit,
     client: Option<ClientInfo>,
     is_cloudevent: bool,
 }
@@ -191,7 +192,7 @@ impl<'a> Request<'a> {
         }
         let is_cloudevent = media_type(headers, route)?;
         idempotency_key(headers)?;
-        let mut permit = state.budget.permit();
+        let mut permit = state.budget.acquire(0).map_err(BodyError::from)?;
         let body = body::read(headers, payload, state.config.body, &mut permit).await?;
         state.metrics.body(body.len());
         let client = route
@@ -246,7 +247,9 @@ impl<'a> Request<'a> {
             .iter()
             .map(|one| one.key.len() + one.payload.len())
             .sum();
-        permit.resize(held + answer.len())?;
+        permit
+            .resize(held + answer.len())
+            .map_err(BodyError::from)?;
         drop((body, accepted));
         state
             .writer

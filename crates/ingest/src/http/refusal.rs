@@ -109,7 +109,7 @@ fn body(error: &BodyError, retry_after: u32) -> Problem {
         BodyError::UnknownEncoding(_) => Problem::unsupported_media_type(detail),
         BodyError::Corrupt(_) | BodyError::Broken(_) => Problem::bad_request(detail),
         BodyError::TooSlow(_) => Problem::timeout(detail),
-        BodyError::Overloaded => Problem::unavailable(detail, retry_after),
+        BodyError::Overloaded(_) => Problem::unavailable(detail, retry_after),
     }
 }
 
