@@ -1,4 +1,4 @@
-//! A message's place in its channel.
+//! The position of a message in its channel.
 
 use std::fmt;
 
@@ -26,8 +26,8 @@ impl StreamId {
         })
     }
 
-    /// The place just before everything of that millisecond. A listener that has received nothing
-    /// yet gets such an id, so that it can resume all the same; no message ever has it.
+    /// The place in time just before everything of that millisecond. A listener that has received
+    /// nothing yet gets such an id, so that it can resume all the same; no message ever has it.
     #[must_use]
     pub fn before(ms: u64) -> Self {
         Self {
@@ -56,7 +56,7 @@ pub enum Resume {
     Live,
     /// After that message.
     After(StreamId),
-    /// It sent something that is no id: it begins with a reset.
+    /// After something that is no id: it begins with a reset.
     Malformed,
 }
 

@@ -1,25 +1,22 @@
-//! The listeners of one channel. The caller holds the lock and knows the channel's cursor: those
-//! who are live have been given everything up to it, and nothing after it.
+//! The listeners of one channel. The caller holds the lock and knows the channel's cursor: listeners
+//! that are live have received everything up to it, and nothing after it.
 
 use std::sync::Arc;
 
+use crate::delivery::{BATCH_BYTES, Batch, Delivery};
 use crate::id::{Resume, StreamId};
 use crate::message::Entry;
-use crate::queue::{Pushed, Queue};
-use crate::sse;
-use crate::subscription::{Batch, Delivery, Reset};
-
-/// Bytes of a batch, at most, unless it is one message: so that a queue is not overrun by one push.
-const BATCH_BYTES: usize = 64 * 1024;
+use crate::queue::Queue;
+use crate::resume::Reset;
 
 /// How far a listener is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It has been told nothing yet.
+    /// It has received nothing yet.
     Starting(Resume),
-    /// It reads history, at its own pace, and has been given everything up to that id.
+    /// It reads history, at its own pace, and has received everything up to that id.
     Behind(StreamId),
-    /// It has been given everything up to the channel's cursor.
+    /// It has received everything up to the channel's cursor.
     Live,
 }
 
@@ -55,7 +52,7 @@ impl Listeners {
         }
     }
 
-    /// Whether nobody listens.
+    /// Whether the channel has no listener.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -65,14 +62,21 @@ impl Listeners {
         Some(self.0[self.at(id).ok()?].phase)
     }
 
-    /// Gives it to everyone who is live. Whoever has no room is ended.
-    pub(crate) fn tell(&mut self, delivery: &Delivery) {
+    /// Delivers to all listeners that are live. Ends and removes those without room.
+    pub(crate) fn deliver(&mut self, delivery: &Delivery) {
         self.0.retain(|listener| {
-            listener.phase != Phase::Live || give(&listener.queue, delivery.clone())
+            listener.phase != Phase::Live || listener.deliver_or_end(delivery.clone())
         });
     }
 
-    /// Begins a listener as was decided; `cursor` is the channel's.
+    /// Delivers messages to all listeners that are live.
+    pub(crate) fn deliver_messages(&mut self, entries: Vec<Entry>) {
+        for batch in Batch::split(entries, BATCH_BYTES) {
+            self.deliver(&Delivery::Messages(batch));
+        }
+    }
+
+    /// Begins a listener as decided; `cursor` is the channel's.
     pub(crate) fn start(
         &mut self,
         id: u64,
@@ -84,11 +88,15 @@ impl Listeners {
             Ok(Some(after)) => (Phase::Behind(after), Delivery::Begun { cursor: after }),
             Err(reason) => (Phase::Live, Delivery::Reset { reason, cursor }),
         };
-        self.give_one(id, phase, delivery);
+        let Ok(at) = self.at(id) else { return };
+        self.0[at].phase = phase;
+        if !self.0[at].deliver_or_end(delivery) {
+            self.0.remove(at);
+        }
     }
 
-    /// Gives a listener that is behind what comes next, as much as it has room for: `batches` are
-    /// everything up to `end`, and `all` says that this is the channel's cursor.
+    /// Delivers to a listener that is behind as much as it has room for: `batches` are everything up
+    /// to `end`, and `all` says that this is the channel's cursor.
     pub(crate) fn catch_up(
         &mut self,
         id: u64,
@@ -103,7 +111,7 @@ impl Listeners {
             let Some(last) = batch.entries().last().map(|entry| entry.id) else {
                 continue;
             };
-            if listener.queue.push(Delivery::Messages(batch)) == Pushed::Full {
+            if !listener.queue.push(Delivery::Messages(batch)) {
                 room = false;
                 break;
             }
@@ -120,22 +128,14 @@ impl Listeners {
 
     /// Bytes a batch for that listener may have.
     pub(crate) fn batch_bytes(&self, id: u64) -> usize {
-        let limit = self.at(id).map(|at| self.0[at].queue.limit());
+        let limit = self.at(id).map(|at| self.0[at].queue.limit_bytes());
         limit.unwrap_or(BATCH_BYTES).min(BATCH_BYTES)
     }
 
-    /// Ends all of them.
+    /// Ends all listeners.
     pub(crate) fn close(&mut self) {
         for listener in self.0.drain(..) {
             listener.queue.close();
-        }
-    }
-
-    fn give_one(&mut self, id: u64, phase: Phase, delivery: Delivery) {
-        let Ok(at) = self.at(id) else { return };
-        self.0[at].phase = phase;
-        if !give(&self.0[at].queue, delivery) {
-            self.0.remove(at);
         }
     }
 
@@ -144,35 +144,13 @@ impl Listeners {
     }
 }
 
-fn give(queue: &Queue, delivery: Delivery) -> bool {
-    let queued = queue.push(delivery) == Pushed::Queued;
-    if !queued {
-        queue.overflow();
-    }
-    queued
-}
-
-/// Messages as batches of a bearable size, ready to be shared.
-pub(crate) fn batches(entries: Vec<Entry>, bytes: usize) -> Vec<Arc<Batch>> {
-    let mut batches = Vec::new();
-    let mut current = Vec::new();
-    let mut size = 0;
-    for entry in entries {
-        let more = sse::size(&entry);
-        if !current.is_empty() && size + more > bytes {
-            batches.push(Arc::new(Batch::new(std::mem::take(&mut current))));
-            size = 0;
+impl Listener {
+    /// Queues the delivery; `false` if there was no room, and the listener is ended as too slow.
+    fn deliver_or_end(&self, delivery: Delivery) -> bool {
+        let queued = self.queue.push(delivery);
+        if !queued {
+            self.queue.overflow();
         }
-        size += more;
-        current.push(entry);
+        queued
     }
-    if !current.is_empty() {
-        batches.push(Arc::new(Batch::new(current)));
-    }
-    batches
-}
-
-/// The same for everyone who is live.
-pub(crate) fn shared_batches(entries: Vec<Entry>) -> Vec<Arc<Batch>> {
-    batches(entries, BATCH_BYTES)
 }

@@ -1,4 +1,4 @@
-//! What is published, and what becomes of it.
+//! What is published, and the outcome.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::id::StreamId;
 /// A user's channel. Users of the default tenant and of others never share one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Channel {
-    /// Whose user it is.
+    /// The user's tenant.
     pub tenant: TenantId,
     /// The user.
     pub user_id: Arc<str>,
@@ -49,52 +49,53 @@ pub struct Message {
 }
 
 impl Message {
-    /// For whom: always one user so far.
+    /// Who receives it: always one user so far.
     pub const SCOPE: &str = "user";
-    /// Version of the message's form.
+    /// Version of the message's format.
     pub const VERSION: &str = "1.0";
 }
 
-/// A record's place in the event log, which makes publishing it again harmless.
+/// A record's position in the event log, which makes publishing it again harmless.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
     /// The partition, `topic/number`.
     pub partition: Arc<str>,
     /// Its offset there.
     pub offset: i64,
-    /// When it was written, in milliseconds; tells a topic that was made anew from the old one.
+    /// When it was written, in milliseconds; a topic that was deleted and created again has later
+    /// times at lower offsets.
     pub timestamp_ms: i64,
 }
 
 /// A message to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
-    /// To whom.
+    /// The channel that receives it.
     pub channel: Channel,
-    /// The event it tells of, by the id under which it is stored: a channel takes each event once
-    /// within a while, however often it was sent.
+    /// The id under which the event is stored: a channel takes each event once within a while,
+    /// however often it was sent.
     pub event_id: Uuid,
-    /// What.
+    /// The message.
     pub message: Message,
-    /// From where in the log, if it came from there.
+    /// Where in the log its record is, if it came from there.
     pub position: Option<Position>,
 }
 
-/// What became of one publication.
+/// The outcome of one publication.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
     /// It is in the channel under that id.
     Published(StreamId),
-    /// It was published before.
+    /// Nothing new: it was published before.
     Duplicate,
-    /// This one cannot be published, whatever is done (a key of another type, for instance).
+    /// It can never be published (its key is of another type, for instance).
     Refused(String),
 }
 
-/// A message as it stands in a channel.
+/// A message in a channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its place.
+    /// Its position.
     pub id: StreamId,
     /// The message.
     pub message: Message,

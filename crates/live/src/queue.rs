@@ -4,26 +4,17 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
-use crate::subscription::Delivery;
+use crate::delivery::Delivery;
 
 /// What a delivery without messages counts for.
 const CONTROL_BYTES: usize = 64;
 
-/// A listener that was busy once does not keep the room for it.
-const KEPT_ROOM: usize = 8;
+/// Deliveries for which an idle queue keeps room.
+const KEPT_CAPACITY: usize = 8;
 
 /// Locks; what is behind our locks stays whole even if a holder panicked.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What became of a delivery that was to be queued.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Pushed {
-    /// It waits for the listener.
-    Queued,
-    /// There is no room.
-    Full,
 }
 
 /// What [`Queue::take`] found.
@@ -33,71 +24,62 @@ pub(crate) enum Taken {
     Some,
     /// Nothing, and nothing will come.
     Ended,
-    /// Nothing yet; the waker is kept. `ask`: history is to be asked for.
-    Nothing { ask: bool },
+    /// Nothing yet; the waker is kept. `wants_history`: the caller requests more history.
+    Nothing { wants_history: bool },
 }
 
 /// The queue of one listener.
 #[derive(Debug)]
 pub(crate) struct Queue(Mutex<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
     waiting: VecDeque<Delivery>,
-    /// Bytes waiting, and those the listener took last and may still be busy with.
+    /// Bytes waiting, and those the listener took last and may still be writing.
     bytes: usize,
     taken_bytes: usize,
-    limit: usize,
+    limit_bytes: usize,
     waker: Option<Waker>,
     ended: bool,
     slow: bool,
-    /// The waker is only for the listener's end: it is busy with what it took.
+    /// The waker is only for the listener's end: it is writing what it took.
     busy: bool,
-    /// The listener is reading history: when it has nothing left, it asks for more.
+    /// The listener is reading history: when it has nothing left, it requests more.
     behind: bool,
 }
 
 impl Queue {
-    /// An empty queue for `limit` bytes.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// An empty queue for `limit_bytes`.
+    pub(crate) fn new(limit_bytes: usize) -> Self {
         Self(Mutex::new(Inner {
-            waiting: VecDeque::new(),
-            bytes: 0,
-            taken_bytes: 0,
-            limit,
-            waker: None,
-            ended: false,
-            slow: false,
-            busy: false,
-            behind: false,
+            limit_bytes,
+            ..Inner::default()
         }))
     }
 
-    /// Queues it. A single message always finds room in an empty queue: it could never be had
-    /// otherwise.
-    pub(crate) fn push(&self, delivery: Delivery) -> Pushed {
+    /// Queues a delivery; `false` if there is no room. A single message always finds room in an empty
+    /// queue: it could never be delivered otherwise.
+    pub(crate) fn push(&self, delivery: Delivery) -> bool {
         let (size, alone) = match &delivery {
             Delivery::Messages(batch) => (batch.size(), batch.entries().len() == 1),
             _ => (CONTROL_BYTES, true),
         };
         let mut inner = lock(&self.0);
         if inner.ended {
-            return Pushed::Queued;
+            return true;
         }
-        let fits = inner.bytes + size <= inner.limit || (alone && inner.bytes == 0);
-        if !fits {
-            return Pushed::Full;
+        let fits = inner.bytes + size <= inner.limit_bytes || (alone && inner.bytes == 0);
+        if fits {
+            inner.bytes += size;
+            inner.waiting.push_back(delivery);
+            if !inner.busy {
+                wake(inner);
+            }
         }
-        inner.bytes += size;
-        inner.waiting.push_back(delivery);
-        if !inner.busy {
-            wake(inner);
-        }
-        Pushed::Queued
+        fits
     }
 
-    /// Ends it as too slow: what waits is freed, so that memory is not held by one who does not
-    /// read.
+    /// Ends it as too slow, and frees what waits: a client that does not read holds no memory.
     pub(crate) fn overflow(&self) {
         let mut inner = lock(&self.0);
         if !inner.ended {
@@ -115,7 +97,7 @@ impl Queue {
         wake(inner);
     }
 
-    /// Sets whether the listener is to ask for more when it has nothing left.
+    /// Sets whether the listener requests more history when it has nothing left.
     pub(crate) fn set_behind(&self, behind: bool) {
         let mut inner = lock(&self.0);
         inner.behind = behind;
@@ -125,8 +107,8 @@ impl Queue {
     }
 
     /// Most bytes that may wait.
-    pub(crate) fn limit(&self) -> usize {
-        lock(&self.0).limit
+    pub(crate) fn limit_bytes(&self) -> usize {
+        lock(&self.0).limit_bytes
     }
 
     /// Whether the listener was too slow; if not, the waker is kept for when it is.
@@ -143,23 +125,23 @@ impl Queue {
     pub(crate) fn take(&self, into: &mut VecDeque<Delivery>, cx: &mut Context<'_>) -> Taken {
         let mut inner = lock(&self.0);
         inner.busy = false;
-        // Whoever asks again is done with what it took before.
+        // A listener that asks again is done with what it took before.
         inner.bytes -= std::mem::take(&mut inner.taken_bytes);
         if inner.waiting.is_empty() {
             if inner.ended {
                 return Taken::Ended;
             }
             // One of the two keeps a little room; an idle listener needs no more.
-            if inner.waiting.capacity() > 0 || into.capacity() > KEPT_ROOM {
+            if inner.waiting.capacity() > 0 || into.capacity() > KEPT_CAPACITY {
                 *into = VecDeque::new();
             }
             inner.keep(cx.waker());
-            let ask = std::mem::take(&mut inner.behind);
-            return Taken::Nothing { ask };
+            let wants_history = std::mem::take(&mut inner.behind);
+            return Taken::Nothing { wants_history };
         }
         std::mem::swap(into, &mut inner.waiting);
         inner.taken_bytes = inner.bytes;
-        if inner.waiting.capacity() > KEPT_ROOM {
+        if inner.waiting.capacity() > KEPT_CAPACITY {
             inner.waiting = VecDeque::new();
         }
         Taken::Some
@@ -175,7 +157,7 @@ impl Inner {
     }
 }
 
-/// Wakes outside of the lock: the woken one takes it first thing.
+/// Wakes outside of the lock: the woken task takes it first thing.
 fn wake(mut inner: MutexGuard<'_, Inner>) {
     let waker = inner.waker.take();
     drop(inner);

@@ -1,17 +1,45 @@
-//! Whether a listener can go on where it was: the one place that decides it.
+//! Whether a listener can resume where it was: the one place that decides it.
 
 use crate::id::{Resume, StreamId};
-use crate::subscription::Reset;
 
 /// An id may lie this far ahead of the server's clock: after a failover clocks differ a little.
 const CLOCK_TOLERANCE_MS: u64 = 5_000;
+
+/// Why a listener may have missed something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reset {
+    /// It resumed after something that is no id.
+    Malformed,
+    /// No message of this channel has that id.
+    Unknown,
+    /// The channel keeps a limited number of messages and older ones are gone.
+    Trimmed,
+    /// The channel was quiet longer than it is kept.
+    Expired,
+    /// Messages were dropped, or the server lost them.
+    Gap,
+}
+
+impl Reset {
+    /// The word on the wire.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Unknown => "unknown",
+            Self::Trimmed => "trimmed",
+            Self::Expired => "expired",
+            Self::Gap => "gap",
+        }
+    }
+}
 
 /// What a channel still has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Kept {
     /// Its oldest message; `None` if all were removed.
     pub(crate) first: Option<StreamId>,
-    /// Whether it ever lost one to its limit.
+    /// Whether it ever lost a message to its limit.
     pub(crate) trimmed: bool,
     /// Whether the very message to resume after is among them.
     pub(crate) has: bool,
@@ -32,11 +60,11 @@ pub(crate) struct History {
     pub(crate) late: bool,
 }
 
-/// Decides how a listener begins: with `Ok`, after that id (`None`: with what comes from now on);
-/// with `Err`, by being told that something may be missing, and then with what comes from now on.
+/// Decides how a listener begins. `Ok`: after that id, or with what comes from now on if `None`.
+/// `Err`: with a reset for that reason, and then with what comes from now on.
 pub(crate) fn decide(resume: Resume, history: &History) -> Result<Option<StreamId>, Reset> {
     let after = match resume {
-        // What came since it is there may be lost, or be told to others only.
+        // Messages since it joined may be lost, or have reached other listeners only.
         Resume::Live if history.late => return Err(Reset::Gap),
         Resume::Live => return Ok(None),
         Resume::Malformed => return Err(Reset::Malformed),

@@ -5,16 +5,16 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::id::StreamId;
 use crate::message::Entry;
-use crate::subscription::Reset;
+use crate::resume::Reset;
 
 /// A comment, which keeps connections and proxies awake.
 pub const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
-/// Names an EventSource or this stream uses for itself: handlers of these are not told of events.
+/// Names an EventSource or this stream uses for itself: they never name an event's message.
 const OWN_NAMES: [&str; 3] = ["open", "error", "reset"];
 
-/// Appends one message. Unnamed, so that a plain `onmessage` sees it, unless `named`, and it is not
-/// one of the stream's own names: the event's type stands in its data all the same.
+/// Appends one message. If `named`, its event's type is its name, unless that is one of
+/// [`OWN_NAMES`]; a message without a name reaches `onmessage`, and its data has the type.
 pub fn write(out: &mut BytesMut, entry: &Entry, named: bool) {
     if named && !OWN_NAMES.contains(&entry.message.event.as_str()) {
         field(out, "event", entry.message.event.as_bytes());
@@ -39,13 +39,13 @@ pub fn cursor(id: StreamId) -> Bytes {
     out.freeze()
 }
 
-/// How long the browser is to wait before it connects again.
+/// Sets how long the browser waits before it reconnects.
 #[must_use]
 pub fn retry(milliseconds: u64) -> Bytes {
     Bytes::from(format!("retry: {milliseconds}\n\n"))
 }
 
-/// History was lost: the listener asks elsewhere for what it shows, and goes on from `cursor`.
+/// History was lost: the client reloads what it shows, and goes on from `cursor`.
 #[must_use]
 pub fn reset(reason: Reset, cursor: StreamId) -> Bytes {
     Bytes::from(format!(
@@ -71,8 +71,8 @@ fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Batch;
     use crate::message::Message;
-    use crate::subscription::Batch;
 
     fn entry(data: &'static str) -> Entry {
         Entry {

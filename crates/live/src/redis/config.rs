@@ -5,10 +5,8 @@ use std::time::Duration;
 use config::{Env, Secret};
 use redis::{ConnectionInfo, IntoConnectionInfo as _};
 
-use super::script;
-
-const DEFAULT_URL: &str = "redis://127.0.0.1:6379/0";
-const DEFAULT_PREFIX: &str = "sse:user:";
+use super::keys;
+use crate::config::Retention;
 
 /// How to reach Redis and what to keep there.
 #[derive(Debug, Clone)]
@@ -17,39 +15,24 @@ pub struct RedisConfig {
     pub url: Secret,
     /// What the key of a user's channel begins with (S2-48). `SSE_PREFIX`.
     pub prefix: String,
-    /// Seconds a quiet channel is kept (S2-49). `SSE_CHANNEL_TTL`.
-    pub ttl_seconds: u64,
-    /// Messages kept of a channel, about. `SSE_CHANNEL_MAXLEN`.
-    pub maxlen: usize,
-    /// Seconds a channel remembers the events it got. `SSE_DEDUP_SECONDS`.
-    pub dedup_seconds: u64,
+    /// What each channel keeps.
+    pub retention: Retention,
     /// How long a command, or a connection attempt, may take. `REDIS_TIMEOUT_MS`.
     pub timeout: Duration,
-}
-
-impl Default for RedisConfig {
-    fn default() -> Self {
-        Self {
-            url: Secret::new(DEFAULT_URL.to_owned()),
-            prefix: DEFAULT_PREFIX.to_owned(),
-            ttl_seconds: 3_600,
-            maxlen: 1_000,
-            dedup_seconds: 300,
-            timeout: Duration::from_secs(1),
-        }
-    }
 }
 
 /// Why the channels cannot be used as configured. Never shows the URL: it may have a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConfig {
     /// The URL cannot be read.
-    #[error("REDIS_URL is not of the form redis://[user:password@]host[:port][/database]")]
+    #[error("REDIS_URL: expected {URL_RULE}")]
     Url,
-    /// The prefix would mix up keys.
+    /// Keys of different meaning could be the same.
     #[error("SSE_PREFIX: expected {PREFIX_RULE}")]
     Prefix,
 }
+
+const URL_RULE: &str = "redis://[user:password@]host[:port][/database]";
 
 const PREFIX_RULE: &str = "a text that is neither empty nor the beginning of \"tenant:\" or of the names of Tidegate's own keys";
 
@@ -59,19 +42,17 @@ impl RedisConfig {
     pub fn from_env(env: &Env) -> Self {
         let url: String = env.get(
             &["REDIS_URL"],
-            DEFAULT_URL,
+            "redis://127.0.0.1:6379/0",
             "Redis for live delivery: `redis://[user:password@]host[:port][/database]`.",
         );
         let config = Self {
             url: Secret::new(url),
             prefix: env.get(
                 &["SSE_PREFIX"],
-                DEFAULT_PREFIX,
+                "sse:user:",
                 "What the key of a user's channel in Redis begins with.",
             ),
-            ttl_seconds: crate::config::ttl_seconds(env),
-            maxlen: crate::config::maxlen(env),
-            dedup_seconds: crate::config::dedup_seconds(env),
+            retention: Retention::from_env(env),
             timeout: Duration::from_millis(env.get_in(
                 &["REDIS_TIMEOUT_MS"],
                 1_000,
@@ -81,11 +62,7 @@ impl RedisConfig {
         };
         match config.check() {
             Ok(_) => {}
-            Err(InvalidConfig::Url) => env.complain(
-                "REDIS_URL",
-                "***",
-                "redis://[user:password@]host[:port][/database]",
-            ),
+            Err(InvalidConfig::Url) => env.complain("REDIS_URL", "***", URL_RULE),
             Err(InvalidConfig::Prefix) => env.complain("SSE_PREFIX", &config.prefix, PREFIX_RULE),
         }
         config
@@ -98,12 +75,12 @@ impl RedisConfig {
         if !info.addr().is_supported() {
             return Err(InvalidConfig::Url);
         }
-        // A user's channel must have a key that no other tenant's user and nothing of ours has.
+        // A user's channel must have a key that no other tenant's user and none of our own has.
         let prefix = self.prefix.as_str();
-        let own = [script::gaps_key(prefix), script::positions_key(prefix)];
+        let own = [keys::gaps(prefix), keys::positions(prefix)];
         let mixed = own.iter().any(|key| key.starts_with(prefix))
-            || script::SEEN.starts_with(prefix)
-            || prefix.starts_with(script::SEEN)
+            || keys::DEDUP.starts_with(prefix)
+            || prefix.starts_with(keys::DEDUP)
             || "tenant:".starts_with(prefix)
             || prefix.starts_with("tenant:");
         if mixed {
@@ -146,8 +123,8 @@ mod tests {
             "tenant:a:",
             "ten",
             "tidegate:sse:",
-            "tidegate:sse:seen:",
-            "tidegate:sse:seen:x",
+            "tidegate:sse:dedup:",
+            "tidegate:sse:dedup:x",
             "t",
         ] {
             assert!(read("SSE_PREFIX", bad).1.is_err(), "{bad}");

@@ -1,21 +1,23 @@
 //! Live channels in Redis, shared by all processes.
 //!
-//! A channel is a stream, limited in length and in time; beside it a pub/sub channel of the same
-//! name says that there is something new, and brings it where it is small: a pointer that got lost
-//! is made up for by reading when the next one comes. One more stream notes gaps: moments before which messages may have been lost.
+//! A channel is a stream, limited in length and in time. A pub/sub channel of the same name carries a
+//! pointer to each new message, and the message itself where it is small; what a lost pointer
+//! announced is read when the next one comes. One more stream records gaps: moments before which
+//! messages may have been lost.
 //!
-//! One Redis, or one behind a failover; not a Redis Cluster, where these keys lie apart. It must not
-//! evict keys (`maxmemory-policy noeviction`): what it drops by itself is missing without a gap.
+//! One Redis, or one behind a failover; not a Redis Cluster, where these keys lie on different nodes.
+//! It must not evict keys (`maxmemory-policy noeviction`): what it evicts is missing without a gap.
 
-mod channel;
+mod apply;
 mod config;
 mod connection;
-mod deliver;
-mod hub;
+mod inline_message;
+mod keys;
 mod publish;
-mod pushed;
 mod read;
 mod script;
+mod state;
+mod subscriber;
 #[cfg(test)]
 mod testing;
 mod value;
@@ -25,20 +27,19 @@ use std::sync::Arc;
 
 use tokio::task::AbortHandle;
 
+use crate::channels::{BoxFuture, Channels, LiveError};
 use crate::id::{Resume, StreamId};
 use crate::message::{Channel, Outcome, Publication};
 use crate::queue::Queue;
-use crate::subscription::{Home, Subscription};
-use crate::{BoxFuture, Channels, LiveError};
-
+use crate::subscription::{ListenerHost, Subscription};
 pub use config::{InvalidConfig, RedisConfig};
 use connection::Server;
-use hub::Hub;
 use publish::Publisher;
+use subscriber::Subscriber;
 
 /// Channels in Redis.
 pub struct RedisChannels {
-    hub: Arc<Hub>,
+    subscriber: Arc<Subscriber>,
     publisher: Publisher,
     server: Arc<Server>,
     task: AbortHandle,
@@ -55,11 +56,11 @@ impl RedisChannels {
     /// Outside of a tokio runtime.
     pub fn new(config: RedisConfig) -> Result<Self, InvalidConfig> {
         let server = Arc::new(Server::new(&config)?);
-        let hub = Arc::new(Hub::new(Arc::clone(&server)));
-        let task = tokio::spawn(Arc::clone(&hub).run()).abort_handle();
+        let subscriber = Arc::new(Subscriber::new(Arc::clone(&server)));
+        let task = tokio::spawn(Arc::clone(&subscriber).run()).abort_handle();
         Ok(Self {
             publisher: Publisher::new(Arc::clone(&server), &config),
-            hub,
+            subscriber,
             server,
             task,
         })
@@ -79,26 +80,26 @@ impl Channels for RedisChannels {
     }
 
     fn subscribe(&self, channel: Channel, resume: Resume, queue_bytes: usize) -> Subscription {
-        let key: Arc<str> = channel.key(self.server.prefix()).into();
+        let key: Arc<str> = channel.key(&self.server.prefix).into();
         let queue = Arc::new(Queue::new(queue_bytes));
-        let listener = self.hub.join(&key, resume, Arc::clone(&queue));
-        let home = Arc::clone(&self.hub) as Arc<dyn Home>;
-        Subscription::new(home, key, listener, queue)
+        let listener = self.subscriber.join(&key, resume, Arc::clone(&queue));
+        let host = Arc::clone(&self.subscriber) as Arc<dyn ListenerHost>;
+        Subscription::new(host, key, listener, queue)
     }
 
     fn connected(&self) -> bool {
-        self.hub.connected()
+        self.subscriber.connected()
     }
 
     fn problem(&self) -> Option<String> {
-        self.hub.problem()
+        self.subscriber.problem()
     }
 }
 
 impl Drop for RedisChannels {
     fn drop(&mut self) {
         self.task.abort();
-        self.hub.close();
+        self.subscriber.close();
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-use redis::aio::ConnectionLike as _;
+use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 
 use super::config::RedisConfig;
-use super::connection::{Link, Server, failure};
-use super::{script, value};
-use crate::LiveError;
+use super::connection::{Connection, Server, failure};
+use super::{keys, script, value};
+use crate::channels::LiveError;
+use crate::config::Retention;
 use crate::id::StreamId;
 use crate::message::{Message, Outcome, Publication};
 use crate::queue::lock;
@@ -17,30 +18,19 @@ use crate::queue::lock;
 /// The publishing end.
 pub(crate) struct Publisher {
     server: Arc<Server>,
-    maxlen: usize,
-    ttl_seconds: u64,
-    dedup_seconds: u64,
-    current: Mutex<Current>,
-    /// One connects, the others wait for it.
+    retention: Retention,
+    current: Mutex<Option<Arc<Connection>>>,
+    /// One caller connects, the others wait for it.
     connecting: tokio::sync::Mutex<()>,
     /// Where the connection is driven: callers' runtimes may end before it.
     runtime: Handle,
-}
-
-/// The connection in use; a number tells it from those before.
-#[derive(Default)]
-struct Current {
-    link: Option<Link>,
-    number: u64,
 }
 
 impl Publisher {
     pub(crate) fn new(server: Arc<Server>, config: &RedisConfig) -> Self {
         Self {
             server,
-            maxlen: config.maxlen,
-            ttl_seconds: config.ttl_seconds,
-            dedup_seconds: config.dedup_seconds,
+            retention: config.retention,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             runtime: Handle::current(),
@@ -52,26 +42,26 @@ impl Publisher {
         &self,
         publications: &[Publication],
     ) -> Result<Vec<Outcome>, LiveError> {
-        self.with_link(async |mut link| {
+        self.with_connection(async |connection| {
+            let mut redis = connection.redis.clone();
             if publications.is_empty() {
-                let ping = redis::cmd("PING");
-                let () = ping.query_async(&mut link.connection).await?;
+                let () = redis::cmd("PING").query_async(&mut redis).await?;
                 return Ok(Vec::new());
             }
-            self.publish_over(&mut link, publications).await
+            self.publish_over(&mut redis, publications).await
         })
         .await
     }
 
-    /// Notes a gap.
+    /// Records a gap.
     pub(crate) async fn mark_gap(&self) -> Result<StreamId, LiveError> {
-        self.with_link(async |mut link| self.server.gap(&mut link, "mark").await)
+        self.with_connection(async |connection| self.server.gap(&connection, "mark").await)
             .await
     }
 
     async fn publish_over(
         &self,
-        link: &mut Link,
+        redis: &mut MultiplexedConnection,
         publications: &[Publication],
     ) -> Result<Vec<Outcome>, RedisError> {
         let mut outcomes = Vec::with_capacity(publications.len());
@@ -82,8 +72,7 @@ impl Publisher {
             for publication in rest {
                 pipeline.add_command(self.command(publication));
             }
-            let connection = &mut link.connection;
-            let replies = connection.req_packed_commands(&pipeline, 0, rest.len());
+            let replies = redis.req_packed_commands(&pipeline, 0, rest.len());
             for reply in replies.await? {
                 match reply {
                     // Then it is missing for all that follow too: nothing gets out of order.
@@ -92,7 +81,7 @@ impl Publisher {
                 }
             }
             if outcomes.len() < publications.len() && !loaded {
-                script::PUBLISH.load_async(connection).await?;
+                script::PUBLISH.load_async(redis).await?;
                 loaded = true;
             }
         }
@@ -106,21 +95,21 @@ impl Publisher {
             message,
             position,
         } = publication;
-        let key = channel.key(self.server.prefix());
+        let key = channel.key(&self.server.prefix);
         let mut cmd = Cmd::with_capacity(16, message.data.len() + 512);
         cmd.arg("EVALSHA")
             .arg(script::PUBLISH.get_hash())
             .arg(3)
             .arg(&key)
             .arg(self.server.positions.as_str())
-            .arg(script::seen_key(&key, *event_id))
+            .arg(keys::dedup(&key, *event_id))
             .arg(message.event.as_str())
             .arg(&message.data[..])
             .arg(Message::SCOPE)
             .arg(Message::VERSION)
-            .arg(self.maxlen)
-            .arg(self.ttl_seconds)
-            .arg(self.dedup_seconds);
+            .arg(self.retention.maxlen)
+            .arg(self.retention.ttl_seconds)
+            .arg(self.retention.dedup_seconds);
         if let Some(position) = position {
             cmd.arg(&*position.partition)
                 .arg(position.offset)
@@ -129,40 +118,34 @@ impl Publisher {
         cmd
     }
 
-    /// Runs commands over the connection, which is made if there is none, all within one timeout.
-    /// After an error that may be the connection's it is given up.
-    async fn with_link<T>(
+    /// Runs commands over the connection, connecting first if there is none, all within one timeout.
+    /// Drops the connection after an error that may be its own.
+    async fn with_connection<T>(
         &self,
-        run: impl AsyncFnOnce(Link) -> Result<T, RedisError>,
+        run: impl AsyncFnOnce(Arc<Connection>) -> Result<T, RedisError>,
     ) -> Result<T, LiveError> {
-        let mut number = None;
-        let result = self
-            .server
-            .within(async {
-                let (link, of) = self.link().await?;
-                number = Some(of);
-                run(link).await
-            })
-            .await;
-        let error = match result {
+        let mut used = None;
+        let result = self.server.within(async {
+            let connection = self.connection().await?;
+            used = Some(Arc::clone(&connection));
+            run(connection).await
+        });
+        let error = match result.await {
             Ok(value) => return Ok(value),
             Err(error) => failure(&error),
         };
-        if matches!(error, LiveError::Unavailable(_)) {
+        if let (LiveError::Unavailable(_), Some(used)) = (&error, used) {
             let mut current = lock(&self.current);
-            if number == Some(current.number) {
-                current.link = None;
-            }
+            current.take_if(|current| Arc::ptr_eq(current, &used));
         }
         Err(error)
     }
 
-    fn current(&self) -> Option<(Link, u64)> {
-        let current = lock(&self.current);
-        Some((current.link.clone()?, current.number))
+    fn current(&self) -> Option<Arc<Connection>> {
+        lock(&self.current).clone()
     }
 
-    async fn link(&self) -> Result<(Link, u64), RedisError> {
+    async fn connection(&self) -> Result<Arc<Connection>, RedisError> {
         if let Some(current) = self.current() {
             return Ok(current);
         }
@@ -171,14 +154,13 @@ impl Publisher {
             return Ok(current);
         }
         let server = Arc::clone(&self.server);
-        let link = self.runtime.spawn(async move { server.connect().await });
-        let link = link
+        let connection = self.runtime.spawn(async move { server.connect().await });
+        let connection = connection
             .await
             .unwrap_or_else(|_| Err(value::unexpected("the runtime has ended")))?;
-        let mut current = lock(&self.current);
-        current.link = Some(link.clone());
-        current.number += 1;
-        Ok((link, current.number))
+        let connection = Arc::new(connection);
+        *lock(&self.current) = Some(Arc::clone(&connection));
+        Ok(connection)
     }
 }
 
@@ -186,7 +168,8 @@ fn missing_script(error: &ServerError) -> bool {
     error.kind() == Some(ServerErrorKind::NoScript)
 }
 
-/// Errors of the one command end with it; those of the server's state fail the batch.
+/// An error of one command is the outcome of its message; an error of the server's state fails the
+/// batch.
 fn outcome(reply: Value) -> Result<Outcome, RedisError> {
     match reply {
         Value::Nil => Ok(Outcome::Duplicate),
@@ -199,9 +182,6 @@ fn outcome(reply: Value) -> Result<Outcome, RedisError> {
                 Err(error.into())
             }
         }
-        reply => match value::id(&reply) {
-            Some(id) => Ok(Outcome::Published(id)),
-            None => Err(value::unexpected("publish")),
-        },
+        reply => value::id(reply).map(Outcome::Published),
     }
 }

@@ -1,28 +1,28 @@
-//! One round of reading: what is asked of Redis in one pipeline, and what came back.
+//! One round of reading: requests in one pipeline, and the replies.
 
 use std::sync::Arc;
 
 use redis::aio::ConnectionLike as _;
 use redis::{Cmd, Pipeline, RedisError, Value};
 
-use super::connection::{Link, Server};
+use super::connection::{Connection, Server};
 use super::value::{self, Range};
 use crate::id::{Resume, StreamId};
 use crate::resume::Kept;
 
-/// Something to be known of a channel.
+/// A request to read a channel.
 #[derive(Debug)]
-pub(crate) struct Ask {
+pub(crate) struct ReadRequest {
     pub(crate) key: Arc<str>,
-    pub(crate) what: What,
+    pub(crate) kind: ReadKind,
 }
 
-/// What is to be known.
+/// What to read.
 #[derive(Debug)]
-pub(crate) enum What {
+pub(crate) enum ReadKind {
     /// Where the channel ends.
     Head,
-    /// What came after that place; with `newest`, where the channel ends too.
+    /// What came after that id; with `newest`, where the channel ends too.
     New {
         after: StreamId,
         count: usize,
@@ -38,58 +38,58 @@ pub(crate) enum What {
     Nothing { listener: u64, resume: Resume },
 }
 
-/// The answer to an [`Ask`].
+/// The reply to a [`ReadRequest`], by its kind.
 #[derive(Debug)]
-pub(crate) enum Answer {
-    /// Where the channel ends; `None` if it is not there.
+pub(crate) enum ReadReply {
+    /// Where the channel ends; `None` if it does not exist.
     Head(Option<StreamId>),
     /// What is new.
     New {
         range: Range,
         newest: Option<StreamId>,
     },
-    /// What comes after that place, and what is kept of the channel.
+    /// What comes after that id, and what the channel keeps.
     History { range: Range, kept: Option<Kept> },
-    /// Nothing was asked.
+    /// Nothing was requested.
     Nothing,
 }
 
-/// What one pipeline gave.
+/// The replies to one pipeline.
 #[derive(Debug)]
-pub(crate) struct Answers {
+pub(crate) struct ReadReplies {
     /// The server's clock before everything else was read.
     pub(crate) now_ms: u64,
     /// The last gap.
     pub(crate) gap: Option<StreamId>,
-    /// One for each ask.
-    pub(crate) answers: Vec<Answer>,
+    /// One for each request.
+    pub(crate) replies: Vec<ReadReply>,
 }
 
-/// Asks it all in one pipeline.
+/// Sends all requests in one pipeline.
 pub(crate) async fn read(
     server: &Server,
-    link: &mut Link,
-    asks: &[Ask],
-) -> Result<Answers, RedisError> {
-    let mut pipeline = Pipeline::with_capacity(asks.len() + 2);
+    connection: &mut Connection,
+    requests: &[ReadRequest],
+) -> Result<ReadReplies, RedisError> {
+    let mut pipeline = Pipeline::with_capacity(requests.len() + 2);
     pipeline.cmd("TIME");
     pipeline.add_command(last_of(&server.gaps));
-    for ask in asks {
-        match ask.what {
-            What::Head => {
-                pipeline.add_command(last_of(&ask.key));
+    for ReadRequest { key, kind } in requests {
+        match *kind {
+            ReadKind::Head => {
+                pipeline.add_command(last_of(key));
             }
-            What::New {
+            ReadKind::New {
                 after,
                 count,
                 newest,
             } => {
-                pipeline.add_command(range(&ask.key, &format!("({after}"), count));
+                pipeline.add_command(range(key, &format!("({after}"), count));
                 if newest {
-                    pipeline.add_command(last_of(&ask.key));
+                    pipeline.add_command(last_of(key));
                 }
             }
-            What::History { after, count, .. } => {
+            ReadKind::History { after, count, .. } => {
                 // With the message itself, to see that it is there; and before what is kept, so
                 // that what is trimmed in between is not taken for complete.
                 let from = if after.is_place_in_time() {
@@ -97,16 +97,16 @@ pub(crate) async fn read(
                 } else {
                     after.to_string()
                 };
-                pipeline.add_command(range(&ask.key, &from, count + 1));
-                pipeline.cmd("XINFO").arg("STREAM").arg(&*ask.key);
+                pipeline.add_command(range(key, &from, count + 1));
+                pipeline.cmd("XINFO").arg("STREAM").arg(&**key);
             }
-            What::Nothing { .. } => {}
+            ReadKind::Nothing { .. } => {}
         }
     }
     let count = pipeline.len();
-    let connection = &mut link.connection;
-    let replies = connection.req_packed_commands(&pipeline, 0, count).await?;
-    parse(replies, asks)
+    let redis = &mut connection.redis;
+    let replies = redis.req_packed_commands(&pipeline, 0, count).await?;
+    parse(replies, requests)
 }
 
 fn last_of(key: &str) -> Cmd {
@@ -121,36 +121,36 @@ fn range(key: &str, from: &str, count: usize) -> Cmd {
     cmd
 }
 
-fn parse(replies: Vec<Value>, asks: &[Ask]) -> Result<Answers, RedisError> {
-    let mut replies = replies.into_iter();
-    let mut next = || replies.next().ok_or_else(|| value::unexpected("replies"));
+fn parse(replies: Vec<Value>, requests: &[ReadRequest]) -> Result<ReadReplies, RedisError> {
+    let mut values = replies.into_iter();
+    let mut next = || values.next().ok_or_else(|| value::unexpected("replies"));
     let now_ms = value::time_ms(next()?)?;
-    let gap = value::range(next()?)?.last;
-    let mut answers = Vec::with_capacity(asks.len());
-    for ask in asks {
-        answers.push(match ask.what {
-            What::Head => Answer::Head(value::range(next()?)?.last),
-            What::New { newest, .. } => Answer::New {
-                range: value::range(next()?)?,
+    let gap = value::range(next()?, 1)?.last;
+    let mut replies = Vec::with_capacity(requests.len());
+    for request in requests {
+        replies.push(match request.kind {
+            ReadKind::Head => ReadReply::Head(value::range(next()?, 1)?.last),
+            ReadKind::New { count, newest, .. } => ReadReply::New {
+                range: value::range(next()?, count)?,
                 newest: if newest {
-                    value::range(next()?)?.last
+                    value::range(next()?, 1)?.last
                 } else {
                     None
                 },
             },
-            What::History { after, .. } => {
-                let mut range = value::range(next()?)?;
+            ReadKind::History { after, count, .. } => {
+                let mut range = value::range(next()?, count + 1)?;
                 let has = range.first == Some(after);
                 range.entries.retain(|entry| entry.id > after);
                 let kept = value::kept(next()?, has)?;
-                Answer::History { range, kept }
+                ReadReply::History { range, kept }
             }
-            What::Nothing { .. } => Answer::Nothing,
+            ReadKind::Nothing { .. } => ReadReply::Nothing,
         });
     }
-    Ok(Answers {
+    Ok(ReadReplies {
         now_ms,
         gap,
-        answers,
+        replies,
     })
 }

@@ -1,42 +1,56 @@
-//! What Redis does in one step.
+//! The scripts: what Redis does in one step, and the format of the pointers they send.
 
 use std::sync::LazyLock;
 
+use bytes::Bytes;
 use redis::Script;
-use uuid::Uuid;
 
-use super::pushed;
+use crate::id::StreamId;
+use crate::message::{Entry, Message};
 
-/// Every process has the same keys, so that a gap one of them notes is everyone's.
-pub(crate) fn gaps_key(prefix: &str) -> String {
-    format!("tidegate:sse:gaps:{prefix}")
+/// Larger messages are read when their pointer comes: what Redis buffers for a process that cannot
+/// keep up stays small.
+const MAX_INLINE_BYTES: usize = 8 * 1024;
+
+/// A message that came with its pointer, and the id of the one before it in its channel.
+#[derive(Debug)]
+pub(crate) struct InlineMessage {
+    pub(crate) previous: StreamId,
+    pub(crate) entry: Entry,
 }
 
-/// Hash of the positions published, by partition.
-pub(crate) fn positions_key(prefix: &str) -> String {
-    format!("tidegate:sse:positions:{prefix}")
+impl InlineMessage {
+    /// Reads what [`PUBLISH`] sends: `previous id length`, a line break, and the event of that length
+    /// followed by the data. `None` for anything else, which is a pointer alone.
+    pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
+        let end = payload.iter().position(|byte| *byte == b'\n')?;
+        let (head, rest) = payload.split_at(end);
+        let mut head = std::str::from_utf8(head).ok()?.split(' ');
+        let previous = StreamId::parse(head.next()?)?;
+        let id = StreamId::parse(head.next()?)?;
+        let (event, data) = rest[1..].split_at_checked(head.next()?.parse().ok()?)?;
+        let message = Message {
+            event: std::str::from_utf8(event).ok()?.to_owned(),
+            data: Bytes::copy_from_slice(data),
+        };
+        Some(Self {
+            previous,
+            entry: Entry { id, message },
+        })
+    }
 }
 
-/// What the keys begin with that say which events a channel got lately.
-pub(crate) const SEEN: &str = "tidegate:sse:seen:";
-
-/// Key that is there while that channel, by its own key, knows the event.
-pub(crate) fn seen_key(channel: &str, event_id: Uuid) -> String {
-    format!("{SEEN}{channel}:{event_id}")
-}
-
-/// Publishes one message unless its position was reached before, or its channel got its event
-/// lately: gives its id, or nil.
+/// Publishes one message and returns its id; nil if its position was reached before, or if its
+/// channel has received its event lately.
 ///
-/// `KEYS`: channel, positions, event seen. `ARGV`: event, data, scope, version, maxlen, ttl in
-/// seconds, for how many seconds the event is remembered (0: not at all), and with a position:
+/// `KEYS`: channel, positions, dedup key of the event. `ARGV`: event, data, scope, version, maxlen,
+/// ttl in seconds, for how many seconds the event is remembered (0: not at all), and with a position:
 /// partition, offset, timestamp in milliseconds. The rule of positions is
-/// [`crate::fence::Reached::advance`]; they advance over an event that is not published again.
-/// Nothing is written before the first command that Redis may refuse, so a refusal changes nothing.
-/// The pointer is the id alone, or what [`pushed::Pushed::parse`] reads if there is a message before
-/// this one and this one is small.
+/// [`HighWaterMark::advance`](crate::high_water_mark::HighWaterMark::advance); they advance over an
+/// event that is not published again. Nothing is written before the first command that Redis may
+/// refuse, so a refusal changes nothing. The pointer is the id alone, or what
+/// [`InlineMessage::parse`] reads if there is a message before this one and this one is small.
 pub(crate) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
-    let largest = pushed::LARGEST;
     Script::new(&format!(
         r"
 local offset, timestamp
@@ -67,7 +81,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[6])
 if remember then redis.call('SET', KEYS[3], 1, 'EX', ARGV[7]) end
 advance()
 local pointer = id
-if newest and #ARGV[1] + #ARGV[2] <= {largest} then
+if newest and #ARGV[1] + #ARGV[2] <= {MAX_INLINE_BYTES} then
     pointer = newest[1] .. ' ' .. id .. ' ' .. #ARGV[1] .. '\n' .. ARGV[1] .. ARGV[2]
 end
 redis.call('PUBLISH', KEYS[1], pointer)
@@ -76,11 +90,11 @@ return id
     ))
 });
 
-/// Notes a gap: gives its id and the time. Everything so far lies before it, and everything from
+/// Records a gap and returns its id and the time. Everything so far lies before it, everything from
 /// the next millisecond on after it; several in one millisecond are one.
 ///
-/// `KEYS`: gaps. `ARGV`: run of the server, and `check` if only a run other than that of the last
-/// gap is one: then messages were published, and perhaps lost, in another life of the server.
+/// `KEYS`: gaps. `ARGV`: run id of the server, and `check` to record a gap only if the last one has
+/// another run id: then messages were published, and perhaps lost, before the server restarted.
 pub(crate) static GAP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -106,3 +120,30 @@ return {id, string.format('%.0f', now)}
 ",
     )
 });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_script_sends_is_read_and_nothing_else() {
+        let inline = InlineMessage::parse("5-1 12-0 4\na é{\"n\": \"x\\n\"}\n".as_bytes()).unwrap();
+        assert_eq!(inline.previous, StreamId { ms: 5, seq: 1 });
+        assert_eq!(inline.entry.id, StreamId { ms: 12, seq: 0 });
+        assert_eq!(inline.entry.message.event, "a é");
+        assert_eq!(&inline.entry.message.data[..], b"{\"n\": \"x\\n\"}\n");
+        for alone in [
+            "12-0",
+            "",
+            "x\n",
+            "5-1 12-0\n",
+            "5-1 12-0 9\ne{}",
+            "5 12-0 1\ne{}",
+        ] {
+            assert!(
+                InlineMessage::parse(alone.as_bytes()).is_none(),
+                "{alone:?}"
+            );
+        }
+    }
+}

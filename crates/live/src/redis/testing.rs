@@ -4,15 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 
-use super::channel::Watch;
-use super::read::{Answer, Answers, What};
+use super::read::{ReadKind, ReadReplies, ReadReply};
+use super::state::ChannelStates;
 use super::value::Range;
+use crate::delivery::Delivery;
 use crate::id::{Resume, StreamId};
 use crate::message::{Entry, Message};
 use crate::queue::Queue;
-use crate::subscription::Delivery;
 
 pub(super) const KEY: &str = "k";
+
+/// Messages requested in one round.
+const COUNT: usize = 100;
 
 pub(super) fn id(ms: u64) -> StreamId {
     StreamId { ms, seq: 0 }
@@ -30,56 +33,63 @@ pub(super) fn range(at: &[u64]) -> Range {
     };
     Range {
         entries: at.iter().map(entry).collect(),
-        count: at.len(),
         first: at.first().map(|ms| id(*ms)),
         last: at.last().map(|ms| id(*ms)),
+        complete: at.len() < COUNT,
     }
 }
 
 /// A channel that ends at 100 ms, with a listener.
-pub(super) fn watch(resume: Resume) -> (Watch, Arc<Queue>) {
-    let mut watch = Watch::new(1_000_000);
+pub(super) fn states(resume: Resume) -> (ChannelStates, Arc<Queue>) {
+    let mut states = ChannelStates::new(1_000_000);
     let queue = Arc::new(Queue::new(1 << 20));
-    watch.join(&KEY.into(), resume, Arc::clone(&queue));
-    watch.note_gap(Some(StreamId::before(50)));
-    let fresh = watch.take_fresh();
-    watch.subscribed(&fresh);
-    round(&mut watch, 200, |what| match what {
-        What::Head => Answer::Head(Some(id(100))),
-        What::History { .. } => Answer::History {
+    states.join(&KEY.into(), resume, Arc::clone(&queue));
+    states.observe_gap(Some(StreamId::before(50)));
+    let keys = states.take_to_subscribe();
+    states.subscribed(&keys);
+    round(&mut states, 200, |kind| match kind {
+        ReadKind::Head => ReadReply::Head(Some(id(100))),
+        ReadKind::History { .. } => ReadReply::History {
             range: range(&[]),
             kept: None,
         },
-        _ => Answer::Nothing,
+        _ => ReadReply::Nothing,
     });
-    (watch, queue)
+    (states, queue)
 }
 
-pub(super) fn round(watch: &mut Watch, now_ms: u64, answer: impl Fn(&What) -> Answer) {
-    let asks = watch.plan(100);
-    let answers = asks.iter().map(|ask| answer(&ask.what)).collect();
-    let answers = Answers {
+pub(super) fn round(
+    states: &mut ChannelStates,
+    now_ms: u64,
+    reply: impl Fn(&ReadKind) -> ReadReply,
+) {
+    let requests = states.plan(COUNT);
+    let replies = requests
+        .iter()
+        .map(|request| reply(&request.kind))
+        .collect();
+    let replies = ReadReplies {
         now_ms,
         gap: None,
-        answers,
+        replies,
     };
-    watch.apply(asks, answers);
+    states.apply(requests, replies);
 }
 
 /// One round in which the channel has that.
-pub(super) fn read(watch: &mut Watch, now_ms: u64, new: &[u64], end: Option<u64>) {
-    watch.mark(KEY);
-    round(watch, now_ms, |what| match what {
-        What::New { .. } => Answer::New {
+pub(super) fn read(states: &mut ChannelStates, now_ms: u64, new: &[u64], end: Option<u64>) {
+    states.mark(KEY);
+    round(states, now_ms, |kind| match kind {
+        ReadKind::New { .. } => ReadReply::New {
             range: range(new),
             newest: end.map(id),
         },
-        _ => Answer::Nothing,
+        _ => ReadReply::Nothing,
     });
 }
 
-/// What the listener was given, in short.
-pub(super) fn given(queue: &Queue) -> Vec<String> {
+/// What the listener received, in short.
+pub(super) fn received(queue: &Queue) -> Vec<String> {
     let mut taken = VecDeque::new();
     queue.take(&mut taken, &mut Context::from_waker(Waker::noop()));
     let short = |delivery| match delivery {

@@ -1,7 +1,9 @@
 //! Replies of Redis as our own values.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
-use redis::{ErrorKind, RedisError, Value};
+use redis::{ErrorKind, RedisError, Value, from_redis_value};
 
 use crate::id::StreamId;
 use crate::message::{Entry, Message};
@@ -12,109 +14,77 @@ use crate::resume::Kept;
 pub(crate) struct Range {
     /// The messages.
     pub(crate) entries: Vec<Entry>,
-    /// Entries read, with those that are no messages of ours.
-    pub(crate) count: usize,
-    /// Place of the first of them.
+    /// Id of the first entry, which may be no message of ours.
     pub(crate) first: Option<StreamId>,
-    /// Place of the last of them.
+    /// Id of the last entry.
     pub(crate) last: Option<StreamId>,
+    /// Whether the stream has nothing after it: fewer entries came than were requested.
+    pub(crate) complete: bool,
 }
 
-/// A reply that is not what the command gives.
+/// A reply that is not what the command returns.
 pub(crate) fn unexpected(what: &'static str) -> RedisError {
     (ErrorKind::UnexpectedReturnType, what).into()
 }
 
-fn text(value: &Value) -> Option<&str> {
-    match value {
-        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
-        Value::SimpleString(text) => Some(text),
-        _ => None,
-    }
-}
-
 /// A stream id.
-pub(crate) fn id(value: &Value) -> Option<StreamId> {
-    StreamId::parse(text(value)?)
+pub(crate) fn id(value: Value) -> Result<StreamId, RedisError> {
+    let text: String = from_redis_value(value)?;
+    StreamId::parse(&text).ok_or_else(|| unexpected("stream id"))
 }
 
 /// `TIME` in milliseconds.
 pub(crate) fn time_ms(value: Value) -> Result<u64, RedisError> {
-    let (seconds, micros): (u64, u64) = redis::from_redis_value(value.extract_error()?)?;
+    let (seconds, micros): (u64, u64) = from_redis_value(value.extract_error()?)?;
     Ok(seconds * 1_000 + micros / 1_000)
 }
 
-/// Reply to `XRANGE` and `XREVRANGE`. A key that is no stream has no entries.
-pub(crate) fn range(value: Value) -> Result<Range, RedisError> {
-    let items = match value {
-        Value::Array(items) => items,
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => return Ok(Range::default()),
-        Value::ServerError(error) => return Err(error.into()),
-        _ => return Err(unexpected("XRANGE")),
-    };
+/// Reply to `XRANGE` and `XREVRANGE` with that `COUNT`. A key that is no stream has no entries.
+pub(crate) fn range(value: Value, count: usize) -> Result<Range, RedisError> {
+    if matches!(&value, Value::ServerError(error) if error.code() == "WRONGTYPE") {
+        return Ok(Range {
+            complete: true,
+            ..Range::default()
+        });
+    }
+    let items: Vec<(Value, HashMap<Vec<u8>, Bytes>)> = from_redis_value(value.extract_error()?)?;
     let mut range = Range {
+        complete: items.len() < count,
         entries: Vec::with_capacity(items.len()),
-        count: items.len(),
         ..Range::default()
     };
-    for item in items {
-        let Value::Array(pair) = item else {
-            return Err(unexpected("XRANGE entry"));
-        };
-        let Ok([place, fields]) = <[Value; 2]>::try_from(pair) else {
-            return Err(unexpected("XRANGE entry"));
-        };
-        let id = id(&place).ok_or_else(|| unexpected("XRANGE id"))?;
+    for (place, mut fields) in items {
+        let id = id(place)?;
         range.first.get_or_insert(id);
         range.last = Some(id);
-        if let Some(message) = message(fields) {
+        // Entries of other programs may have no data: they are no messages.
+        if let Some(data) = fields.remove(&b"data"[..]) {
+            let event = fields.remove(&b"event"[..]).unwrap_or_default();
+            let event = String::from_utf8_lossy(&event).into_owned();
+            let message = Message { event, data };
             range.entries.push(Entry { id, message });
         }
     }
     Ok(range)
 }
 
-/// `None` if someone else's entry is no message.
-fn message(fields: Value) -> Option<Message> {
-    let Value::Array(fields) = fields else {
-        return None;
-    };
-    let (mut event, mut data) = (String::new(), None);
-    let mut fields = fields.into_iter();
-    while let (Some(name), Some(Value::BulkString(value))) = (fields.next(), fields.next()) {
-        match text(&name) {
-            Some("event") => event = String::from_utf8_lossy(&value).into_owned(),
-            Some("data") => data = Some(Bytes::from(value)),
-            _ => {}
-        }
-    }
-    Some(Message { event, data: data? })
-}
-
-/// Reply to `XINFO STREAM`; `has` is known elsewhere. `None` if there is no such stream.
+/// Reply to `XINFO STREAM`; whether the channel `has` a message is known elsewhere. `None` if there
+/// is no such stream.
 pub(crate) fn kept(value: Value, has: bool) -> Result<Option<Kept>, RedisError> {
-    let fields = match value {
-        Value::Array(fields) => fields,
-        Value::ServerError(error) if error.code() == "WRONGTYPE" => return Ok(None),
-        Value::ServerError(error) if error.details().is_some_and(|d| d.contains("no such key")) => {
+    if let Value::ServerError(error) = &value {
+        let missing = error.details().is_some_and(|d| d.contains("no such key"));
+        if missing || error.code() == "WRONGTYPE" {
             return Ok(None);
         }
-        Value::ServerError(error) => return Err(error.into()),
-        _ => return Err(unexpected("XINFO STREAM")),
-    };
-    let (mut length, mut added, mut first) = (0, None, None);
-    for pair in fields.chunks_exact(2) {
-        match (text(&pair[0]), &pair[1]) {
-            (Some("length"), Value::Int(n)) => length = *n,
-            (Some("entries-added"), Value::Int(n)) => added = Some(*n),
-            (Some("first-entry"), Value::Array(entry)) => first = entry.first().and_then(id),
-            _ => {}
-        }
     }
+    let mut fields: HashMap<String, Value> = from_redis_value(value.extract_error()?)?;
+    let first = match fields.remove("first-entry") {
+        Some(Value::Array(entry)) => entry.into_iter().next().map(id).transpose()?,
+        _ => None,
+    };
     Ok(Some(Kept {
         first,
-        // Before Redis 7 it cannot be told; then the careful answer is that it was.
-        trimmed: added != Some(length),
+        trimmed: fields.get("entries-added") != fields.get("length"),
         has,
     }))
 }

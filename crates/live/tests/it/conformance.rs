@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::TenantId;
-use live::{Channel, Delivery, Outcome, Reset, Resume, StreamId};
+use live::{Channel, Delivery, Outcome, Reset, Resume, Retention, StreamId};
 
 use crate::support::{
-    Fixture, Keep, Listener, ROOMY, number, numbered, placed, publish, publish_numbers, user,
+    Fixture, Listener, ROOMY, number, numbered, placed, publish, publish_numbers, user,
 };
 
 for_both!(
@@ -34,7 +34,7 @@ for_both!(
 );
 
 async fn everything_arrives_once_in_order_under_the_ids_given_out<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("ada");
     let mut first = Listener::begun(channels, &channel, Resume::Live).await;
@@ -49,7 +49,7 @@ async fn everything_arrives_once_in_order_under_the_ids_given_out<F: Fixture>() 
 
 async fn joining_while_others_publish_misses_nothing_from_there_on<F: Fixture>() {
     const COUNT: usize = 800;
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("bob");
     let start = publish_numbers(channels, &channel, 0..1).await[0];
@@ -92,7 +92,7 @@ async fn joining_while_others_publish_misses_nothing_from_there_on<F: Fixture>()
 }
 
 async fn resuming_after_any_message_gives_exactly_the_rest<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("carol");
     let ids = publish_numbers(channels, &channel, 0..30).await;
@@ -110,7 +110,7 @@ async fn resuming_after_any_message_gives_exactly_the_rest<F: Fixture>() {
 }
 
 async fn a_long_history_is_read_at_the_listeners_pace<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("dan");
     let ids = publish_numbers(channels, &channel, 0..900).await;
@@ -126,7 +126,7 @@ async fn a_long_history_is_read_at_the_listeners_pace<F: Fixture>() {
 }
 
 async fn the_cursor_of_a_listener_that_received_nothing_resumes<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("eve");
     let idle = Listener::begun(channels, &channel, Resume::Live).await;
@@ -145,7 +145,7 @@ async fn the_cursor_of_a_listener_that_received_nothing_resumes<F: Fixture>() {
 }
 
 async fn a_malformed_id_resets<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("finn");
     publish_numbers(channels, &channel, 0..3).await;
@@ -157,7 +157,7 @@ async fn a_malformed_id_resets<F: Fixture>() {
 }
 
 async fn an_id_nobody_gave_out_resets<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("gil");
     let ids = publish_numbers(channels, &channel, 0..3).await;
@@ -176,11 +176,11 @@ async fn an_id_nobody_gave_out_resets<F: Fixture>() {
 }
 
 async fn an_id_trimmed_away_resets<F: Fixture>() {
-    let keep = Keep {
+    let retention = Retention {
         maxlen: 100,
-        ..Keep::default()
+        ..Retention::default()
     };
-    let fixture = F::new(keep).await;
+    let fixture = F::new(retention).await;
     let channels = fixture.channels();
     let channel = user("hal");
     let idle = Listener::begun(channels, &channel, Resume::Live)
@@ -198,11 +198,11 @@ async fn an_id_trimmed_away_resets<F: Fixture>() {
 }
 
 async fn an_expired_channel_resets<F: Fixture>() {
-    let keep = Keep {
+    let retention = Retention {
         ttl_seconds: 1,
-        ..Keep::default()
+        ..Retention::default()
     };
-    let fixture = F::new(keep).await;
+    let fixture = F::new(retention).await;
     let channels = fixture.channels();
     let channel = user("ida");
     let idle = Listener::begun(channels, &channel, Resume::Live)
@@ -221,7 +221,7 @@ async fn an_expired_channel_resets<F: Fixture>() {
 }
 
 async fn a_gap_resets_those_who_listen_and_those_who_resume_from_before<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let (channel, other) = (user("joe"), user("joe's friend"));
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
@@ -250,7 +250,7 @@ async fn a_gap_resets_those_who_listen_and_those_who_resume_from_before<F: Fixtu
 }
 
 async fn every_cursor_given_with_a_reset_resumes_without_another<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     for name in ["empty", "filled", "filled before a gap"] {
         let channel = user(name);
@@ -274,7 +274,7 @@ async fn every_cursor_given_with_a_reset_resumes_without_another<F: Fixture>() {
 }
 
 async fn a_position_is_published_once<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("kim");
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
@@ -310,7 +310,7 @@ async fn a_position_is_published_once<F: Fixture>() {
 }
 
 async fn channels_and_tenants_are_apart<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let tenant = TenantId::parse("acme").expect("tenant");
     let all = [
@@ -335,7 +335,7 @@ async fn channels_and_tenants_are_apart<F: Fixture>() {
 }
 
 async fn a_full_queue_ends_the_listener_which_resumes_without_loss<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("max");
     let mut slow = Listener::bounded(channels, &channel, Resume::Live, 2_048);
@@ -355,7 +355,7 @@ async fn a_full_queue_ends_the_listener_which_resumes_without_loss<F: Fixture>()
 }
 
 async fn a_busy_listener_learns_that_it_is_too_slow<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("mia");
     let mut busy = channels.subscribe(channel.clone(), Resume::Live, 2_048);
@@ -377,7 +377,7 @@ async fn a_busy_listener_learns_that_it_is_too_slow<F: Fixture>() {
 }
 
 async fn one_message_larger_than_the_queue_arrives<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("nora");
     let mut listener = Listener::bounded(channels, &channel, Resume::Live, 1_024);
@@ -395,7 +395,7 @@ async fn one_message_larger_than_the_queue_arrives<F: Fixture>() {
 }
 
 async fn listeners_come_and_go_without_disturbing_others<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("olga");
     let mut stays = Listener::begun(channels, &channel, Resume::Live).await;
@@ -417,7 +417,7 @@ async fn listeners_come_and_go_without_disturbing_others<F: Fixture>() {
 }
 
 async fn waiting_can_be_given_up_at_any_time<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("pia");
     let mut subscription = channels.subscribe(channel.clone(), Resume::Live, ROOMY);
@@ -451,7 +451,7 @@ async fn waiting_can_be_given_up_at_any_time<F: Fixture>() {
 }
 
 async fn everything_queued_is_had_without_waiting<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("quin");
     let mut idle = channels.subscribe(channel.clone(), Resume::Live, ROOMY);
@@ -476,7 +476,7 @@ async fn everything_queued_is_had_without_waiting<F: Fixture>() {
 }
 
 async fn the_end_of_the_channels_is_the_end_of_the_listeners<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let mut listener = Listener::begun(fixture.channels(), &user("rosa"), Resume::Live).await;
     drop(fixture);
     assert!(listener.next().await.is_none());

@@ -24,8 +24,8 @@ macro_rules! for_both {
 }
 
 mod conformance;
-mod old;
-mod once;
+mod dedup;
+mod old_redis;
 mod outage;
 mod redis;
 mod support;

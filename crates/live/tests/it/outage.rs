@@ -2,12 +2,10 @@
 
 use std::sync::Arc;
 
-use live::{Delivery, LiveError, Reset, Resume};
+use live::{Delivery, LiveError, Reset, Resume, Retention};
 use testkit::{LIMIT, Part, Parts, Proxy, eventually};
 
-use crate::support::{
-    Fixture as _, InRedis, Keep, Listener, number, numbered, publish_numbers, user,
-};
+use crate::support::{Fixture as _, InRedis, Listener, number, numbered, publish_numbers, user};
 
 async fn connected(fixture: &InRedis, expected: bool) {
     eventually("connected or not", LIMIT, || async {
@@ -22,7 +20,7 @@ async fn connected(fixture: &InRedis, expected: bool) {
 #[tokio::test]
 async fn a_killed_redis_resets_its_listeners_and_goes_on() {
     let parts = Parts::private_of(&[Part::Redis]).await;
-    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let fixture = InRedis::at(&parts.redis_url, Retention::default());
     let elsewhere = fixture.other();
     let channels = fixture.channels();
     let (channel, quiet) = (user("ada"), user("quiet"));
@@ -80,7 +78,7 @@ async fn a_killed_redis_resets_its_listeners_and_goes_on() {
 #[tokio::test]
 async fn a_redis_that_lost_everything_is_a_gap_too() {
     let parts = Parts::private_of(&[Part::Redis]).await;
-    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let fixture = InRedis::at(&parts.redis_url, Retention::default());
     let channels = fixture.channels();
     let channel = user("bea");
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
@@ -104,7 +102,7 @@ async fn a_redis_that_lost_everything_is_a_gap_too() {
 /// Cut off from a Redis that others reach: it loses nothing, so that there is no gap on record.
 #[tokio::test]
 async fn who_joins_while_cut_off_is_told_and_nobody_else() {
-    let direct = InRedis::new(Keep::default()).await;
+    let direct = InRedis::new(Retention::default()).await;
     let proxy = Proxy::start(&[direct.port()]).await.expect("proxy");
     let port = proxy
         .url("")
@@ -146,7 +144,7 @@ async fn who_joins_while_cut_off_is_told_and_nobody_else() {
 async fn who_subscribes_before_redis_is_there_begins_when_it_is() {
     let parts = Parts::private_of(&[Part::Redis]).await;
     parts.kill(Part::Redis).await;
-    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let fixture = InRedis::at(&parts.redis_url, Retention::default());
     let channels = fixture.channels();
     let mut listeners: Vec<_> = (0..600)
         .map(|n| Listener::new(channels, &user(&format!("u{n}")), Resume::Live))
@@ -170,7 +168,7 @@ async fn who_subscribes_before_redis_is_there_begins_when_it_is() {
 #[tokio::test]
 async fn through_repeated_kills_nothing_is_missed_without_being_told() {
     let parts = Parts::private_of(&[Part::Redis]).await;
-    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let fixture = InRedis::at(&parts.redis_url, Retention::default());
     let channel = user("cora");
     let mut listener = Listener::begun(fixture.channels(), &channel, Resume::Live).await;
     let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));

@@ -1,10 +1,10 @@
 //! What only Redis has: keys, other processes, strangers' data.
 
-use live::{Delivery, LiveError, Outcome, Reset, Resume};
+use live::{Delivery, LiveError, Outcome, Reset, Resume, Retention};
 use testkit::{LIMIT, Part, Parts, eventually};
 
 use crate::support::{
-    Fixture as _, InRedis, Keep, Listener, number, numbered, placed, publish, publish_numbers, user,
+    Fixture as _, InRedis, Listener, number, numbered, placed, publish, publish_numbers, user,
 };
 
 async fn ask<T: ::redis::FromRedisValue>(fixture: &InRedis, command: &[&str]) -> T {
@@ -32,12 +32,12 @@ async fn receivers_become(fixture: &InRedis, key: &str, expected: u64) {
 
 #[tokio::test]
 async fn a_channel_is_a_stream_of_limited_length_and_life() {
-    let keep = Keep {
+    let retention = Retention {
         maxlen: 200,
         ttl_seconds: 600,
-        ..Keep::default()
+        ..Retention::default()
     };
-    let fixture = InRedis::new(keep).await;
+    let fixture = InRedis::new(retention).await;
     let channel = user("ada");
     let ids = publish_numbers(fixture.channels(), &channel, 0..1_000).await;
     let key = fixture.key(&channel);
@@ -65,7 +65,7 @@ async fn a_channel_is_a_stream_of_limited_length_and_life() {
 
 #[tokio::test]
 async fn a_key_of_another_type_is_refused_and_the_rest_is_published() {
-    let fixture = InRedis::new(Keep::default()).await;
+    let fixture = InRedis::new(Retention::default()).await;
     let channels = fixture.channels();
     let (bad, good) = (user("bad"), user("good"));
     let () = ask(&fixture, &["SET", &fixture.key(&bad), "a stranger's"]).await;
@@ -92,7 +92,7 @@ async fn a_key_of_another_type_is_refused_and_the_rest_is_published() {
 
 #[tokio::test]
 async fn entries_that_are_no_messages_are_passed_over() {
-    let fixture = InRedis::new(Keep::default()).await;
+    let fixture = InRedis::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("cleo");
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
@@ -109,7 +109,7 @@ async fn entries_that_are_no_messages_are_passed_over() {
 
 #[tokio::test]
 async fn a_publisher_that_wakes_up_late_publishes_nothing_twice() {
-    let fixture = InRedis::new(Keep::default()).await;
+    let fixture = InRedis::new(Retention::default()).await;
     let (zombie, successor) = (fixture.other(), fixture.other());
     let channel = user("dora");
     let mut listener = Listener::begun(fixture.channels(), &channel, Resume::Live).await;
@@ -129,7 +129,7 @@ async fn a_publisher_that_wakes_up_late_publishes_nothing_twice() {
 
 #[tokio::test]
 async fn a_listener_resumes_with_another_process() {
-    let here = InRedis::new(Keep::default()).await;
+    let here = InRedis::new(Retention::default()).await;
     let there = here.other();
     let publisher = here.other();
     let channel = user("emil");
@@ -168,7 +168,7 @@ async fn a_listener_resumes_with_another_process() {
 
 #[tokio::test]
 async fn pointers_are_received_only_while_someone_listens() {
-    let fixture = InRedis::new(Keep::default()).await;
+    let fixture = InRedis::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("fay");
     let key = fixture.key(&channel);
@@ -200,11 +200,11 @@ async fn pointers_are_received_only_while_someone_listens() {
 
 #[tokio::test]
 async fn a_pointer_that_got_lost_is_made_up_for() {
-    let keep = Keep {
+    let retention = Retention {
         ttl_seconds: 60,
-        ..Keep::default()
+        ..Retention::default()
     };
-    let fixture = InRedis::new(keep).await;
+    let fixture = InRedis::new(retention).await;
     let channel = user("gus");
     let mut listener = Listener::begun(fixture.channels(), &channel, Resume::Live).await;
     let key = fixture.key(&channel);
@@ -220,11 +220,11 @@ async fn a_pointer_that_got_lost_is_made_up_for() {
 #[tokio::test]
 async fn a_quiet_listener_gets_a_fresher_cursor_and_never_an_expired_one() {
     // Long enough for a cursor to be used before it is too old.
-    let keep = Keep {
+    let retention = Retention {
         ttl_seconds: 5,
-        ..Keep::default()
+        ..Retention::default()
     };
-    let fixture = InRedis::new(keep).await;
+    let fixture = InRedis::new(retention).await;
     let channels = fixture.channels();
     let channel = user("hugo");
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
@@ -244,7 +244,7 @@ async fn a_quiet_listener_gets_a_fresher_cursor_and_never_an_expired_one() {
 #[tokio::test]
 async fn scripts_that_are_flushed_are_loaded_again() {
     let parts = Parts::private_of(&[Part::Redis]).await;
-    let fixture = InRedis::at(&parts.redis_url, Keep::default());
+    let fixture = InRedis::at(&parts.redis_url, Retention::default());
     let channels = fixture.channels();
     let channel = user("ines");
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
@@ -260,7 +260,7 @@ async fn scripts_that_are_flushed_are_loaded_again() {
 #[tokio::test]
 async fn a_redis_without_memory_refuses_and_one_that_hangs_is_unavailable() {
     let parts = Parts::private_of(&[Part::Redis]).await;
-    let fixture = InRedis::at(&parts.redis_url, Keep::default()).impatient();
+    let fixture = InRedis::at(&parts.redis_url, Retention::default()).impatient();
     let channels = fixture.channels();
     let channel = user("jana");
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;

@@ -10,34 +10,16 @@ use live::local::{LocalChannels, LocalConfig};
 use live::redis::{RedisChannels, RedisConfig};
 use live::{
     Channel, Channels, Delivery, Entry, Message, Outcome, Position, Publication, Reset, Resume,
-    StreamId, Subscription,
+    Retention, StreamId, Subscription,
 };
 use testkit::{LIMIT, Parts, eventually};
 
 /// Room enough for everything a test queues.
 pub(crate) const ROOMY: usize = 8 << 20;
 
-/// What the channels keep.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Keep {
-    pub(crate) maxlen: usize,
-    pub(crate) ttl_seconds: u64,
-    pub(crate) dedup_seconds: u64,
-}
-
-impl Default for Keep {
-    fn default() -> Self {
-        Self {
-            maxlen: 1_000,
-            ttl_seconds: 3_600,
-            dedup_seconds: 300,
-        }
-    }
-}
-
 /// One kind of channels.
 pub(crate) trait Fixture: Sized {
-    async fn new(keep: Keep) -> Self;
+    async fn new(retention: Retention) -> Self;
 
     fn channels(&self) -> &Arc<dyn Channels>;
 
@@ -48,16 +30,14 @@ pub(crate) trait Fixture: Sized {
 pub(crate) struct Local {
     channels: Arc<dyn Channels>,
     ahead: Arc<AtomicU64>,
-    keep: Keep,
+    retention: Retention,
 }
 
 impl Fixture for Local {
-    async fn new(keep: Keep) -> Self {
+    async fn new(retention: Retention) -> Self {
         let ahead = Arc::new(AtomicU64::new(0));
         let config = LocalConfig {
-            maxlen: keep.maxlen,
-            ttl_ms: keep.ttl_seconds * 1_000,
-            dedup_ms: keep.dedup_seconds * 1_000,
+            retention,
             ..LocalConfig::default()
         };
         let clock = {
@@ -71,7 +51,7 @@ impl Fixture for Local {
         Self {
             channels: Arc::new(LocalChannels::with_clock(config, clock)),
             ahead,
-            keep,
+            retention,
         }
     }
 
@@ -81,7 +61,7 @@ impl Fixture for Local {
 
     async fn expire(&self, _: &Channel) {
         self.ahead
-            .fetch_add(self.keep.ttl_seconds * 1_000 + 50, Ordering::SeqCst);
+            .fetch_add(self.retention.ttl_seconds * 1_000 + 50, Ordering::SeqCst);
     }
 }
 
@@ -92,14 +72,12 @@ pub(crate) struct InRedis {
 
 impl InRedis {
     /// Channels of a prefix of their own in that Redis.
-    pub(crate) fn at(url: &str, keep: Keep) -> Self {
+    pub(crate) fn at(url: &str, retention: Retention) -> Self {
         let unique = uuid::Uuid::new_v4().simple();
         Self::with(RedisConfig {
             url: Secret::new(url.to_owned()),
             prefix: format!("test:{unique}:"),
-            ttl_seconds: keep.ttl_seconds,
-            maxlen: keep.maxlen,
-            dedup_seconds: keep.dedup_seconds,
+            retention,
             // A machine that stands still for a moment is no outage.
             timeout: Duration::from_secs(20),
         })
@@ -157,8 +135,8 @@ impl InRedis {
 }
 
 impl Fixture for InRedis {
-    async fn new(keep: Keep) -> Self {
-        Self::at(&Parts::shared().await.redis_url, keep)
+    async fn new(retention: Retention) -> Self {
+        Self::at(&Parts::shared().await.redis_url, retention)
     }
 
     fn channels(&self) -> &Arc<dyn Channels> {

@@ -1,10 +1,10 @@
 //! Each event once, whoever sent it how often: both implementations promise it.
 
 use domain::TenantId;
-use live::{Channel, Outcome, Publication, Resume};
+use live::{Channel, Outcome, Publication, Resume, Retention};
 use testkit::{LIMIT, eventually};
 
-use crate::support::{Fixture, Keep, Listener, numbered, placed, publish, user};
+use crate::support::{Fixture, Listener, numbered, placed, publish, user};
 
 for_both!(
     an_event_is_published_once_however_often_it_comes,
@@ -23,7 +23,7 @@ fn published(outcomes: &[Outcome]) -> Vec<bool> {
 }
 
 async fn an_event_is_published_once_however_often_it_comes<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("kit");
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
@@ -66,7 +66,7 @@ async fn an_event_is_published_once_however_often_it_comes<F: Fixture>() {
 }
 
 async fn an_event_of_several_channels_is_published_in_each<F: Fixture>() {
-    let fixture = F::new(Keep::default()).await;
+    let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let tenant = TenantId::parse("acme").expect("tenant");
     let all = [
@@ -89,11 +89,11 @@ async fn an_event_of_several_channels_is_published_in_each<F: Fixture>() {
 }
 
 async fn an_event_is_forgotten_after_its_time<F: Fixture>() {
-    let keep = Keep {
+    let retention = Retention {
         dedup_seconds: 2,
-        ..Keep::default()
+        ..Retention::default()
     };
-    let fixture = F::new(keep).await;
+    let fixture = F::new(retention).await;
     let channels = fixture.channels();
     let sent = numbered(&user("kurt"), 0);
     let twice = [sent.clone(), sent.clone()];
@@ -109,11 +109,11 @@ async fn an_event_is_forgotten_after_its_time<F: Fixture>() {
 }
 
 async fn without_a_time_every_event_is_published<F: Fixture>() {
-    let keep = Keep {
+    let retention = Retention {
         dedup_seconds: 0,
-        ..Keep::default()
+        ..Retention::default()
     };
-    let fixture = F::new(keep).await;
+    let fixture = F::new(retention).await;
     let channels = fixture.channels();
     let channel = user("kay");
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;

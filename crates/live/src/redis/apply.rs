@@ -3,50 +3,45 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::channel::{Watch, Watched};
-use super::read::{Answer, Answers, Ask, What};
+use super::read::{ReadKind, ReadReplies, ReadReply, ReadRequest};
+use super::state::{ChannelState, ChannelStates};
 use super::value::Range;
+use crate::delivery::{Batch, Delivery};
 use crate::id::{Resume, StreamId};
-use crate::listeners::{Phase, batches, shared_batches};
-use crate::resume::{History, Kept, decide};
-use crate::subscription::{Delivery, Reset};
+use crate::listeners::Phase;
+use crate::resume::{History, Kept, Reset, decide};
 
-impl Watch {
+impl ChannelStates {
     /// Goes on with what was read.
-    pub(crate) fn apply(&mut self, asks: Vec<Ask>, answers: Answers) {
-        let now_ms = answers.now_ms;
-        // Channels of which everyone live has all there was when this was read.
-        let mut clean = HashSet::new();
-        for (ask, answer) in asks.into_iter().zip(answers.answers) {
-            let Ask { key, what } = ask;
-            let all = match (what, answer) {
-                (What::Head, Answer::Head(head)) => self.begin(&key, head, now_ms),
-                (What::New { after, count, .. }, Answer::New { range, newest }) => {
-                    self.go_on(&key, after, range, count, newest, now_ms)
+    pub(crate) fn apply(&mut self, requests: Vec<ReadRequest>, replies: ReadReplies) {
+        let now_ms = replies.now_ms;
+        // Channels whose live listeners have all there was when this was read.
+        let mut current = HashSet::new();
+        for (ReadRequest { key, kind }, reply) in requests.into_iter().zip(replies.replies) {
+            match (kind, reply) {
+                (ReadKind::Head, ReadReply::Head(head)) => {
+                    if self.begin(&key, head, now_ms) {
+                        current.insert(key);
+                    }
                 }
-                (
-                    What::History {
-                        listener, count, ..
-                    },
-                    Answer::History { range, kept },
-                ) => {
-                    let current = clean.contains(&key);
-                    self.resume(&key, listener, range, count, kept, now_ms, current);
-                    false
+                (ReadKind::New { after, .. }, ReadReply::New { range, newest }) => {
+                    if self.advance(&key, after, range, newest, now_ms) {
+                        current.insert(key);
+                    }
                 }
-                (What::Nothing { listener, resume }, _) => {
+                (ReadKind::History { listener, .. }, ReadReply::History { range, kept }) => {
+                    let current = current.contains(&key);
+                    self.resume(&key, listener, range, kept, now_ms, current);
+                }
+                (ReadKind::Nothing { listener, resume }, _) => {
                     self.start(&key, listener, resume, now_ms);
-                    false
                 }
-                _ => false,
-            };
-            if all {
-                clean.insert(key);
+                _ => {}
             }
         }
     }
 
-    /// It is known where the channel ends.
+    /// Begins a channel whose end is known now; returns whether its listeners have everything.
     fn begin(&mut self, key: &Arc<str>, head: Option<StreamId>, now_ms: u64) -> bool {
         let gap = self.gap;
         let Some(channel) = self.channels.get_mut(key) else {
@@ -58,17 +53,16 @@ impl Watch {
         }
         let head = head.filter(|head| *head > gap);
         channel.cursor = Some(head.unwrap_or_else(|| StreamId::before(now_ms)));
-        channel.gap_told = gap;
+        channel.gap_delivered = gap;
         true
     }
 
-    /// Gives out what is new; says whether that was all.
-    fn go_on(
+    /// Delivers what is new; returns whether that was all.
+    fn advance(
         &mut self,
         key: &Arc<str>,
         after: StreamId,
         range: Range,
-        count: usize,
         newest: Option<StreamId>,
         now_ms: u64,
     ) -> bool {
@@ -81,18 +75,16 @@ impl Watch {
             self.mark(key);
             return false;
         }
-        let all = range.count < count;
+        let all = range.complete;
         let mut cursor = range.last.unwrap_or(after);
-        let mut before = range.entries;
-        if channel.gap_told < gap {
-            let rest = before.split_off(before.partition_point(|entry| entry.id <= gap));
-            for batch in shared_batches(before) {
-                channel.listeners.tell(&Delivery::Messages(batch));
-            }
-            before = rest;
+        let mut entries = range.entries;
+        if channel.gap_delivered < gap {
+            let later = entries.split_off(entries.partition_point(|entry| entry.id <= gap));
+            channel.listeners.deliver_messages(entries);
+            entries = later;
             if all || cursor > gap {
-                channel.gap_told = gap;
-                channel.listeners.tell(&Delivery::Reset {
+                channel.gap_delivered = gap;
+                channel.listeners.deliver(&Delivery::Reset {
                     reason: Reset::Gap,
                     cursor: gap,
                 });
@@ -105,13 +97,11 @@ impl Watch {
                 };
             }
         }
-        for batch in shared_batches(before) {
-            channel.listeners.tell(&Delivery::Messages(batch));
-        }
+        channel.listeners.deliver_messages(entries);
         if all && now_ms.saturating_sub(cursor.ms) > refresh_ms {
-            // A cursor that old could soon not be told from one of a channel that has expired.
+            // An older cursor could soon not be distinguished from one of an expired channel.
             cursor = cursor.max(StreamId::before(now_ms));
-            channel.listeners.tell(&Delivery::Begun { cursor });
+            channel.listeners.deliver(&Delivery::Begun { cursor });
         }
         channel.cursor = Some(cursor);
         if !all {
@@ -130,23 +120,18 @@ impl Watch {
         let Some((channel, cursor)) = self.settled(key, listener) else {
             return;
         };
-        channel
-            .listeners
-            .start(listener, decide(resume, &history), cursor);
+        let decision = decide(resume, &history);
+        channel.listeners.start(listener, decision, cursor);
         self.forget_if_empty(key);
     }
 
-    /// Begins a listener with history, or goes on with it.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "what one answer has, and no more"
-    )]
+    /// Begins a listener with history, or goes on with it. `current`: the listeners of its channel
+    /// have all there was when this was read.
     fn resume(
         &mut self,
         key: &Arc<str>,
         listener: u64,
         range: Range,
-        count: usize,
         kept: Option<Kept>,
         now_ms: u64,
         current: bool,
@@ -162,10 +147,10 @@ impl Watch {
         };
         let mut decision = decide(Resume::After(after), &history);
         if decision.is_ok() && after > cursor {
-            // It has been given more elsewhere than this channel was here.
+            // Another process has delivered more to it than this channel has read here.
             if !current || !after.is_place_in_time() {
                 self.mark(key);
-                self.waiting.push_back((Arc::clone(key), listener));
+                self.more(key, listener);
                 return;
             }
             cursor = cursor.max(StreamId::before(now_ms));
@@ -177,12 +162,11 @@ impl Watch {
         }
         if decision == Ok(Some(after)) {
             let beyond = range.last.is_some_and(|last| last >= cursor);
-            let all = range.count <= count || beyond;
             let mut entries = range.entries;
             entries.truncate(entries.partition_point(|entry| entry.id <= cursor));
-            let bytes = channel.listeners.batch_bytes(listener);
             let end = range.last.map_or(after, |last| last.min(cursor));
-            let batches = batches(entries, bytes);
+            let batches = Batch::split(entries, channel.listeners.batch_bytes(listener));
+            let all = range.complete || beyond;
             channel.listeners.catch_up(listener, batches, end, all);
         }
         self.forget_if_empty(key);
@@ -199,12 +183,12 @@ impl Watch {
     }
 
     /// The channel of a listener and its cursor; if that is not settled yet, the listener waits on.
-    fn settled(&mut self, key: &Arc<str>, listener: u64) -> Option<(&mut Watched, StreamId)> {
+    fn settled(&mut self, key: &Arc<str>, listener: u64) -> Option<(&mut ChannelState, StreamId)> {
         let gap = self.gap;
         let channel = self.channels.get_mut(key)?;
         channel.listeners.phase(listener)?;
         match channel.cursor {
-            Some(cursor) if channel.gap_told >= gap => Some((channel, cursor)),
+            Some(cursor) if channel.gap_delivered >= gap => Some((channel, cursor)),
             _ => {
                 self.waiting.push_back((Arc::clone(key), listener));
                 None
@@ -217,80 +201,83 @@ impl Watch {
 mod tests {
     use super::*;
     use crate::queue::Queue;
-    use crate::redis::testing::{KEY, given, id, range, read, round, watch};
+    use crate::redis::testing::{KEY, id, range, read, received, round, states};
 
     #[test]
-    fn a_gap_is_told_in_its_place() {
-        let (mut watch, queue) = watch(Resume::Live);
-        assert_eq!(given(&queue), ["begun 100"]);
-        watch.note_gap(Some(StreamId::before(301)));
-        read(&mut watch, 400, &[200, 300, 301, 302], Some(302));
-        assert_eq!(given(&queue), ["200,300", "gap 300", "301,302"]);
-        read(&mut watch, 500, &[400], Some(400));
-        assert_eq!(given(&queue), ["400"]);
+    fn a_gap_is_delivered_in_its_place() {
+        let (mut states, queue) = states(Resume::Live);
+        assert_eq!(received(&queue), ["begun 100"]);
+        states.observe_gap(Some(StreamId::before(301)));
+        read(&mut states, 400, &[200, 300, 301, 302], Some(302));
+        assert_eq!(received(&queue), ["200,300", "gap 300", "301,302"]);
+        read(&mut states, 500, &[400], Some(400));
+        assert_eq!(received(&queue), ["400"]);
     }
 
     #[test]
     fn a_gap_waits_until_everything_before_it_is_read() {
-        let (mut watch, queue) = watch(Resume::Live);
-        given(&queue);
+        let (mut states, queue) = states(Resume::Live);
+        received(&queue);
         let many: Vec<u64> = (101..=200).collect();
-        watch.note_gap(Some(StreamId::before(301)));
-        read(&mut watch, 400, &many, Some(250));
-        assert!(given(&queue).iter().all(|text| !text.starts_with("gap")));
-        assert!(watch.has_work(), "there is more to read");
-        read(&mut watch, 400, &[250], Some(250));
-        assert_eq!(given(&queue), ["250", "gap 300"]);
+        states.observe_gap(Some(StreamId::before(301)));
+        read(&mut states, 400, &many, Some(250));
+        assert!(received(&queue).iter().all(|text| !text.starts_with("gap")));
+        assert!(states.has_work(), "there is more to read");
+        read(&mut states, 400, &[250], Some(250));
+        assert_eq!(received(&queue), ["250", "gap 300"]);
         // The place after the gap, not the message before it, is where one joins.
         let other = Arc::new(Queue::new(1_000));
-        watch.join(&KEY.into(), Resume::Live, Arc::clone(&other));
-        round(&mut watch, 400, |_| Answer::Nothing);
-        assert_eq!(given(&other), ["begun 300"]);
+        states.join(&KEY.into(), Resume::Live, Arc::clone(&other));
+        round(&mut states, 400, |_| ReadReply::Nothing);
+        assert_eq!(received(&other), ["begun 300"]);
     }
 
     #[test]
     fn a_server_whose_clock_was_set_back_is_followed_after_the_gap() {
-        let (mut watch, queue) = watch(Resume::Live);
-        given(&queue);
-        read(&mut watch, 900, &[900], None);
-        watch.note_gap(Some(StreamId::before(1_001)));
+        let (mut states, queue) = states(Resume::Live);
+        received(&queue);
+        read(&mut states, 900, &[900], None);
+        states.observe_gap(Some(StreamId::before(1_001)));
         // It lost everything, and counts from 500 now.
-        read(&mut watch, 500, &[], Some(500));
-        assert_eq!(given(&queue), ["900", "gap 1000"]);
-        let cursor = watch.channels[KEY].cursor;
+        read(&mut states, 500, &[], Some(500));
+        assert_eq!(received(&queue), ["900", "gap 1000"]);
+        let cursor = states.channels[KEY].cursor;
         assert_eq!(cursor, Some(id(500)));
     }
 
     #[test]
     fn a_listener_that_was_further_elsewhere_waits_for_its_channel() {
-        let (mut watch, _queue) = watch(Resume::Live);
+        let (mut states, _queue) = states(Resume::Live);
         let kept = Some(Kept {
             first: Some(id(100)),
             trimmed: false,
             has: true,
         });
-        let history = || Answer::History {
+        let history = || ReadReply::History {
             range: range(&[160]),
             kept,
         };
-        // Its own history is newer than what its channel was given in the same round.
+        // Its own history is newer than what its channel read in the same round.
         let listener = Arc::new(Queue::new(1_000));
-        watch.join(&KEY.into(), Resume::After(id(150)), Arc::clone(&listener));
+        states.join(&KEY.into(), Resume::After(id(150)), Arc::clone(&listener));
         let new = |at: &'static [u64]| {
-            move |what: &What| match what {
-                What::New { .. } => Answer::New {
+            move |kind: &ReadKind| match kind {
+                ReadKind::New { .. } => ReadReply::New {
                     range: range(at),
                     newest: None,
                 },
-                What::History { .. } => history(),
-                _ => Answer::Nothing,
+                ReadKind::History { .. } => history(),
+                _ => ReadReply::Nothing,
             }
         };
-        round(&mut watch, 200, new(&[]));
-        assert!(given(&listener).is_empty(), "nothing could be told yet");
-        round(&mut watch, 200, new(&[150, 160]));
-        assert_eq!(given(&listener), ["begun 150", "160"]);
-        read(&mut watch, 200, &[170], None);
-        assert_eq!(given(&listener), ["170"]);
+        round(&mut states, 200, new(&[]));
+        assert!(
+            received(&listener).is_empty(),
+            "nothing could be decided yet"
+        );
+        round(&mut states, 200, new(&[150, 160]));
+        assert_eq!(received(&listener), ["begun 150", "160"]);
+        read(&mut states, 200, &[170], None);
+        assert_eq!(received(&listener), ["170"]);
     }
 }

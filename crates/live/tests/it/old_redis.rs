@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use live::{LiveError, Reset, Resume};
+use live::{LiveError, Reset, Resume, Retention};
 use testkit::{LIMIT, eventually};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{Fixture as _, InRedis, Keep, Listener, publish_numbers, user};
+use crate::support::{Fixture as _, InRedis, Listener, publish_numbers, user};
 
 const VERSION: &[u8] = b"redis_version:";
 
@@ -52,7 +52,7 @@ async fn carrier(to: u16, old: Arc<AtomicBool>) -> u16 {
 
 #[tokio::test]
 async fn a_redis_too_old_is_as_good_as_none_and_says_so() {
-    let redis = InRedis::new(Keep::default()).await;
+    let redis = InRedis::new(Retention::default()).await;
     let old = Arc::new(AtomicBool::new(true));
     let behind = redis.over(carrier(redis.port(), Arc::clone(&old)).await);
     let channels = behind.channels();

@@ -1,24 +1,24 @@
-//! The events that channels got lately; keys that expire do the same in Redis.
+//! The events that channels received lately; keys that expire do the same in Redis.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-/// Remembered at most, of all channels together; the oldest are forgotten first. Some 10 MB.
-const MOST: usize = 100_000;
+/// Pairs remembered at most, of all channels together; the oldest are forgotten first. About 10 MB.
+const CAPACITY: usize = 100_000;
 
-/// See the module.
+/// Remembers for a while which channel has received which event.
 #[derive(Debug)]
-pub(crate) struct Seen {
+pub(crate) struct DedupWindow {
     window_ms: u64,
     known: HashSet<(Uuid, Arc<str>)>,
-    /// All of them, with the time at which each is forgotten, the oldest first.
+    /// All of `known`, with the time at which each is forgotten, the oldest first.
     order: VecDeque<(u64, Uuid, Arc<str>)>,
 }
 
-impl Seen {
-    /// Remembers for so long; 0 is not at all.
+impl DedupWindow {
+    /// Remembers for `window_ms`; 0 for not at all.
     pub(crate) fn new(window_ms: u64) -> Self {
         Self {
             window_ms,
@@ -27,7 +27,7 @@ impl Seen {
         }
     }
 
-    /// Whether that channel gets the event for the first time; it has got it then.
+    /// Whether that channel receives the event for the first time; remembers that it has.
     pub(crate) fn first(&mut self, event_id: Uuid, channel: &Arc<str>, now_ms: u64) -> bool {
         if self.window_ms == 0 {
             return true;
@@ -42,7 +42,7 @@ impl Seen {
         if !self.known.insert((event_id, Arc::clone(channel))) {
             return false;
         }
-        if self.order.len() >= MOST {
+        if self.order.len() >= CAPACITY {
             self.forget_oldest();
         }
         let until = now_ms.saturating_add(self.window_ms);
@@ -63,25 +63,28 @@ mod tests {
 
     #[test]
     fn an_event_is_known_to_its_channel_for_a_while() {
-        let mut seen = Seen::new(1_000);
+        let mut window = DedupWindow::new(1_000);
         let (one, other): (Arc<str>, Arc<str>) = ("one".into(), "other".into());
         let id = Uuid::from_u128(7);
-        assert!(seen.first(id, &one, 50));
-        assert!(seen.first(id, &other, 60));
-        assert!(!seen.first(id, &one, 1_049), "not renewed by asking");
-        assert!(seen.first(id, &one, 1_050));
-        assert!(!seen.first(id, &other, 1_059));
-        assert_eq!((seen.known.len(), seen.order.len()), (2, 2));
+        assert!(window.first(id, &one, 50));
+        assert!(window.first(id, &other, 60));
+        assert!(!window.first(id, &one, 1_049), "not renewed by asking");
+        assert!(window.first(id, &one, 1_050));
+        assert!(!window.first(id, &other, 1_059));
+        assert_eq!((window.known.len(), window.order.len()), (2, 2));
     }
 
     #[test]
     fn no_more_are_remembered_than_there_is_room_for() {
-        let mut seen = Seen::new(1_000);
+        let mut window = DedupWindow::new(1_000);
         let channel: Arc<str> = "one".into();
-        let mut first = |n: usize| seen.first(Uuid::from_u128(n as u128), &channel, 0);
-        assert!((0..=MOST).all(&mut first));
+        let mut first = |n: usize| window.first(Uuid::from_u128(n as u128), &channel, 0);
+        assert!((0..=CAPACITY).all(&mut first));
         assert!(first(0), "the oldest was forgotten");
-        assert!(!first(MOST));
-        assert_eq!((seen.known.len(), seen.order.len()), (MOST, MOST));
+        assert!(!first(CAPACITY));
+        assert_eq!(
+            (window.known.len(), window.order.len()),
+            (CAPACITY, CAPACITY)
+        );
     }
 }

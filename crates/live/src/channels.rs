@@ -1,0 +1,56 @@
+//! The port: publish to the channels of users, and subscribe to them.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::id::{Resume, StreamId};
+use crate::message::{Channel, Outcome, Publication};
+use crate::subscription::Subscription;
+
+/// A future as the port returns it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Why a batch was not published or a gap not marked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LiveError {
+    /// The server does not answer, or not in time. It may have done what was sent; publishing again
+    /// is safe: neither a [`Position`](crate::Position) nor an event is published twice.
+    #[error("live channels are unavailable: {0}")]
+    Unavailable(String),
+    /// The server answers and refuses everything: out of memory, read-only, not authorised.
+    #[error("live channels refuse: {0}")]
+    Refused(String),
+}
+
+/// The channels of all users.
+pub trait Channels: Send + Sync + 'static {
+    /// Publishes in order, in one round trip, and returns the outcome of each publication. A
+    /// publication is a duplicate if its [`Position`](crate::Position) was reached before, or if its
+    /// channel has received its event within [`Retention::dedup_seconds`](crate::Retention).
+    ///
+    /// # Errors
+    /// [`LiveError`] when the batch as a whole failed; some of it may have been published.
+    fn publish<'a>(
+        &'a self,
+        publications: &'a [Publication],
+    ) -> BoxFuture<'a, Result<Vec<Outcome>, LiveError>>;
+
+    /// Records, for all channels, that messages were lost up to now: listeners, and those that
+    /// resume from before it, receive [`Delivery::Reset`](crate::Delivery::Reset).
+    ///
+    /// # Errors
+    /// [`LiveError`] when it could not be recorded.
+    fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>>;
+
+    /// Subscribes to a channel. Does not wait for a server that is down: the subscription begins when
+    /// the server is back. At most `queue_bytes` of messages wait for a slow listener.
+    fn subscribe(&self, channel: Channel, resume: Resume, queue_bytes: usize) -> Subscription;
+
+    /// Whether the channels can be used now, as far as is known.
+    fn connected(&self) -> bool;
+
+    /// Why they cannot be used, where that is known.
+    fn problem(&self) -> Option<String> {
+        None
+    }
+}
