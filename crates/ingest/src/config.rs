@@ -33,8 +33,6 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call; `None` is any.
     pub cors_origins: Option<Vec<String>>,
-    /// Variables that are set and mean nothing here, to be warned of.
-    pub ignored: Vec<String>,
 }
 
 impl Config {
@@ -76,7 +74,6 @@ impl Config {
             ),
             trusted_proxies: trusted_proxies(env),
             cors_origins: service::cors::origins(env),
-            ignored: env.ignored(),
         };
         config.check(env);
         env.finish()?;

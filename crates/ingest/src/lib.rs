@@ -44,9 +44,6 @@ const TOPIC_ROUND: Duration = Duration::from_secs(30);
 /// # Errors
 /// The address cannot be bound, librdkafka refuses the settings, or the server fails.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    for name in &config.ignored {
-        tracing::warn!(variable = name, "ignored: there is no NATS connector yet");
-    }
     let registry = service::metrics::registry()?;
     let http = config.http.clone();
     let logs = logs(&config, &registry)?;

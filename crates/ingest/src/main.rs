@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use config::Env;
+use ingest::Config;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -28,25 +28,8 @@ enum Command {
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let env = Env::from_process();
-    let config = match ingest::Config::from_env(&env) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("ingest: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    if matches!(arguments.command, Some(Command::Config)) {
-        println!("{}", env.reference_markdown());
-        return ExitCode::SUCCESS;
-    }
-    service::telemetry::init();
-    match ingest::run(config).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ingest: {error:#}");
-            ExitCode::FAILURE
-        }
+    match Arguments::parse().command.unwrap_or(Command::Serve) {
+        Command::Serve => service::main("ingest", Config::from_env, ingest::run).await,
+        Command::Config => service::print_settings("ingest", Config::from_env),
     }
 }

@@ -26,8 +26,6 @@ pub struct Config {
     pub redis: RedisConfig,
     /// Origins whose pages may listen; `None` is any.
     pub cors_origins: Option<Vec<String>>,
-    /// Variables that were set and mean nothing here.
-    pub ignored: Vec<String>,
 }
 
 impl Config {
@@ -59,7 +57,6 @@ impl Config {
             sse: SseConfig::from_env(env),
             redis: RedisConfig::from_env(env),
             cors_origins: service::cors::origins(env),
-            ignored: env.ignored(),
         };
         env.finish()?;
         Ok(config)

@@ -34,9 +34,6 @@ use state::State;
 /// # Errors
 /// The address cannot be bound, or the configuration of the database or of Redis is wrong.
 pub async fn run(config: Config) -> anyhow::Result<()> {
-    for name in &config.ignored {
-        tracing::warn!(variable = name, "ignored: there is no NATS connector yet");
-    }
     let registry = service::metrics::registry()?;
     let channels = Arc::new(RedisChannels::new(config.redis.clone())?);
     let query = Query::new(&config, &registry, channels)?;

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use config::Env;
 use query::config::Config;
 
 #[global_allocator]
@@ -19,7 +18,7 @@ struct Arguments {
     command: Option<Command>,
 }
 
-#[derive(Subcommand, PartialEq)]
+#[derive(Subcommand)]
 enum Command {
     /// Answer, until SIGTERM (the default).
     Serve,
@@ -29,23 +28,8 @@ enum Command {
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let env = Env::from_process();
-    let config = match Config::from_env(&env) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("query: {error}");
-            return ExitCode::from(2);
-        }
-    };
-    if arguments.command == Some(Command::Config) {
-        println!("{}", env.reference_markdown());
-        return ExitCode::SUCCESS;
+    match Arguments::parse().command.unwrap_or(Command::Serve) {
+        Command::Serve => service::main("query", Config::from_env, query::run).await,
+        Command::Config => service::print_settings("query", Config::from_env),
     }
-    service::telemetry::init();
-    if let Err(error) = query::run(config).await {
-        eprintln!("query: {error:#}");
-        return ExitCode::FAILURE;
-    }
-    ExitCode::SUCCESS
 }

@@ -94,15 +94,6 @@ impl Health {
         }
         self
     }
-
-    /// The routes: GET /health, /api/v1/health, /ready. HEAD works as well.
-    pub fn routes(&self, app: &mut web::ServiceConfig) {
-        app.app_data(web::Data::new(self.clone()));
-        for path in ["/health", "/api/v1/health"] {
-            app.service(crate::http::get(path, health));
-        }
-        app.service(crate::http::get("/ready", ready));
-    }
 }
 
 #[derive(Serialize)]
@@ -113,7 +104,8 @@ struct HealthBody<'a> {
     timestamp: String,
 }
 
-async fn health(health: web::Data<Health>) -> HttpResponse {
+/// GET /health and /api/v1/health.
+pub(crate) async fn health(health: web::Data<Health>) -> HttpResponse {
     HttpResponse::Ok().json(HealthBody {
         status: "healthy",
         service: &health.service,
@@ -129,7 +121,8 @@ struct ReadyBody<'a> {
     checks: serde_json::Map<String, serde_json::Value>,
 }
 
-async fn ready(health: web::Data<Health>) -> HttpResponse {
+/// GET /ready.
+pub(crate) async fn ready(health: web::Data<Health>) -> HttpResponse {
     let mut all = true;
     let checks = health
         .checks

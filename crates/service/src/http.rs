@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::HttpConfig;
-use crate::health::Health;
-use crate::metrics::Registries;
-use crate::problem::{Problem, not_found};
-use crate::request_id::request_id;
 use actix_web::dev::{Handler, Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, FromRequest, HttpServer, Resource, Responder, guard, web};
+
+use crate::config::HttpConfig;
+use crate::health::{self, Health};
+use crate::metrics::{self, Registries};
+use crate::problem::{Problem, not_found};
+use crate::request_id::request_id;
 
 /// A server that is bound but not yet polled: await `server` (it ends after [`ServerHandle::stop`]).
 pub struct Bound {
@@ -74,8 +75,11 @@ where
         let (health, configure) = (health.clone(), configure.clone());
         App::new()
             .app_data(web::Data::new(registries.clone()))
-            .configure(|app| health.routes(app))
-            .service(get("/metrics", crate::metrics::metrics))
+            .app_data(web::Data::new(health))
+            .service(get("/health", health::health))
+            .service(get("/api/v1/health", health::health))
+            .service(get("/ready", health::ready))
+            .service(get("/metrics", metrics::metrics))
             .configure(configure)
             .default_service(web::to(not_found))
             .wrap(from_fn(request_id))

@@ -10,8 +10,10 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod problem;
+mod process;
 pub mod request_id;
 pub mod shutdown;
 pub mod telemetry;
 
 pub use problem::Problem;
+pub use process::{main, print_settings, warn_of_ignored};

@@ -4,7 +4,8 @@ use anyhow::Context;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
 use tokio_postgres::{Client, NoTls, Row};
 
-use crate::Parts;
+use crate::names::unique;
+use crate::parts::Parts;
 
 /// A database of one test, dropped with the value.
 ///
@@ -20,7 +21,7 @@ pub struct Database {
 impl Parts {
     /// Creates an empty database in these parts' PostgreSQL. The services migrate it.
     pub async fn fresh_database(&self) -> Database {
-        let name = format!("t{}", crate::unique());
+        let name = format!("t{}", unique());
         let admin_url = self.database_url.clone();
         let (base, _) = admin_url
             .rsplit_once('/')

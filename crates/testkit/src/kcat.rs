@@ -9,9 +9,11 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+use crate::names::unique;
+
 /// A fresh prefix for `KAFKA_TOPIC_PREFIX`: topics of this test alone on a shared Kafka.
 pub fn topic_prefix() -> String {
-    format!("t{}.", crate::unique())
+    format!("t{}.", unique())
 }
 
 /// Runs the `kcat` program against one Kafka.
@@ -63,7 +65,7 @@ impl Kcat {
         payload: &[u8],
     ) -> anyhow::Result<()> {
         // An argument that names a file makes the file's bytes one record.
-        let file = std::env::temp_dir().join(format!("kcat-{}", crate::unique()));
+        let file = std::env::temp_dir().join(format!("kcat-{}", unique()));
         std::fs::write(&file, payload)?;
         let mut command = self.command();
         command.args(["-P", "-t", topic]);

@@ -14,6 +14,7 @@
 mod database;
 pub mod event;
 mod kcat;
+mod names;
 mod parts;
 mod port;
 mod process;
@@ -30,25 +31,3 @@ pub use proxy::Proxy;
 pub use service::{ServiceBuilder, TestService};
 pub use sse::{SseEvent, SseRefused, SseStream};
 pub use wait::{LIMIT, eventually, eventually_eq};
-
-use std::path::{Path, PathBuf};
-
-/// The directory of the workspace.
-fn workspace() -> &'static Path {
-    // crates/testkit, hence two up.
-    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
-    own.ancestors().nth(2).unwrap_or(own)
-}
-
-/// Cargo's target directory, where the local parts and the logs live too.
-fn target() -> PathBuf {
-    match std::env::var_os("CARGO_TARGET_DIR") {
-        Some(target) => workspace().join(target),
-        None => workspace().join("target"),
-    }
-}
-
-/// A name no other test has.
-fn unique() -> String {
-    uuid::Uuid::now_v7().simple().to_string()
-}

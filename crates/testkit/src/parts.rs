@@ -8,6 +8,7 @@ use anyhow::{Context, ensure};
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
+use crate::names::{target, unique, workspace};
 use crate::port::Port;
 use crate::process::signal;
 
@@ -66,7 +67,7 @@ impl Parts {
     /// The same with only some of the parts; the addresses of the others are empty.
     pub async fn private_of(parts: &[Part]) -> Self {
         sweep().await;
-        let name = format!("private-{}-{}", std::process::id(), crate::unique());
+        let name = format!("private-{}-{}", std::process::id(), unique());
         let set = OwnSet {
             directory: local().join(name),
         };
@@ -179,7 +180,7 @@ impl Edge {
 
     async fn before(services: &[(&str, u16)]) -> Self {
         sweep().await;
-        let name = format!("private-{}-{}", std::process::id(), crate::unique());
+        let name = format!("private-{}-{}", std::process::id(), unique());
         let set = OwnSet {
             directory: local().join(name),
         };
@@ -237,14 +238,12 @@ impl Drop for OwnSet {
 
 /// Where the sets of parts live.
 fn local() -> PathBuf {
-    crate::target().join("local")
+    target().join("local")
 }
 
 fn tool() -> PathBuf {
-    std::env::var_os("TIDEGATE_PARTS").map_or_else(
-        || crate::workspace().join("deploy/local/parts"),
-        PathBuf::from,
-    )
+    std::env::var_os("TIDEGATE_PARTS")
+        .map_or_else(|| workspace().join("deploy/local/parts"), PathBuf::from)
 }
 
 async fn run(directory: &Path, arguments: &[&str]) -> anyhow::Result<String> {

@@ -6,9 +6,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::database::Database;
+use crate::names::{target, unique};
+use crate::parts::Parts;
 use crate::port::Port;
 use crate::process::{ProcessMemory, memory, signal};
-use crate::{Database, LIMIT, Parts};
+use crate::wait::LIMIT;
 
 /// How much of the log a failed test shows.
 const SHOWN_LINES: usize = 200;
@@ -64,9 +67,9 @@ impl ServiceBuilder {
     /// Starts it and returns at once, for tests of what happens before it is ready.
     pub fn spawn(self) -> TestService {
         let port = Port::free();
-        let directory = crate::target().join("local/logs");
+        let directory = target().join("local/logs");
         std::fs::create_dir_all(&directory).unwrap_or_else(|e| panic!("{directory:?}: {e}"));
-        let log = directory.join(format!("{}-{}.log", self.name, crate::unique()));
+        let log = directory.join(format!("{}-{}.log", self.name, unique()));
         let child = self.launch(port.number(), &log);
         TestService {
             builder: self,

@@ -109,11 +109,6 @@ impl Config {
         }
     }
 
-    /// Variables that are set and mean nothing.
-    pub(crate) fn ignored(&self) -> &[String] {
-        &self.ingest.ignored
-    }
-
     /// In few words what it is made of.
     pub(crate) fn shape(&self) -> String {
         let log = if self.has_kafka {

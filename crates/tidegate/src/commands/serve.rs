@@ -48,9 +48,7 @@ pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
         }
     };
     service::telemetry::init();
-    for name in config.ignored() {
-        tracing::warn!(variable = name, "ignored: there is no NATS connector yet");
-    }
+    service::warn_of_ignored(&env);
     // Heard from the beginning: whoever sees the first answer may end us.
     let mut signal = tokio::spawn(service::shutdown::requested());
     let shape = config.shape();
