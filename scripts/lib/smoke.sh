@@ -8,6 +8,8 @@ unset SVC FOLLOW BASE_URL INGEST_URL PROCESSOR_URL QUERY_URL DATABASE_URL KAFKA_
 
 passed=0 failed=0
 scratch=$(mktemp -d)
+# PostgreSQL's user passes through it.
+chmod 755 -- "$scratch"
 finish() {
     make -s reset >/dev/null 2>&1
     rm -rf -- "$scratch"

@@ -1,4 +1,4 @@
-//! Talking to a running instance.
+//! HTTP requests to a running instance.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use reqwest::Url;
 
-/// Which instance.
+/// The instance that a command asks.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Instance {
-    /// Where Tidegate answers: `tidegate dev`, `tidegate serve`, or the proxy of the split shape
+    /// Address of Tidegate: `tidegate dev`, `tidegate serve`, or the proxy of the split shape
     #[arg(
         long,
         env = "TIDEGATE_URL",
@@ -20,10 +20,10 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// The address of a path of it.
+    /// The URL of a path of the instance.
     ///
     /// # Errors
-    /// The URL is none of HTTP.
+    /// `--url` is not a URL of HTTP.
     pub(crate) fn at(&self, path: &str) -> anyhow::Result<Url> {
         let text = if self.url.contains("://") {
             self.url.clone()
@@ -45,32 +45,31 @@ impl Instance {
             .with_context(|| format!("{joined:?} is no URL"))
     }
 
-    /// As it was given.
+    /// The address as it was given.
     pub(crate) fn shown(&self) -> &str {
         self.url.trim_end_matches('/')
     }
 }
 
-/// A client that gives up on an address that does not answer.
+/// A client that waits at most 60 s for an answer.
 ///
 /// # Errors
-/// The TLS library refuses.
+/// The TLS library cannot be initialised.
 pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
     Ok(builder().timeout(Duration::from_secs(60)).build()?)
 }
 
-/// The same without a limit on the whole answer, for streams.
+/// A client without a limit on the whole answer, for streams.
 pub(crate) fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder()
         .connect_timeout(Duration::from_secs(5))
         .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
 }
 
-/// About a page of somebody else's.
-pub(crate) const STRANGER: &str = "what answers there is not Tidegate";
+/// The error for an answer of another program.
+pub(crate) const NOT_TIDEGATE: &str = "what answers there is not Tidegate";
 
-/// The `detail` of a problem; a page made for people is not repeated, of another text the first
-/// line is.
+/// The `detail` of a problem; of another text the first line, unless it is HTML.
 pub(crate) fn detail(text: &str) -> String {
     #[derive(serde::Deserialize)]
     struct Body {
@@ -79,13 +78,13 @@ pub(crate) fn detail(text: &str) -> String {
     serde_json::from_str::<Body>(text).map_or_else(
         |_| match text.trim().lines().next() {
             Some(line) if !line.starts_with('<') => line.chars().take(200).collect(),
-            _ => STRANGER.to_owned(),
+            _ => NOT_TIDEGATE.to_owned(),
         },
         |problem| problem.detail,
     )
 }
 
-/// Why a request got no answer, in few words.
+/// Why a request got no answer: the innermost error.
 pub(crate) fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "no answer in time".to_owned();
@@ -112,10 +111,10 @@ mod tests {
     }
 
     #[test]
-    fn somebody_else_s_page_is_not_repeated() {
+    fn a_page_of_html_is_not_repeated() {
         assert_eq!(detail(r#"{"detail":"no such user"}"#), "no such user");
         assert_eq!(detail("too busy\nreally"), "too busy");
-        assert_eq!(detail("<!doctype html>\n<p>hello"), STRANGER);
+        assert_eq!(detail("<!doctype html>\n<p>hello"), NOT_TIDEGATE);
     }
 
     #[test]

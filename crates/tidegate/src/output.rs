@@ -1,14 +1,14 @@
-//! What people and scripts read. Whoever reads may leave (`tidegate tail | head -1`), where
+//! Output for people and scripts. The reader may close the pipe (`tidegate tail | head -1`), where
 //! `println!` panics.
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 
-/// How the shell calls the end of a process to whose output nobody listens: 128 + SIGPIPE.
+/// The exit status where the reader closed the pipe: 128 + SIGPIPE, as in the shell.
 const CLOSED: i32 = 141;
 
-/// Writes a line to standard output, and ends the process if that cannot be done: without a word
-/// where nobody reads any more.
+/// Writes a line to standard output. Ends the process if that fails, without a message where the
+/// reader closed the pipe.
 pub(crate) fn line(text: impl Display) {
     let Err(error) = write(&text) else { return };
     if error.kind() == ErrorKind::BrokenPipe {
@@ -18,12 +18,12 @@ pub(crate) fn line(text: impl Display) {
     std::process::exit(1);
 }
 
-/// The same for what has more to do than to print: it goes on in any case.
+/// Writes a line to standard output; ignores a failure.
 pub(crate) fn line_if_read(text: impl Display) {
     let _ = write(&text);
 }
 
-/// Writes a line to standard error, if somebody reads it.
+/// Writes a line to standard error; ignores a failure.
 pub(crate) fn notice(text: impl Display) {
     let _ = writeln!(anstream::stderr().lock(), "{text}");
 }

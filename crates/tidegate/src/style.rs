@@ -1,24 +1,24 @@
-//! Colours of the terminal; `anstream` leaves them out where nobody would see them.
+//! Colours of the terminal; `anstream` removes them where the output is no terminal.
 
 use anstyle::{AnsiColor, Style};
 use clap::builder::Styles;
 
-/// Of `--help`.
+/// The style of `--help`.
 pub(crate) const HELP: Styles = Styles::styled()
     .header(BOLD)
     .usage(BOLD)
     .literal(CYAN)
     .placeholder(DIM);
 
-/// What stands out.
+/// Emphasis.
 pub(crate) const BOLD: Style = Style::new().bold();
-/// What stands back.
+/// Details.
 pub(crate) const DIM: Style = Style::new().dimmed();
-/// All is well.
+/// Success.
 pub(crate) const GREEN: Style = AnsiColor::Green.on_default();
-/// Something is not.
+/// Failure.
 pub(crate) const RED: Style = AnsiColor::Red.on_default();
-/// Something to know.
+/// Warning.
 pub(crate) const YELLOW: Style = AnsiColor::Yellow.on_default();
-/// A name.
+/// Names.
 pub(crate) const CYAN: Style = AnsiColor::Cyan.on_default();

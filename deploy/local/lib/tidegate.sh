@@ -2,7 +2,21 @@
 # The all-in-one process: `tidegate dev`, which brings a PostgreSQL of its own.
 
 tidegate_binary() { printf '%s\n' "$BIN_DIR/tidegate"; }
-tidegate_data() { printf '%s\n' "$RUN/tidegate/data"; }
+# Where the data is. Normally $RUN/tidegate/data; when PostgreSQL's user cannot enter $RUN (a checkout
+# below /root, say) it is in /var/tmp and `data` is a link to it.
+tidegate_data() { readlink -m -- "$RUN/tidegate/data"; }
+tidegate_outside() { printf '%s-dev\n' "$(postgres_outside)"; }
+
+make_tidegate_home() {
+    local outside
+    [ ! -e "$RUN/tidegate/data" ] || return 0
+    as_postgres
+    ! (cd / && "${AS_POSTGRES[@]}" sh -c 'cd "$1"' sh "$RUN/tidegate" 2>/dev/null) || return 0
+    outside=$(tidegate_outside)
+    note "tidegate: user $(postgres_user) cannot enter $RUN, the data goes to $outside"
+    remove_tidegate_data
+    mkdir -m 755 -- "$outside" && ln -s -- "$outside" "$RUN/tidegate/data"
+}
 
 tidegate_stamp() {
     stat -L -c '%n %i %s %Y' -- "$(tidegate_binary)" 2>/dev/null || echo missing
@@ -22,6 +36,7 @@ start_tidegate() {
         complain "no $(tidegate_binary): build it with \`cargo build -p tidegate\` (TIDEGATE_PROFILE=dev) or \`cargo build --release -p tidegate\`"
         return 1
     }
+    make_tidegate_home || return 1
     tidegate_environment
     turn_log tidegate
     spawn tidegate env "${SERVICE_ENV[@]}" "$(tidegate_binary)" dev \
@@ -40,21 +55,10 @@ tidegate_addresses() {
     [ ! -r "$file" ] || cat -- "$file"
 }
 
-# The cluster, wherever `tidegate dev` put it.
-tidegate_cluster() {
-    local data
-    data=$(tidegate_data)
-    if [ -r "$data/postgres.location" ]; then
-        cat -- "$data/postgres.location"
-    else
-        printf '%s\n' "$data/postgres"
-    fi
-}
-
 # A server whose `tidegate dev` was killed; `stop` and `reset` leave nothing running.
 sweep_tidegate() {
     local cluster pid
-    cluster=$(tidegate_cluster)
+    cluster=$(tidegate_data)/postgres
     pid=$(head -n 1 -- "$cluster/postmaster.pid" 2>/dev/null) || return 0
     [[ $pid =~ ^[0-9]+$ ]] && [ "$(readlink -- "/proc/$pid/cwd" 2>/dev/null)" = "$(readlink -m -- "$cluster")" ] || return 0
     # SIGINT: a fast shutdown.
@@ -70,9 +74,13 @@ sweep_tidegate() {
 }
 
 remove_tidegate_data() {
-    local cluster
+    local outside
+    outside=$(tidegate_outside)
     sweep_tidegate
-    cluster=$(tidegate_cluster)
-    case $cluster in /var/tmp/tidegate-*) rm -rf -- "$cluster" ;; esac
-    rm -rf -- "$(tidegate_data)"
+    # A set deleted by hand may have left a server running on the data outside.
+    if [ -d "$outside" ] && [ ! -L "$outside" ] && [ -O "$outside" ]; then
+        kill_in_directory "$outside/postgres"
+        rm -rf -- "$outside"
+    fi
+    rm -rf -- "$RUN/tidegate/data"
 }

@@ -1,15 +1,14 @@
 //! All services in one process, on one port: it only composes what `ingest`, `processor` and
 //! `query` offer.
 //!
-//! The log is the Postgres log, or Kafka where `KAFKA_BROKERS` is set (and the Postgres log for the
-//! times without it); live messages stay inside the process, or go through Redis where `REDIS_URL`
-//! is set. More than one process on one database needs Redis for live messages, for each has but
-//! its own listeners.
+//! The log is the Postgres log, or Kafka where `KAFKA_BROKERS` is set (and the Postgres log while
+//! Kafka is down); live messages stay inside the process, or go through Redis where `REDIS_URL` is
+//! set. Several processes on one database need Redis for live messages, because each has its own
+//! listeners.
 
 mod openapi;
 mod router;
 
-use std::collections::HashMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,11 +31,11 @@ use service::metrics::Registries;
 use store::Database;
 use tokio::task::JoinHandle;
 
-/// Checks of the processor that fail only when a task of its own is dead or broken: nothing mends
-/// that but another process.
+/// The checks of the processor that fail only when one of its tasks has ended: the process must be
+/// restarted then.
 const OWN_TASKS: [&str; 3] = ["postgres_log", "consumer", "bridge"];
 
-/// The settings of all of them.
+/// The settings of all services.
 pub(crate) struct Config {
     http: HttpConfig,
     ingest: ingest::Config,
@@ -48,14 +47,14 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads them.
+    /// Reads the settings.
     ///
     /// # Errors
-    /// Every invalid one, named by its variable.
+    /// Every invalid setting, named by its variable.
     pub(crate) fn from_env(env: &Env) -> Result<Self, ConfigError> {
-        // First, so that the reference and the complaints begin with what is particular here.
+        // First, so that the reference and the errors begin with the settings of this command.
         let http = HttpConfig::from_env(env, "TIDEGATE_PORT", 8208);
-        // All are read before any complains, so that everything is named at once.
+        // All are read before the first error is returned, so that every problem is named.
         let ingest = ingest::Config::from_env(env);
         let processor = processor::config::Config::from_env(env);
         let query = query::config::Config::from_env(env);
@@ -74,7 +73,7 @@ impl Config {
             query: query?,
         };
         if !config.has_kafka {
-            // The topics are but words in a table then; gateway and processor must use the same.
+            // Topics are names in a table then; gateway and processor must use the same.
             config.ingest.kafka.topic_prefix.clear();
             config.processor.kafka = None;
         }
@@ -88,28 +87,20 @@ impl Config {
         Ok(config)
     }
 
-    /// The database of them all.
+    /// The database of all services.
     pub(crate) fn database(&self) -> &store::DatabaseConfig {
         &self.processor.database
     }
 
-    /// Whether one can listen where it says, for the sentence is better before all else is begun.
+    /// Checks that the services can listen on their address.
     ///
     /// # Errors
-    /// Somebody listens there, or the address is not of this machine.
+    /// Another process listens there, or the address is not of this machine.
     pub(crate) fn can_listen(&self) -> anyhow::Result<()> {
-        let HttpConfig { host, port, .. } = &self.http;
-        match TcpListener::bind((host.as_str(), *port)) {
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
-                "port {port} of {host} is taken: stop what listens there, or name another with \
-                 TIDEGATE_PORT"
-            ),
-            Err(error) => Err(error).with_context(|| format!("cannot listen on {host}:{port}")),
-        }
+        can_listen(&self.http.host, self.http.port, "TIDEGATE_PORT")
     }
 
-    /// In few words what it is made of.
+    /// The log and the live channels, in a few words.
     pub(crate) fn shape(&self) -> String {
         let log = if self.has_kafka {
             "Kafka"
@@ -127,7 +118,7 @@ impl Config {
 
 /// The running services.
 pub(crate) struct Server {
-    /// Where they listen.
+    /// The address they listen on.
     pub(crate) address: SocketAddr,
     grace: Duration,
     handle: ServerHandle,
@@ -138,7 +129,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts everything; waits for nothing.
+    /// Starts the services; waits for no dependency.
     ///
     /// # Errors
     /// The address cannot be bound, or a client refuses its settings.
@@ -168,21 +159,21 @@ impl Server {
         let query = Query::new(&config.query, &for_query, channels)?;
 
         let health = query.health(gateway.health(Health::new(&http.service_name)));
-        // With Kafka away the processor has nothing to do but to drain the spill, and the process
-        // still takes events and answers questions: it must stay in the balancer's list.
+        // While Kafka is down the process still accepts events and answers queries, so it must stay
+        // in the balancer's list.
         let part = processor.health(Health::new(&http.service_name));
         let health = health.advisory(part, &OWN_TASKS);
         let openapi = web::Data::new(openapi::Text::new()?);
-        let takes = gateway.configure();
-        let (bridge, answers) = (processor.configure(), query.configure());
-        // Clients that are slow must not use up the time that storing needs.
-        let patience = HttpConfig {
+        let ingest = gateway.configure();
+        let (bridge, reads) = (processor.configure(), query.configure());
+        // Slow clients must leave half of the grace period to storing.
+        let http_config = HttpConfig {
             grace: Duration::from_secs(http.grace.as_secs().div_ceil(2)),
             ..http.clone()
         };
-        let bound = service::http::bind(&patience, registries, &health, move |app| {
+        let bound = service::http::bind(&http_config, registries, &health, move |app| {
             app.app_data(openapi.clone());
-            router::routes(app, &takes, &bridge, &answers);
+            router::routes(app, &ingest, &bridge, &reads);
         })?;
         Ok(Self {
             address: bound.address,
@@ -195,28 +186,28 @@ impl Server {
         })
     }
 
-    /// Returns when the server has ended by itself.
+    /// Returns when the HTTP server has ended by itself.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
         Ok((&mut self.server)
             .await
             .context("the HTTP server's task")??)
     }
 
-    /// The same, until somebody wants it to end at once: then what was taken but not stored is
-    /// stored after the next start.
+    /// Stops as [`Self::stop`] does, but at most until `cut_short` completes: what is not stored then
+    /// is stored after the next start.
     pub(crate) async fn stop_unless(self, cut_short: impl Future) {
         tokio::select! {
             () = self.stop() => {}
-            _ = cut_short => tracing::warn!("not drained"),
+            _ = cut_short => tracing::warn!("stopped before the drain was complete"),
         }
     }
 
-    /// Stops taking, answers what is under way, stores what was taken: all within one grace period.
-    /// What is not stored then is on the log.
+    /// Stops listening, answers the open requests and stores what was accepted, all within one grace
+    /// period. What is not stored then is on the log.
     pub(crate) async fn stop(self) {
         let began = Instant::now();
         let left = || self.grace.saturating_sub(began.elapsed());
-        // The live streams would not end by themselves.
+        // Live streams do not end by themselves.
         self.query.drain().await;
         // Half of the time at most, see `start`.
         self.handle.stop(true).await;
@@ -247,16 +238,18 @@ fn logs(config: &Config, registry: &Registry) -> anyhow::Result<Logs> {
     })
 }
 
-/// The environment of this process, to be changed before it is read as settings.
-pub(crate) fn environment() -> HashMap<String, String> {
-    let mut variables = HashMap::new();
-    for (name, value) in std::env::vars_os() {
-        match (name.into_string(), value.into_string()) {
-            (Ok(name), Ok(value)) => {
-                variables.insert(name, value);
-            }
-            (name, _) => tracing::warn!(?name, "a variable that is no UTF-8 is ignored"),
-        }
+/// Checks that an address can be listened on, before anything else is begun. `setting` names the
+/// port in the error.
+///
+/// # Errors
+/// Another process listens there, or the address is not of this machine.
+pub(crate) fn can_listen(host: &str, port: u16, setting: &str) -> anyhow::Result<()> {
+    match TcpListener::bind((host, port)) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
+            "port {port} of {host} is taken: stop what listens there (`tidegate status` tells \
+             whether it is Tidegate), or name another with {setting}"
+        ),
+        Err(error) => Err(error).with_context(|| format!("cannot listen on {host}:{port}")),
     }
-    variables
 }

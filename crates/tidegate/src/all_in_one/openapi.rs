@@ -1,21 +1,21 @@
-//! `/openapi.json`: the descriptions of all services in one.
+//! `/openapi.json`: the OpenAPI descriptions of all services, merged.
 
 use actix_web::{HttpResponse, web};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-/// Where schemas are kept in a description.
+/// The path of the schemas in a description.
 const SCHEMAS: &str = "#/components/schemas/";
 
-/// The merged description as text, made once.
+/// The merged description as JSON, made once.
 #[derive(Debug, Clone)]
 pub(super) struct Text(web::Bytes);
 
 impl Text {
-    /// Writes it.
+    /// Merges the descriptions.
     ///
     /// # Errors
-    /// A description is no object: a mistake in the program.
+    /// A description is not an object: a bug.
     pub(super) fn new() -> anyhow::Result<Self> {
         Ok(Self(serde_json::to_vec(&document()?)?.into()))
     }
@@ -39,7 +39,7 @@ fn document() -> anyhow::Result<Value> {
     );
     for (path, item) in members(&mut ingest["paths"])? {
         let known = members(&mut all["paths"])?.entry(path).or_insert(json!({}));
-        // One path may be written to the one service and asked of the other.
+        // One path may belong to both services, with different methods.
         for (method, operation) in item.as_object().into_iter().flatten() {
             known[method] = operation.clone();
         }
@@ -57,7 +57,7 @@ fn members(value: &mut Value) -> anyhow::Result<&mut Map<String, Value>> {
     value.as_object_mut().context("a description is no object")
 }
 
-/// Renames the schemas that the other description has under the same name.
+/// Adds `prefix` to the names of the schemas that the other description has too.
 fn tell_apart(document: &mut Value, other: &Value, prefix: &str) {
     let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
         return;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn one_description_has_both_services_and_no_loose_ends() {
+    fn the_description_has_both_services_and_every_reference_resolves() {
         let all = document().unwrap();
         let paths = all["paths"].as_object().unwrap();
         assert!(paths["/api/v1/events/batch"].get("post").is_some());

@@ -1,4 +1,4 @@
-//! Which service a request is for: the rules of `deploy/edge/edge.conf.template`, so that clients
+//! Routes requests to the services by the rules of `deploy/edge/edge.conf.template`, so that clients
 //! see no difference between the shapes.
 
 use actix_web::HttpResponse;
@@ -8,7 +8,7 @@ use actix_web::web::{self, ServiceConfig};
 
 use super::openapi;
 
-/// Adds everything: what is common first, then ingest behind its guard, then the rest.
+/// Adds all routes: the common ones first, then those of ingest behind its guard, then the others.
 pub(super) fn routes(
     app: &mut ServiceConfig,
     ingest: &impl Fn(&mut ServiceConfig),
@@ -26,7 +26,7 @@ pub(super) fn routes(
     app.configure(query);
 }
 
-/// For whoever opens the address that `dev` prints.
+/// GET /: the addresses to begin with.
 async fn index() -> HttpResponse {
     HttpResponse::Ok().json(serde_json::json!({
         "service": "tidegate",
@@ -40,11 +40,11 @@ async fn index() -> HttpResponse {
 
 fn is_for_ingest(request: &GuardContext<'_>) -> bool {
     let head = request.head();
-    takes(&head.method, head.uri.path())
+    is_ingest(&head.method, head.uri.path())
 }
 
-/// What takes events goes to ingest; GET on the same two paths is a question, so it does not.
-fn takes(method: &Method, path: &str) -> bool {
+/// Whether ingest has the route; GET on the two paths for single events is a query.
+fn is_ingest(method: &Method, path: &str) -> bool {
     let whole = path.strip_suffix('/').unwrap_or(path);
     let below = |directory: &str| {
         path.strip_prefix(directory)
@@ -86,7 +86,7 @@ mod tests {
             (Method::POST, "/webhooks/segment", true),
             (Method::GET, "/health", false),
         ] {
-            assert_eq!(takes(&method, path), to_ingest, "{method} {path}");
+            assert_eq!(is_ingest(&method, path), to_ingest, "{method} {path}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `tidegate config`: the reference of the settings.
+//! `tidegate config`: prints the reference of the settings.
 
 use std::process::ExitCode;
 
@@ -12,10 +12,10 @@ use crate::output;
 #[derive(Debug, Args)]
 pub(crate) struct Options {}
 
-/// Prints it.
+/// Prints the reference.
 ///
 /// # Errors
-/// Never; the commands have errors in common.
+/// None; all commands have one signature.
 pub(crate) fn run(_: Options) -> anyhow::Result<ExitCode> {
     let env = Env::from_process();
     if let Err(error) = Config::from_env(&env) {

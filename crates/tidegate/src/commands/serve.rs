@@ -1,4 +1,4 @@
-//! `tidegate serve`: everything in one process, on what the environment names.
+//! `tidegate serve`: runs everything in one process, on the parts that the environment names.
 
 use std::process::ExitCode;
 
@@ -12,13 +12,13 @@ use crate::output;
 /// Run everything in one process, on your PostgreSQL
 ///
 /// All settings come from the environment; `tidegate config` lists them. DATABASE_URL is the one
-/// that matters. With KAFKA_BROKERS the log is Kafka (and PostgreSQL while Kafka is down), else
+/// that must be set. With KAFKA_BROKERS the log is Kafka (and PostgreSQL while Kafka is down), else
 /// PostgreSQL; with REDIS_URL live messages go through Redis, else they stay in the process.
 ///
 /// Several processes may serve one database; for live messages they then need Redis.
 ///
-/// SIGTERM ends it in good order: what was answered as taken is stored or on the log. A second one
-/// ends it at once.
+/// SIGTERM drains it: every event that was acknowledged is stored or on the log. A second one ends it
+/// at once.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -29,8 +29,8 @@ pub(crate) struct Options {}
 /// Serves until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// The address cannot be bound, or a client refuses its settings. What is down is no error: it is
-/// waited for.
+/// The address cannot be bound, or a client refuses its settings. A dependency that is down is no
+/// error: the services wait for it.
 pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
     let env = Env::from_process();
     if !DatabaseConfig::is_named(&env) {
@@ -49,12 +49,12 @@ pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
     };
     service::telemetry::init();
     service::warn_of_ignored(&env);
-    // Heard from the beginning: whoever sees the first answer may end us.
+    // Before the first answer, after which a signal may come at any moment.
     let mut signal = tokio::spawn(service::shutdown::requested());
     let shape = config.shape();
     config.can_listen()?;
     let mut server = Server::start(config)?;
-    tracing::info!(address = %server.address, shape, "tidegate serves");
+    tracing::info!(address = %server.address, shape, "tidegate listens");
     tokio::select! {
         signal = &mut signal => {
             tracing::info!(signal = signal??, "draining");

@@ -1,8 +1,10 @@
-//! `tidegate status`: one screen about a running instance.
+//! `tidegate status`: shows the state of a running instance on one screen.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anstyle::Style;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -10,7 +12,7 @@ use crate::client::{self, Instance};
 use crate::output;
 use crate::style::{BOLD, DIM, GREEN, RED, YELLOW};
 
-/// Say whether a running instance is well: what it waits for, what it holds, how far it lags
+/// Show whether a running instance is ready, what it waits for, what it holds, how far it lags
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -26,7 +28,7 @@ pub(crate) struct Options {
     json: bool,
 }
 
-/// Metrics that are shown: name, what it is called here. Those that are not there are left out.
+/// The metrics that are shown, by name, and their keys here.
 const FIGURES: [(&str, &str); 8] = [
     ("tidegate_ingest_events_total", "requested"),
     ("tidegate_ingest_spilled_events_total", "spilled"),
@@ -38,68 +40,57 @@ const FIGURES: [(&str, &str); 8] = [
     ("process_resident_memory_bytes", "memory_bytes"),
 ];
 
-/// What a check says of what it cannot tell yet.
+/// The detail of a check whose first result is not there yet.
 const UNKNOWN: &str = "not looked at yet";
 
-/// Asks and shows.
+/// Asks the instance and shows the answers.
 ///
 /// # Errors
-/// The URL is none.
+/// `--url` is not a URL.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let client = client::builder().timeout(Duration::from_secs(5)).build()?;
     let get = async |path: &str| -> anyhow::Result<Result<(bool, String), String>> {
-        let url = options.instance.at(path)?;
-        Ok(match client.get(url).send().await {
-            Ok(answer) => {
-                let ok = answer.status().is_success();
-                answer
-                    .text()
-                    .await
-                    .map(|text| (ok, text))
-                    .map_err(|error| client::reason(&error))
+        let request = client.get(options.instance.at(path)?);
+        let answer = async {
+            let answer = request.send().await?;
+            Ok((answer.status().is_success(), answer.text().await?))
+        };
+        Ok(answer.await.map_err(|error| client::reason(&error)))
+    };
+    let url = options.instance.shown();
+    let health = match get("/health").await? {
+        Ok((_, text)) => serde_json::from_str(&text).map_err(|_| client::NOT_TIDEGATE.to_owned()),
+        Err(reason) => Err(format!(
+            "nothing answers ({reason}): is `tidegate dev` running?"
+        )),
+    };
+    let health: Value = match health {
+        Ok(health) => health,
+        Err(error) => {
+            if options.json {
+                output::line(json!({ "url": url, "error": error }));
+            } else {
+                output::notice(format_args!("{url}: {error}"));
             }
-            Err(error) => Err(client::reason(&error)),
-        })
-    };
-    let health = get("/health").await?;
-    let shown = options.instance.shown();
-    let Ok((_, health)) = health else {
-        let reason = health.err().unwrap_or_default();
-        if options.json {
-            output::line(json!({ "url": shown, "error": reason }));
-        } else {
-            output::notice(format_args!(
-                "nothing answers at {shown} ({reason}): is `tidegate dev` running?"
-            ));
+            return Ok(ExitCode::FAILURE);
         }
-        return Ok(ExitCode::FAILURE);
     };
-    let Ok(health) = serde_json::from_str::<Value>(&health) else {
-        if options.json {
-            output::line(json!({ "url": shown, "error": client::STRANGER }));
-        } else {
-            output::notice(format_args!("what answers at {shown} is not Tidegate"));
-        }
-        return Ok(ExitCode::FAILURE);
+    let (is_ready, ready) = get("/ready").await?.unwrap_or_default();
+    let ready: Value = serde_json::from_str(&ready).unwrap_or_default();
+    let counts = match get("/api/v1/events/stats").await? {
+        Ok((true, text)) => serde_json::from_str(&text).unwrap_or_default(),
+        _ => Value::Null,
     };
-    let parsed = |answer: Result<(bool, String), String>| match answer {
-        Ok((ok, text)) => (ok, serde_json::from_str(&text).unwrap_or(Value::Null)),
-        Err(_) => (false, Value::Null),
-    };
-    let (is_ready, ready) = parsed(get("/ready").await?);
-    let (has_counts, counts) = parsed(get("/api/v1/events/stats").await?);
-    let counts = if has_counts { counts } else { Value::Null };
     let figures = match get("/metrics").await? {
         Ok((true, text)) => figures(&text),
         _ => json!({}),
     };
     if options.json {
-        let all = json!({
-            "url": shown, "health": health, "ready": ready, "counts": counts, "figures": figures,
-        });
-        output::line(all);
+        output::line(json!({
+            "url": url, "health": health, "ready": ready, "counts": counts, "figures": figures,
+        }));
     } else {
-        show(shown, is_ready, &ready, &counts, &figures);
+        show(url, is_ready, &ready, &counts, &figures);
     }
     Ok(if is_ready {
         ExitCode::SUCCESS
@@ -118,70 +109,77 @@ fn show(url: &str, is_ready: bool, ready: &Value, counts: &Value, figures: &Valu
         "{BOLD}tidegate{BOLD:#} at {url}: {style}{word}{style:#}\n"
     ));
     for (name, check) in ready["checks"].as_object().into_iter().flatten() {
-        let ok = check["ok"].as_bool().unwrap_or(false);
         let detail = check["detail"].as_str().unwrap_or_default();
-        let (style, mark) = match check["advisory"].as_bool() {
-            _ if ok && detail == UNKNOWN => (YELLOW, "?"),
-            _ if ok && detail.starts_with("down") => (YELLOW, "!"),
-            _ if ok => (GREEN, "✓"),
-            Some(true) => (YELLOW, "!"),
-            _ => (RED, "✗"),
-        };
+        let (style, mark) = mark(check, detail);
         output::line(format_args!(
             "  {style}{mark}{style:#} {name:<14} {DIM}{detail}{DIM:#}"
         ));
     }
     output::line("");
     let number = |value: &Value| value.as_f64().map(grouped);
-    let line = |name: &str, value: Option<String>, about: &str| {
+    let today = number(&counts["events_today"]).map(|today| format!("{today} today"));
+    let spilling = figures["spilling"].as_f64() == Some(1.0);
+    let lag_is_known = ready["checks"]["postgres_log"]["detail"] != UNKNOWN;
+    let lag = number(&figures["lag_records"]);
+    let messages = number(&figures["live_messages"]).map(|count| format!("{count} messages sent"));
+    let memory = figures["memory_bytes"].as_f64();
+    let (started, stored) = ("since the start".to_owned(), &counts["total_events"]);
+    let rows = [
+        ("stored", number(stored), today.unwrap_or_default()),
+        ("pending", number(&counts["pending_events"]), String::new()),
+        ("failed", number(&counts["failed_events"]), String::new()),
+        ("accepted", number(&figures["accepted"]), started.clone()),
+        ("rejected", number(&figures["rejected"]), started),
+        (
+            "spilled",
+            number(&figures["spilled"]),
+            if spilling { "and still spilling" } else { "" }.to_owned(),
+        ),
+        (
+            "lag",
+            lag.map(|lag| {
+                if lag_is_known {
+                    lag
+                } else {
+                    "unknown".to_owned()
+                }
+            }),
+            "records not stored yet".to_owned(),
+        ),
+        (
+            "live listeners",
+            number(&figures["live_connections"]),
+            messages.unwrap_or_default(),
+        ),
+        (
+            "memory",
+            memory.map(|bytes| format!("{:.0} MiB", bytes / 1_048_576.0)),
+            String::new(),
+        ),
+    ];
+    for (name, value, about) in rows {
         if let Some(value) = value {
             output::line(format_args!(
                 "  {name:<16}{BOLD}{value:>14}{BOLD:#}  {DIM}{about}{DIM:#}"
             ));
         }
-    };
-    let today = number(&counts["events_today"]).map(|today| format!("{today} today"));
-    line(
-        "stored",
-        number(&counts["total_events"]),
-        &today.unwrap_or_default(),
-    );
-    line("pending", number(&counts["pending_events"]), "");
-    line("failed", number(&counts["failed_events"]), "");
-    line("accepted", number(&figures["accepted"]), "since the start");
-    line("rejected", number(&figures["rejected"]), "since the start");
-    let spilling = figures["spilling"].as_f64() == Some(1.0);
-    line(
-        "spilled",
-        number(&figures["spilled"]),
-        if spilling { "and still spilling" } else { "" },
-    );
-    let is_known = ready["checks"]["postgres_log"]["detail"] != UNKNOWN;
-    line(
-        "lag",
-        number(&figures["lag_records"])
-            .map(|lag| if is_known { lag } else { "unknown".to_owned() }),
-        "records not stored yet",
-    );
-    line(
-        "live listeners",
-        number(&figures["live_connections"]),
-        &number(&figures["live_messages"])
-            .map(|count| format!("{count} messages sent"))
-            .unwrap_or_default(),
-    );
-    line(
-        "memory",
-        figures["memory_bytes"]
-            .as_f64()
-            .map(|bytes| format!("{:.0} MiB", bytes / 1_048_576.0)),
-        "",
-    );
+    }
 }
 
-/// The sums that are shown, out of the text of Prometheus.
+/// The mark of a check of `/ready`.
+fn mark(check: &Value, detail: &str) -> (Style, &'static str) {
+    match (check["ok"].as_bool(), check["advisory"].as_bool()) {
+        (Some(true), _) if detail == UNKNOWN => (YELLOW, "?"),
+        (Some(true), _) if detail.starts_with("down") => (YELLOW, "!"),
+        (Some(true), _) => (GREEN, "✓"),
+        (_, Some(true)) => (YELLOW, "!"),
+        _ => (RED, "✗"),
+    }
+}
+
+/// Sums the metrics that are shown; `text` is in the format of Prometheus.
 fn figures(text: &str) -> Value {
-    let mut sums = std::collections::BTreeMap::<&str, f64>::new();
+    let mut sums = BTreeMap::<&str, f64>::new();
     for line in text.lines().filter(|line| !line.starts_with('#')) {
         let Some((series, value)) = line.rsplit_once(' ') else {
             continue;

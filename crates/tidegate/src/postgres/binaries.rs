@@ -1,15 +1,15 @@
-//! Finding PostgreSQL on this machine.
+//! Finds PostgreSQL on this machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// The oldest version the schema and the queries are made for.
+/// The oldest major version that the schema and the queries work with.
 pub(crate) const OLDEST: u32 = 15;
 
-/// Programs that must be there.
+/// The programs that are needed.
 const PROGRAMS: [&str; 2] = ["initdb", "postgres"];
 
-/// Directories of the usual packages; a `*` stands for any text.
+/// The directories of the usual packages; `*` stands for any text.
 const USUAL: [&str; 8] = [
     "/usr/lib/postgresql/*/bin",
     "/usr/pgsql-*/bin",
@@ -24,16 +24,16 @@ const USUAL: [&str; 8] = [
 /// A PostgreSQL that can make and run a cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Binaries {
-    /// Where its programs are.
+    /// The directory of the programs.
     pub(crate) directory: PathBuf,
-    /// Its major version.
+    /// The major version.
     pub(crate) major: u32,
-    /// Its version in full.
+    /// The full version.
     pub(crate) version: String,
 }
 
 impl Binaries {
-    /// Looks at one directory.
+    /// The binaries in a directory, if all are there and run.
     pub(crate) fn at(directory: &Path) -> Option<Self> {
         if !PROGRAMS.iter().all(|name| directory.join(name).is_file()) {
             return None;
@@ -51,7 +51,7 @@ impl Binaries {
         })
     }
 
-    /// Everything that is installed, the newest first.
+    /// Every PostgreSQL that is installed, the newest first.
     pub(crate) fn installed() -> Vec<Self> {
         let mut directories: Vec<PathBuf> = Vec::new();
         directories.extend(bindir());
@@ -70,13 +70,13 @@ impl Binaries {
         found
     }
 
-    /// One of its programs.
+    /// The path of a program.
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
 }
 
-/// What `pg_config` says.
+/// The directory that `pg_config` names.
 fn bindir() -> Option<PathBuf> {
     let output = Command::new("pg_config").arg("--bindir").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
@@ -84,7 +84,7 @@ fn bindir() -> Option<PathBuf> {
     (!text.is_empty()).then(|| PathBuf::from(text))
 }
 
-/// `postgres (PostgreSQL) 15.18 (Debian …)`: major version and the whole.
+/// The major and the full version in `postgres (PostgreSQL) 15.18 (Debian …)`.
 fn version(text: &str) -> Option<(u32, String)> {
     let text = text.split("(PostgreSQL)").nth(1)?;
     let whole = text.split_whitespace().next()?;
@@ -92,7 +92,7 @@ fn version(text: &str) -> Option<(u32, String)> {
     Some((digits.parse().ok()?, whole.to_owned()))
 }
 
-/// The directories a pattern with one `*` in one segment stands for.
+/// The directories that match a pattern with one `*` in one segment.
 fn expand(pattern: &str) -> Vec<PathBuf> {
     let Some((before, after)) = pattern.split_once('*') else {
         return vec![PathBuf::from(pattern)];

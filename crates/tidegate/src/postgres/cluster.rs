@@ -1,7 +1,6 @@
-//! Making, starting and stopping the cluster.
+//! Starts and stops the server of a cluster.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -10,38 +9,43 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tokio::process::{Child, ChildStdin};
 use tokio_postgres::NoTls;
+use tokio_postgres::error::DbError;
 
 use super::binaries::Binaries;
 use super::directory::Directory;
+use super::explain::explain;
+use super::initdb::{self, NAME};
+use super::stale_server;
 use super::user::{User, command};
-use super::{STOPPING, initdb, predecessor};
 use crate::output;
 
-/// User and database.
-pub(super) const NAME: &str = "tidegate";
+/// How long a stop may take; it writes a checkpoint.
+pub(super) const STOPPING: Duration = Duration::from_secs(60);
 
-/// Longest path of a socket that every system takes.
+/// The longest path of a socket, in bytes, that every system accepts.
 const SOCKET_PATH: usize = 90;
 
-/// Runs the server and stops it when we are gone, however that came.
+/// The script that runs the server, and stops it when this process ends in any way.
 const GUARD: &str = include_str!("guard.sh");
 
 /// A running private PostgreSQL.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     guard: Child,
-    /// Its end ends the server. Apart from the child, for waiting for a child closes what it has.
+    /// Closing it stops the server. Apart from the child, because waiting for a child closes what it
+    /// has.
     control: Option<ChildStdin>,
     port: u16,
     password: String,
     socket: Option<PathBuf>,
+    version: String,
 }
 
 impl Cluster {
     /// Makes the cluster if there is none yet, starts it and waits until it answers.
     ///
     /// # Errors
-    /// One sentence about what is wrong; the cluster is as it was.
+    /// One sentence with the cause; the cluster is as it was.
     pub(crate) async fn start(
         directory: &Directory,
         binaries: &Binaries,
@@ -55,7 +59,7 @@ impl Cluster {
         let began = Instant::now();
         let mut taken = 0;
         loop {
-            predecessor::wait(&data, binaries, user).await?;
+            stale_server::wait(&data, binaries, user).await?;
             let port = directory.port()?;
             let socket = Some(data.clone()).filter(|d| d.as_os_str().len() <= SOCKET_PATH);
             configure(directory, port, socket.as_deref())?;
@@ -67,62 +71,58 @@ impl Cluster {
                 port,
                 password: password.clone(),
                 socket,
+                version: binaries.version.clone(),
             };
-            match cluster.answers().await {
+            let status = match cluster.answers().await {
                 Ok(None) => return Ok(cluster),
+                Ok(Some(status)) => status,
                 Err(error) => {
-                    // The directory may go with this process; the server must be gone before.
+                    // The directory may go with this process; the server must end before.
                     let _ = cluster.stop().await;
-                    let said = error.to_string();
-                    return Err(explain("PostgreSQL does not work", &said, directory));
+                    let cause = error.to_string();
+                    return Err(explain("PostgreSQL does not work", &cause, directory));
                 }
-                Ok(Some(status)) => {
-                    let said = said_since(&directory.log(), from);
-                    // Between looking and listening somebody may take the port.
-                    if said.contains("could not bind") && taken < 3 {
-                        taken += 1;
-                        continue;
-                    }
-                    // What is left of a server that was killed ends, or is ended.
-                    if said.contains("pre-existing shared memory block")
-                        && began.elapsed() < predecessor::PATIENCE
-                    {
-                        tokio::time::sleep(Duration::from_millis(200)).await;
-                        continue;
-                    }
-                    return Err(explain(
-                        &format!("PostgreSQL did not start ({status})"),
-                        &said,
-                        directory,
-                    ));
-                }
+            };
+            let report = report_since(&directory.log(), from);
+            if report.contains("could not bind") && taken < 3 {
+                // Another process took the port meanwhile.
+                taken += 1;
+            } else if report.contains("pre-existing shared memory block")
+                && began.elapsed() < stale_server::PATIENCE
+            {
+                // A query of a server that was killed still runs.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            } else {
+                let what = format!("PostgreSQL did not start ({status})");
+                return Err(explain(&what, &report, directory));
             }
         }
     }
 
-    /// Where it listens.
+    /// The version of PostgreSQL.
+    pub(crate) fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// The port of loopback on which the server listens.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// For the services, by the nearest way.
+    /// The connection string for the services: through the socket where there is one.
     pub(crate) fn services_url(&self) -> String {
         match &self.socket {
-            Some(directory) => format!(
-                "host='{}' port={} user={NAME} password={} dbname={NAME}",
-                directory
-                    .display()
-                    .to_string()
-                    .replace('\\', "\\\\")
-                    .replace('\'', "\\'"),
-                self.port,
-                self.password
-            ),
+            Some(socket) => {
+                let socket = socket.display().to_string();
+                let socket = socket.replace('\\', "\\\\").replace('\'', "\\'");
+                let (port, password) = (self.port, &self.password);
+                format!("host='{socket}' port={port} user={NAME} password={password} dbname={NAME}")
+            }
             None => self.url(),
         }
     }
 
-    /// For people and their tools.
+    /// The URL for people and their tools.
     pub(crate) fn url(&self) -> String {
         format!(
             "postgresql://{NAME}:{}@127.0.0.1:{}/{NAME}",
@@ -130,7 +130,7 @@ impl Cluster {
         )
     }
 
-    /// Waits until it takes connections and has the database; `Some` if it ended instead.
+    /// Waits until the server accepts connections and has the database; `Some` if it ended instead.
     async fn answers(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         let mut config = tokio_postgres::Config::new();
         config
@@ -141,9 +141,9 @@ impl Cluster {
             .dbname("postgres")
             .connect_timeout(Duration::from_secs(5));
         let began = Instant::now();
-        let mut told = false;
+        let mut is_late = false;
         loop {
-            // Whoever else has taken the port may say nothing at all.
+            // Another process on the port may never answer.
             let connected = tokio::select! {
                 biased;
                 status = self.guard.wait() => return Ok(Some(status?)),
@@ -152,28 +152,27 @@ impl Cluster {
             match connected {
                 Ok((client, connection)) => {
                     let connection = tokio::spawn(connection);
-                    ensure_database(&client).await.map_err(|error| {
-                        let error = error
-                            .as_db_error()
-                            .map_or_else(|| error.to_string(), |error| error.message().to_owned());
-                        anyhow::anyhow!("the database could not be made: {error}")
-                    })?;
+                    let made = ensure_database(&client).await;
                     drop(client);
                     let _ = connection.await;
-                    return Ok(None);
+                    return match made {
+                        Ok(()) => Ok(None),
+                        Err(error) => {
+                            let cause = error.as_db_error().map(DbError::message);
+                            let cause = cause.map_or_else(|| error.to_string(), str::to_owned);
+                            bail!("the database could not be made: {cause}");
+                        }
+                    };
                 }
-                // Another server has taken the port, or the password file was changed.
-                Err(error)
-                    if error
-                        .code()
-                        .is_some_and(|code| code.code().starts_with("28")) =>
-                {
+                // 28: the authorization is invalid. Another server has the port, or the password
+                // file was changed.
+                Err(error) if error.code().is_some_and(|it| it.code().starts_with("28")) => {
                     bail!("PostgreSQL does not accept the password in the data directory: {error}");
                 }
                 Err(_) => {}
             }
-            if !told && began.elapsed() > Duration::from_secs(5) {
-                told = true;
+            if !is_late && began.elapsed() > Duration::from_secs(5) {
+                is_late = true;
                 output::notice(
                     "PostgreSQL is still starting (it may be recovering after a crash) …",
                 );
@@ -187,19 +186,15 @@ impl Cluster {
         self.guard.wait().await
     }
 
-    /// Stops it with a checkpoint, so that the next start needs no recovery.
+    /// Stops the server with a checkpoint, so that the next start needs no recovery.
     ///
     /// # Errors
-    /// It has not ended after a minute.
+    /// The server has not ended after a minute.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         drop(self.control.take());
-        if tokio::time::timeout(STOPPING, self.guard.wait())
-            .await
-            .is_err()
-        {
-            // Its guard hears nothing more; the next start deals with the server.
-            bail!("PostgreSQL does not stop: see its log");
-        }
+        // The next start waits for a server that is still there.
+        let stopped = tokio::time::timeout(STOPPING, self.guard.wait()).await;
+        let _ = stopped.context("PostgreSQL does not stop: see its log")?;
         Ok(())
     }
 }
@@ -219,15 +214,11 @@ async fn ensure_database(client: &tokio_postgres::Client) -> Result<(), tokio_po
     Ok(())
 }
 
-/// Settings of this run. fsync and synchronous_commit keep their defaults (on), so that an
-/// acknowledged event stays, but where the data is thrown away anyhow.
+/// Writes the settings of this run. fsync and synchronous_commit are on, so that an acknowledged
+/// event stays; fsync is off where the data is deleted anyway.
 fn configure(directory: &Directory, port: u16, socket: Option<&Path>) -> anyhow::Result<()> {
     let socket = socket.map(|path| path.display().to_string().replace('\'', "''"));
-    let fsync = if directory.is_ephemeral() {
-        "off"
-    } else {
-        "on"
-    };
+    let fsync = !directory.is_ephemeral();
     let text = format!(
         "listen_addresses = '127.0.0.1'
 port = {port}
@@ -269,14 +260,14 @@ fn spawn(
         .stdin(Stdio::piped())
         .stdout(log.try_clone()?)
         .stderr(log.try_clone()?)
-        // The terminal's Ctrl-C is for us; the server is stopped after the services.
+        // Ctrl-C goes to this process only; the server is stopped after the services.
         .process_group(0);
     tokio::process::Command::from(guard)
         .spawn()
         .context("PostgreSQL cannot be started")
 }
 
-/// Opens the log for appending, a large one anew; and where it ends.
+/// Opens the log for appending, after moving a large one away. Returns where it ends, in bytes.
 fn open_log(path: &Path) -> anyhow::Result<(File, u64)> {
     const LARGE: u64 = 16 * 1024 * 1024;
     if std::fs::metadata(path).is_ok_and(|log| log.len() > LARGE) {
@@ -291,71 +282,9 @@ fn open_log(path: &Path) -> anyhow::Result<(File, u64)> {
     Ok((log, end))
 }
 
-fn said_since(path: &Path, from: u64) -> String {
-    let mut said = Vec::new();
-    if let Ok(mut log) = File::open(path)
-        && log.seek(SeekFrom::Start(from)).is_ok()
-    {
-        let _ = log.read_to_end(&mut said);
-    }
-    String::from_utf8_lossy(&said).into_owned()
-}
-
-/// One sentence for what PostgreSQL said in many.
-pub(super) fn explain(what: &str, said: &str, directory: &Directory) -> anyhow::Error {
-    let path = directory.path().display();
-    let full = [
-        "No space left on device",
-        "Disk quota exceeded",
-        // A write that was cut short has no reason of the system's.
-        "wrote only",
-    ];
-    if full.iter().any(|words| said.contains(words)) {
-        return anyhow::anyhow!("the disk of {path} is full: {what}");
-    }
-    let lines: Vec<&str> = said
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
-    let telling = |line: &&&str| line.contains("FATAL") || line.contains("error:");
-    let last = lines
-        .iter()
-        .rev()
-        .find(telling)
-        .or(lines.last())
-        .copied()
-        .unwrap_or("it said nothing");
-    // Only where it is there, and stays.
-    let also = if directory.is_ephemeral() || !directory.log().exists() {
-        String::new()
-    } else {
-        format!(" (see also {path}/postgres.log)")
-    };
-    anyhow::anyhow!("{what}: {}{also}", last.trim())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_full_disk_is_called_so_and_the_rest_by_its_error() {
-        let path = std::env::temp_dir().join(format!("tidegate-{}", uuid::Uuid::new_v4()));
-        let directory = Directory::open(&path, None).unwrap();
-        let says = |said: &str| explain("initdb failed", said, &directory).to_string();
-        for said in [
-            "LOG: x\nFATAL: could not write to file \"pg_wal/1\": No space left on device\n",
-            "FATAL: could not extend file \"base/1\": wrote only 4096 of 8192 bytes at block 19",
-        ] {
-            let full = format!("the disk of {} is full", path.display());
-            assert!(says(said).starts_with(&full), "{}", says(said));
-        }
-        let other = says("LOG: starting\nFATAL:  data directory has wrong ownership\nHINT: x\n");
-        assert!(
-            other.contains("initdb failed: FATAL:  data directory has"),
-            "{other}"
-        );
-        drop(directory);
-        std::fs::remove_dir_all(&path).unwrap();
-    }
+/// What PostgreSQL reported since the log had `from` bytes.
+fn report_since(path: &Path, from: u64) -> String {
+    let log = std::fs::read(path).unwrap_or_default();
+    let from = usize::try_from(from).unwrap_or(usize::MAX).min(log.len());
+    String::from_utf8_lossy(&log[from..]).into_owned()
 }

@@ -1,42 +1,39 @@
-//! The directory a private cluster lives in, and who may use it.
+//! The directory of a private cluster.
 //!
 //! ```text
-//! lock               whose it is now
-//! password           of the database's user, made once
-//! port               of the database, kept while it is free
-//! postgres/          the cluster, owned by the user PostgreSQL runs as
-//! postgres.location  where it is instead, if that user cannot get in here
-//! postgres.log       what PostgreSQL says
-//! environment        what runs now, as shell assignments
+//! lock           held by the process that uses the directory
+//! password       of the database's user, made once
+//! port           of the database, kept while it is free
+//! postgres/      the cluster, owned by the user PostgreSQL runs as
+//! postgres.log   the log of PostgreSQL
+//! environment    the addresses of the running services, as shell assignments
 //! ```
 
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::predecessor::is_in_use;
+use super::stale_server::is_in_use;
 use super::user::{User, reaches};
 use crate::output;
 
-/// Names begin so, that leftovers of a killed run are found.
+/// The prefix of ephemeral directories, by which those of killed runs are found.
 const EPHEMERAL: &str = "tidegate-ephemeral-";
 
-/// A directory of our own: locked until dropped, and deleted then if it is ephemeral.
+/// The directory of a cluster: locked until it is dropped, and deleted then if it is ephemeral.
 #[derive(Debug)]
 pub(crate) struct Directory {
     path: PathBuf,
-    /// Where the cluster is: the same, or a place that PostgreSQL's user can reach.
-    base: PathBuf,
     lock: File,
     is_ephemeral: bool,
 }
 
 impl Directory {
-    /// Where data goes without `--data-dir`: `/var/lib/tidegate` for root, else where the user's
-    /// applications keep theirs.
+    /// The parent of data directories without `--data-dir`: `/var/lib/tidegate` for root, else below
+    /// the user's directory for application data.
     pub(crate) fn home() -> anyhow::Result<PathBuf> {
         if rustix::process::geteuid().is_root() {
             return Ok(PathBuf::from("/var/lib/tidegate"));
@@ -52,19 +49,20 @@ impl Directory {
             .context("neither HOME nor XDG_DATA_HOME is set: name a directory with --data-dir")
     }
 
-    /// Makes the directory if it is absent, and takes it.
+    /// Makes the directory if it is absent, and locks it.
     ///
     /// # Errors
-    /// It cannot be made or written to, or another process has it; the sentence says which.
+    /// The directory cannot be made or written to, another process uses it, or the user that
+    /// PostgreSQL runs as cannot enter it.
     pub(crate) fn open(path: &Path, user: Option<&User>) -> anyhow::Result<Self> {
         let path = std::path::absolute(path)?;
         Self::take(path, user, false)
     }
 
-    /// A directory for one run.
+    /// Makes a directory for one run.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The directory cannot be made.
     pub(crate) fn ephemeral(user: Option<&User>) -> anyhow::Result<Self> {
         let parent = std::env::temp_dir();
         sweep(&parent);
@@ -74,7 +72,7 @@ impl Directory {
 
     fn take(path: PathBuf, user: Option<&User>, is_ephemeral: bool) -> anyhow::Result<Self> {
         let shown = path.display();
-        // Root's is passed through by the unprivileged user.
+        // Where root hands PostgreSQL to another user, that user passes through.
         let mode = if user.is_some() { 0o755 } else { 0o700 };
         DirBuilder::new()
             .recursive(true)
@@ -106,75 +104,49 @@ impl Directory {
         lock.set_len(0)?;
         writeln!(&lock, "pid {}", std::process::id())
             .with_context(|| format!("the data directory {shown} cannot be written to"))?;
-        let mut this = Self {
-            base: path.clone(),
+        if let Some(user) = user.filter(|user| !reaches(user, &path)) {
+            bail!(
+                "PostgreSQL runs as the user {}, who cannot enter {shown}: name another directory \
+                 with --data-dir, or another user with TIDEGATE_PG_USER",
+                user.name
+            );
+        }
+        Ok(Self {
             path,
             lock,
             is_ephemeral,
-        };
-        if let Some(user) = user {
-            this.base = this.reachable(user)?;
-        }
-        Ok(this)
+        })
     }
 
-    /// The directory itself, or one of PostgreSQL's user's own if that user cannot get into it (it
-    /// lies below /root, say). Once chosen it stays.
-    fn reachable(&self, user: &User) -> anyhow::Result<PathBuf> {
-        let note = self.path.join("postgres.location");
-        if let Ok(place) = std::fs::read_to_string(&note)
-            && let Some(base) = Path::new(place.trim()).parent()
-        {
-            own(base, user)?;
-            return Ok(base.to_owned());
-        }
-        if reaches(user, &self.path) {
-            return Ok(self.path.clone());
-        }
-        let name = self.path.as_os_str().as_encoded_bytes();
-        let hash = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, name);
-        let base = Path::new("/var/tmp").join(format!("tidegate-{}", hash.simple()));
-        own(&base, user)?;
-        let cluster = base.join("postgres");
-        std::fs::write(&note, format!("{}\n", cluster.display()))?;
-        output::notice(format_args!(
-            "the user {} cannot get into {}: the cluster is in {}",
-            user.name,
-            self.path.display(),
-            cluster.display()
-        ));
-        Ok(base)
-    }
-
-    /// Where it is.
+    /// The path, absolute.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it goes when this is dropped.
+    /// Whether the directory is deleted on drop.
     pub(crate) fn is_ephemeral(&self) -> bool {
         self.is_ephemeral
     }
 
-    /// The cluster.
+    /// The data directory of PostgreSQL.
     pub(crate) fn cluster(&self) -> PathBuf {
-        self.base.join("postgres")
+        self.path.join("postgres")
     }
 
-    /// What runs now, as shell assignments.
+    /// The file with the addresses of the running services, as shell assignments.
     pub(crate) fn environment(&self) -> PathBuf {
         self.path.join("environment")
     }
 
-    /// What PostgreSQL says.
+    /// The log of PostgreSQL.
     pub(crate) fn log(&self) -> PathBuf {
         self.path.join("postgres.log")
     }
 
-    /// The database's password: made the first time, then kept.
+    /// The database's password, made the first time.
     ///
     /// # Errors
-    /// It can neither be read nor written.
+    /// The file can neither be read nor written.
     pub(crate) fn password(&self) -> anyhow::Result<String> {
         let path = self.path.join("password");
         if let Ok(known) = std::fs::read_to_string(&path)
@@ -187,12 +159,12 @@ impl Directory {
         Ok(fresh)
     }
 
-    /// A file with the password that `initdb` can read.
+    /// Writes a file with the password that `initdb` can read.
     ///
     /// # Errors
-    /// It cannot be written.
+    /// The file cannot be written.
     pub(crate) fn password_file(&self, user: Option<&User>) -> anyhow::Result<PathBuf> {
-        let path = self.base.join("password.initdb");
+        let path = self.path.join("password.initdb");
         let _ = std::fs::remove_file(&path);
         write_secret(&path, &self.password()?)?;
         if let Some(user) = user {
@@ -201,10 +173,10 @@ impl Directory {
         Ok(path)
     }
 
-    /// A free port of loopback, the one of the last run if it still is.
+    /// A free port of loopback: that of the last run while it is free.
     ///
     /// # Errors
-    /// There is none.
+    /// There is none, or the file cannot be written.
     pub(crate) fn port(&self) -> anyhow::Result<u16> {
         let path = self.path.join("port");
         let known = std::fs::read_to_string(&path)
@@ -221,12 +193,12 @@ impl Directory {
         Ok(port)
     }
 
-    /// An empty directory in which only the user PostgreSQL runs as may do anything.
+    /// Makes an empty directory for the user that PostgreSQL runs as alone.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// The directory cannot be made.
     pub(crate) fn fresh(&self, name: &str, user: Option<&User>) -> anyhow::Result<PathBuf> {
-        let path = self.base.join(name);
+        let path = self.path.join(name);
         if path.exists() {
             std::fs::remove_dir_all(&path)?;
         }
@@ -240,14 +212,11 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        if self.is_ephemeral && self.base != self.path {
-            let _ = std::fs::remove_dir_all(&self.base);
-        }
         if self.is_ephemeral
             && let Err(error) = std::fs::remove_dir_all(&self.path)
         {
             output::notice(format_args!(
-                "tidegate: {} stays: {error}",
+                "tidegate: {} could not be deleted: {error}",
                 self.path.display()
             ));
         }
@@ -255,10 +224,10 @@ impl Drop for Directory {
     }
 }
 
-/// Writes a file for us alone.
+/// Writes a file that only this user can read.
 ///
 /// # Errors
-/// It cannot be written.
+/// The file cannot be written.
 pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     let write = || {
         let mut file = File::options()
@@ -273,25 +242,7 @@ pub(crate) fn write_secret(path: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("{} cannot be written", path.display()))
 }
 
-/// Makes a directory of that user's own, or makes sure that it is: somebody else's in a place where
-/// anybody may make one is not to be trusted.
-fn own(path: &Path, user: &User) -> anyhow::Result<()> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => chown(path, Some(user.uid), Some(user.gid))?,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            let about = std::fs::symlink_metadata(path)?;
-            if !about.is_dir() || about.uid() != user.uid {
-                bail!("{} exists and is not {}'s", path.display(), user.name);
-            }
-        }
-        Err(error) => {
-            return Err(error).with_context(|| format!("{} cannot be made", path.display()));
-        }
-    }
-    Ok(())
-}
-
-/// Deletes what killed runs left: directories whose lock nobody holds.
+/// Deletes the ephemeral directories of killed runs: no process holds their locks.
 fn sweep(parent: &Path) {
     let Ok(entries) = std::fs::read_dir(parent) else {
         return;

@@ -1,4 +1,4 @@
-//! Making the cluster.
+//! Makes a cluster.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -10,15 +10,18 @@ use anyhow::Context as _;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::binaries::Binaries;
-use super::cluster::{NAME, explain};
 use super::directory::Directory;
+use super::explain::explain;
 use super::user::{User, command};
 
-/// Makes the cluster beside its place and moves it there: it is whole or not there. It takes
-/// seconds; whoever drops this needs not wait, and what is left is made anew the next time.
+/// The name of the database and of its user.
+pub(super) const NAME: &str = "tidegate";
+
+/// Makes the cluster beside its final place and moves it there, so that it is complete or absent.
+/// Dropping the future kills initdb; the next start makes the cluster again.
 ///
 /// # Errors
-/// One sentence about what is wrong.
+/// One sentence with the cause.
 pub(super) async fn make(
     directory: &Directory,
     binaries: &Binaries,
@@ -40,7 +43,7 @@ pub(super) async fn make(
         .args(directory.is_ephemeral().then_some("--no-sync"))
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        // The terminal's Ctrl-C is for us, and what it has begun ends with it.
+        // Ctrl-C goes to this process only, which kills the group.
         .process_group(0);
     let child = tokio::process::Command::from(initdb)
         .kill_on_drop(true)
@@ -51,9 +54,9 @@ pub(super) async fn make(
     group.has_ended();
     drop(password);
     if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
         let _ = std::fs::remove_dir_all(&fresh);
-        return Err(explain("initdb failed", &said, directory));
+        let report = String::from_utf8_lossy(&output.stderr);
+        return Err(explain("initdb failed", &report, directory));
     }
     let made = (|| {
         let mut settings = File::options()
@@ -70,7 +73,7 @@ pub(super) async fn make(
     Ok(())
 }
 
-/// The file with the password, gone with this.
+/// The file with the password, deleted on drop.
 struct Password(PathBuf);
 
 impl Drop for Password {
@@ -79,7 +82,7 @@ impl Drop for Password {
     }
 }
 
-/// initdb and the servers it runs, killed with this unless it has ended.
+/// The process group of initdb and the servers it runs, killed on drop unless it has ended.
 struct Group(Option<u32>);
 
 impl Group {

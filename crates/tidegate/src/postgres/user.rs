@@ -1,4 +1,4 @@
-//! Whom PostgreSQL runs as: it refuses to be root.
+//! The user that PostgreSQL runs as, which refuses to be root.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -15,7 +15,10 @@ pub(crate) struct User {
 }
 
 impl User {
-    /// `None` when this process is not root and simply is the user.
+    /// `None` where this process is not root and is the user itself.
+    ///
+    /// # Errors
+    /// The user of `TIDEGATE_PG_USER` is unknown, or no known one is there.
     pub(crate) fn unprivileged() -> anyhow::Result<Option<Self>> {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
@@ -59,7 +62,7 @@ impl User {
     }
 }
 
-/// A program of PostgreSQL, run as that user and undisturbed by the `PG…` variables of the caller.
+/// A command that runs as the user, without the `PG…` variables of this process.
 pub(crate) fn command(program: &Path, user: Option<&User>) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
@@ -78,7 +81,7 @@ pub(crate) fn command(program: &Path, user: Option<&User>) -> Command {
     command
 }
 
-/// Whether the user can get into a directory.
+/// Whether the user can enter a directory.
 pub(crate) fn reaches(user: &User, directory: &Path) -> bool {
     command(Path::new("sh"), Some(user))
         .args(["-c", "cd \"$1\"", "sh"])

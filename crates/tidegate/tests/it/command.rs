@@ -1,4 +1,4 @@
-//! What the tests share: data directories, running instances, and the command itself.
+//! Helpers of the tests: data directories, running instances, and the command itself.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -29,10 +29,7 @@ impl Directory {
 
     /// The cluster of a `dev` here.
     pub(crate) fn cluster(&self) -> PathBuf {
-        std::fs::read_to_string(self.path("postgres.location")).map_or_else(
-            |_| self.path("postgres"),
-            |place| PathBuf::from(place.trim()),
-        )
+        self.path("postgres")
     }
 
     /// Kills the PostgreSQL in it alone, and waits until another one has been started.
@@ -70,11 +67,6 @@ impl Drop for Directory {
                 break;
             }
             std::thread::sleep(Duration::from_millis(20));
-        }
-        if !cluster.starts_with(&self.0)
-            && let Some(base) = cluster.parent()
-        {
-            let _ = std::fs::remove_dir_all(base);
         }
         let _ = std::fs::remove_dir_all(&self.0);
     }
@@ -225,10 +217,10 @@ pub(crate) fn write(path: &Path, lines: impl Iterator<Item = String>) {
     std::fs::write(path, text).unwrap();
 }
 
-/// A web server that is not Tidegate: a page made for people, whatever is asked.
-pub(crate) struct Stranger(std::net::SocketAddr);
+/// A web server that is not Tidegate: it answers every request with a page of HTML.
+pub(crate) struct OtherServer(std::net::SocketAddr);
 
-impl Stranger {
+impl OtherServer {
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -1,21 +1,21 @@
-//! The command from outside: the built binary, real PostgreSQL, real HTTP.
+//! Tests of the built command on real PostgreSQL, Kafka and Redis.
 
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "a helper of a test has nothing better to do than to panic"
+    reason = "a test panics when a helper fails"
 )]
 
 mod command;
 mod dev;
 mod dev_faults;
+mod migration;
+mod no_dependencies;
 mod output;
 mod pipe;
 mod refused;
 mod send;
 mod serve;
-mod shapes;
 mod status;
 mod tail;
 mod terminal;
-mod without;

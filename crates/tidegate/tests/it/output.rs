@@ -1,13 +1,13 @@
-//! What is printed, and nobody reads.
+//! Output into a closed pipe.
 
 use serde_json::json;
 use testkit::LIMIT;
 
 use crate::command::{Directory, Ended, post, stored, tidegate, write};
 
-/// Nobody reads what is printed: no panic, and the end that a shell expects.
+/// No panic, and the exit status that a shell expects.
 #[tokio::test]
-async fn a_reader_that_is_gone_ends_it_quietly() {
+async fn a_closed_pipe_ends_the_command_quietly() {
     let directory = Directory::new();
     let dev = directory.dev().start().await;
     let id = post(&dev, &json!({"event_type": "a"})).await.unwrap();

@@ -1,4 +1,4 @@
-//! `tidegate send -`: what comes through a pipe, as it comes.
+//! `tidegate send -`: lines from a pipe are sent as they arrive.
 
 use std::process::Stdio;
 

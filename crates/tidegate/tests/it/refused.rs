@@ -1,4 +1,4 @@
-//! What `tidegate dev` cannot work with: one sentence, a failure, nothing damaged.
+//! What `tidegate dev` and `serve` refuse: one sentence, exit status 1, nothing damaged.
 
 use std::net::TcpListener;
 
@@ -95,6 +95,29 @@ async fn a_directory_that_cannot_be() {
     let path = directory.path("file/below").display().to_string();
     let refused = run(&["dev", "--port", "0", "--data-dir", &path]).await;
     assert_says(&refused, &["cannot be made", &path]);
+}
+
+/// Root hands PostgreSQL to another user; everybody else runs it as themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_the_user_of_postgres_cannot_enter() {
+    let outside = Directory::new();
+    let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    std::fs::set_permissions(&outside.0, closed).unwrap();
+    let directory = Directory(outside.path("below"));
+    if !crate::dev::is_root() {
+        let mut dev = directory.dev().start().await;
+        let id = post(&dev, &json!({"event_type": "a"})).await.unwrap();
+        stored(&dev, &id).await;
+        assert!(dev.terminate().await.success());
+        return;
+    }
+    let refused = dev(&directory, &[]).await;
+    let path = directory.0.display().to_string();
+    assert_says(
+        &refused,
+        &["cannot enter", &path, "--data-dir", "TIDEGATE_PG_USER"],
+    );
+    assert!(!directory.cluster().exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

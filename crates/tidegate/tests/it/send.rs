@@ -63,7 +63,7 @@ async fn a_file_is_sent_once_however_often_it_is_sent() {
             "{line} {says}: {sent:?}"
         );
     }
-    assert!(sent.out.starts_with("1194 events taken"), "{sent:?}");
+    assert!(sent.out.starts_with("1194 events accepted"), "{sent:?}");
     assert!(sent.out.contains("3 refused, 3 bad lines"), "{sent:?}");
     total(&dev, 1_194).await;
 
@@ -80,7 +80,7 @@ async fn a_file_is_sent_once_however_often_it_is_sent() {
     ]);
     again.current_dir(&directory.0);
     let again = ended(again).await;
-    assert!(again.out.starts_with("1194 events taken"), "{again:?}");
+    assert!(again.out.starts_with("1194 events accepted"), "{again:?}");
     total(&dev, 1_194).await;
     // One more line is one more event.
     let mut text = std::fs::read_to_string(&file).unwrap();
@@ -115,7 +115,7 @@ async fn standard_input_is_new_each_time_unless_it_is_named() {
         let arguments = [&["send", "--url", &url, "-"][..], extra].concat();
         let sent = pipe(&arguments, &text).await;
         assert_eq!(sent.code, Some(0), "{sent:?}");
-        assert!(sent.out.starts_with("2 events taken"), "{sent:?}");
+        assert!(sent.out.starts_with("2 events accepted"), "{sent:?}");
         total(&dev, expected).await;
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 use testkit::{LIMIT, eventually};
 
-use crate::command::{Directory, Running, Stranger, get, post, run, total, write};
+use crate::command::{Directory, OtherServer, Running, get, post, run, total, write};
 
 fn id(line: &str) -> String {
     let event: Value = serde_json::from_str(line).unwrap();
@@ -145,9 +145,9 @@ async fn nothing_is_skipped_however_many_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stranger_is_called_one() {
-    let stranger = Stranger::start().await;
-    let url = stranger.url();
+async fn a_other_is_called_one() {
+    let other = OtherServer::start().await;
+    let url = other.url();
     for arguments in [&["tail"][..], &["tail", "--user", "u-1"], &["status"]] {
         let told = run(&[arguments, &["--url", &url]].concat()).await;
         assert_eq!(told.code, Some(1), "{told:?}");

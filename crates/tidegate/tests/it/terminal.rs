@@ -1,4 +1,4 @@
-//! `tidegate dev` as the person at the terminal meets it: signals, and what is said.
+//! `tidegate dev` at the terminal: signals and output.
 
 use std::net::TcpStream;
 use std::path::Path;

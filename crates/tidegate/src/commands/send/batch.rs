@@ -1,53 +1,53 @@
-//! From events to batches, without waiting for more than what is there.
+//! Gathers events into batches without waiting for events that are not there yet.
 
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::checkpoint::Place;
+use super::checkpoint::Checkpoint;
 use super::lines::{Event, Lines};
 
-/// Most bytes of one request: below the service's 4 MiB.
+/// The size of one request, in bytes, at most: below the service's 4 MiB.
 const REQUEST: usize = 3 * 1024 * 1024;
 
-/// How long a first line waits for others to travel with, where they may be long in coming.
+/// How long the first line from a pipe waits for others.
 const LINGER: Duration = Duration::from_millis(200);
 
-/// Events read ahead. Few, for each may have megabytes.
+/// How many events are read ahead: few, because each may have megabytes.
 const AHEAD: usize = 64;
 
-/// Events of consecutive lines.
+/// The events of consecutive lines.
 #[derive(Debug)]
 pub(super) struct Batch {
     pub(super) events: Vec<Event>,
-    /// The end of its last line.
-    pub(super) end: Place,
+    /// The end of the last line.
+    pub(super) end: Checkpoint,
 }
 
-type Read = anyhow::Result<(Event, Place)>;
+type Read = anyhow::Result<(Event, Checkpoint)>;
 
-/// Gathers what a thread of its own reads: a pipe may be silent for hours, and meanwhile what was
-/// read is sent and Ctrl-C is heard.
+/// Gathers the events that a thread reads: while a pipe is silent, what was read is sent and Ctrl-C
+/// is handled.
 pub(super) struct Batches {
     read: mpsc::Receiver<Read>,
     most: usize,
     linger: Option<Duration>,
     filling: Vec<Event>,
     bytes: usize,
-    end: Place,
-    /// When what is there is sent, full or not.
+    end: Checkpoint,
+    /// When the batch is sent, full or not.
     due: Option<Instant>,
-    /// Read, but not of the last batch.
+    /// Read, but did not fit into the last batch.
     left_over: Option<Read>,
 }
 
 impl Batches {
-    /// Begins to read; a batch has at most so many events.
-    pub(super) fn of(mut lines: Lines, most: usize) -> Self {
+    /// Begins to read; a batch has at most `most` events.
+    pub(super) fn new(mut lines: Lines, most: usize) -> Self {
         let (sender, read) = mpsc::channel(AHEAD);
-        let linger = (!lines.is_whole()).then_some(LINGER);
-        // No task of the runtime: the end of the process would wait for its read.
+        let linger = (!lines.is_complete()).then_some(LINGER);
+        // Not a task: the end of the runtime would wait for its read.
         std::thread::spawn(move || {
             while let Some(one) = lines.next().transpose() {
                 let broke_off = one.is_err();
@@ -62,7 +62,7 @@ impl Batches {
             linger,
             filling: Vec::new(),
             bytes: 0,
-            end: Place::default(),
+            end: Checkpoint::default(),
             due: None,
             left_over: None,
         }

@@ -1,4 +1,4 @@
-//! From lines to events.
+//! Reads lines and makes them events.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek as _, SeekFrom};
@@ -8,42 +8,42 @@ use anyhow::Context as _;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::checkpoint::Place;
+use super::checkpoint::Checkpoint;
 use super::report::Report;
 
-/// Namespace of the ids made here.
+/// The namespace of the ids made here.
 const IDS: Uuid = Uuid::from_u128(0x7469_6465_6761_7465_7365_6e64_6964_7300);
 
-/// Longest line that is read at all; a longer one is no event anybody takes.
+/// The longest line, in bytes; the service accepts no event of that size.
 const LINE: usize = 8 * 1024 * 1024;
 
 /// One event to send.
 #[derive(Debug, Clone)]
 pub(super) struct Event {
-    /// Its line, from 1.
+    /// The number of its line, from 1.
     pub(super) line: u64,
     /// One JSON object.
     pub(super) json: String,
 }
 
-/// The source, read line by line.
+/// A source that is read line by line.
 pub(super) struct Lines {
     source: BufReader<Box<dyn Read + Send>>,
     length: Option<u64>,
     identity: Uuid,
-    place: Place,
+    at: Checkpoint,
     report: Report,
 }
 
 impl Lines {
-    /// Opens it and goes where to begin.
+    /// Opens the source and skips what is before `begin`.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// The source cannot be read.
     pub(super) fn open(
         path: &Path,
         identity: &str,
-        begin: Place,
+        begin: Checkpoint,
         quiet: bool,
     ) -> anyhow::Result<Self> {
         let (source, length): (Box<dyn Read + Send>, _) = if path.as_os_str() == "-" {
@@ -51,38 +51,38 @@ impl Lines {
         } else {
             let shown = path.display();
             let mut file = File::open(path).with_context(|| format!("{shown} cannot be read"))?;
-            let about = file.metadata()?;
-            anyhow::ensure!(!about.is_dir(), "{shown} is a directory");
+            let metadata = file.metadata()?;
+            anyhow::ensure!(!metadata.is_dir(), "{shown} is a directory");
             if begin.offset > 0 {
                 file.seek(SeekFrom::Start(begin.offset))?;
             }
-            let length = about.is_file().then_some(about.len());
+            let length = metadata.is_file().then_some(metadata.len());
             (Box::new(file), length)
         };
         Ok(Self {
             source: BufReader::with_capacity(256 * 1024, source),
             length,
             identity: Uuid::new_v5(&IDS, identity.as_bytes()),
-            place: begin,
+            at: begin,
             report: Report::new(length, quiet, begin),
         })
     }
 
-    /// Where what is no event is told.
+    /// The report of the lines that are no events.
     pub(super) fn report(&self) -> Report {
         self.report.clone()
     }
 
-    /// Whether it is known how much there is; else whoever writes may take their time.
-    pub(super) fn is_whole(&self) -> bool {
+    /// Whether the source is complete; the lines of a pipe may arrive at any time.
+    pub(super) fn is_complete(&self) -> bool {
         self.length.is_some()
     }
 
-    /// The next line that is an event, and the place after it; what is none is told and passed over.
+    /// The next line that is an event, and the position after it; other lines are reported and skipped.
     ///
     /// # Errors
     /// The source cannot be read further.
-    pub(super) fn next(&mut self) -> anyhow::Result<Option<(Event, Place)>> {
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<(Event, Checkpoint)>> {
         let mut line = Vec::new();
         loop {
             line.clear();
@@ -91,17 +91,17 @@ impl Lines {
                 .read_until(b'\n', &mut line)
                 .context("reading broke off")?;
             if read == 0 {
-                self.report.passed(self.place);
+                self.report.passed(self.at);
                 return Ok(None);
             }
-            self.place.lines += 1;
-            self.place.offset += read as u64;
+            self.at.lines += 1;
+            self.at.offset += read as u64;
             if read > LINE {
-                self.place.offset += self.source.skip_until(b'\n')? as u64;
-                self.report.bad(self.place.lines, "longer than 8 MiB");
+                self.at.offset += self.source.skip_until(b'\n')? as u64;
+                self.report.bad(self.at.lines, "longer than 8 MiB");
                 continue;
             }
-            let text = if self.place.lines == 1 {
+            let text = if self.at.lines == 1 {
                 line.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&line)
             } else {
                 &line
@@ -110,18 +110,16 @@ impl Lines {
             if text.is_empty() {
                 continue;
             }
-            match event(text, self.identity, self.place.lines) {
-                Ok(json) => {
-                    let line = self.place.lines;
-                    return Ok(Some((Event { line, json }, self.place)));
-                }
-                Err(reason) => self.report.bad(self.place.lines, &reason),
+            let line = self.at.lines;
+            match event(text, self.identity, line) {
+                Ok(json) => return Ok(Some((Event { line, json }, self.at))),
+                Err(reason) => self.report.bad(line, &reason),
             }
         }
     }
 }
 
-/// A line as it is sent: with an id.
+/// The event of a line, with an id.
 fn event(text: &[u8], identity: Uuid, line: u64) -> Result<String, String> {
     #[derive(serde::Deserialize)]
     struct Ids<'a> {
@@ -141,7 +139,7 @@ fn event(text: &[u8], identity: Uuid, line: u64) -> Result<String, String> {
         });
     }
     let ids: Ids<'_> = serde_json::from_str(text).map_err(|error| {
-        // There is but one line; its own number says nothing.
+        // The text is one line, whose number within itself is no help.
         let error = error.to_string().replace(" at line 1 column", " at column");
         format!("no JSON: {error}")
     })?;
@@ -153,17 +151,16 @@ fn event(text: &[u8], identity: Uuid, line: u64) -> Result<String, String> {
     Ok(with_id(text, id))
 }
 
-/// Puts the id in front of the other members, whose text stays as it is. A member `event_id: null`
-/// further on would be a second of that name, so it is replaced where it stands.
+/// Puts the id before the other members, whose text stays as it is. A member `event_id: null` would
+/// be a second one of that name, so it is replaced where it stands.
 fn with_id(text: &str, id: Uuid) -> String {
-    let mut members: serde_json::Map<String, serde_json::Value>;
     let rest = &text[1..];
-    if rest.contains("\"event_id\"") {
-        members = serde_json::from_str(text).unwrap_or_default();
-        if members.contains_key("event_id") {
-            members.insert("event_id".to_owned(), id.to_string().into());
-            return serde_json::Value::Object(members).to_string();
-        }
+    if rest.contains("\"event_id\"")
+        && let Ok(mut event) = serde_json::from_str::<serde_json::Value>(text)
+        && let Some(null) = event.get_mut("event_id")
+    {
+        *null = id.to_string().into();
+        return event.to_string();
     }
     let comma = if rest.trim_start().starts_with('}') {
         ""
@@ -214,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_told() {
+    fn a_line_that_is_no_event_is_refused_with_the_reason() {
         for (text, says) in [
             ("[1]", "no object"),
             ("nonsense", "no JSON"),

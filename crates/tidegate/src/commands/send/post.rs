@@ -1,7 +1,8 @@
-//! One batch to the service, until it is settled or patience ends.
+//! Sends one batch until it is settled or the patience ends.
 
 use std::time::{Duration, Instant};
 
+use backon::{ExponentialBuilder, Retryable as _};
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
@@ -10,29 +11,35 @@ use super::lines::Event;
 use super::report::Report;
 use crate::client;
 
-/// The first pause without a `Retry-After`, and the longest of all.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(30));
+/// The longest pause between two attempts, also where the service asks for more.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// What became of a batch.
+/// The pauses without a `Retry-After`; the patience limits their number.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(200))
+    .with_max_delay(LONGEST_PAUSE)
+    .without_max_times();
+
+/// The end of a batch.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// Every event was taken or refused.
-    Done { taken: u64 },
-    /// The service did not come back.
+    /// Every event was accepted or refused.
+    Done { accepted: u64 },
+    /// The service did not come back in time.
     GaveUp(String),
-    /// It wants nothing from us, whatever we send and whenever.
+    /// The service would refuse any batch at any time.
     Hopeless(String),
 }
 
 /// Sends batches.
 pub(super) struct Sender {
-    client: reqwest::Client,
-    url: Url,
-    patience: Duration,
-    report: Report,
+    pub(super) client: reqwest::Client,
+    pub(super) url: Url,
+    pub(super) patience: Duration,
+    pub(super) report: Report,
 }
 
-/// What the service says of a batch with `?partial=true`.
+/// The service's answer to a batch with `?partial=true`.
 #[derive(Deserialize)]
 struct Answer {
     accepted: u64,
@@ -46,69 +53,51 @@ struct ElementError {
     message: String,
 }
 
-/// How one attempt ended.
-enum Attempt {
-    Taken(Answer),
-    /// Later, perhaps in so long.
-    Later(Option<Duration>, String),
-    /// These bytes never; fewer of them perhaps.
+/// Why an attempt failed.
+enum Failure {
+    /// A later attempt may succeed; the pause is what the service asks for.
+    Transient(Option<Duration>, String),
+    /// These bytes are refused; fewer of them may be accepted.
     Refused(String),
-    /// Whatever is sent: a wrong address, no permission.
-    Never(String),
+    /// Everything is refused: a wrong address, no permission.
+    Permanent(String),
 }
 
 impl Sender {
-    pub(super) fn new(
-        client: reqwest::Client,
-        url: Url,
-        patience: Duration,
-        report: Report,
-    ) -> Self {
-        Self {
-            client,
-            url,
-            patience,
-            report,
-        }
-    }
-
-    /// Sends the events, in halves where they are too much or one of them spoils the request.
+    /// Sends the events, in halves where they are too many or one of them spoils the request.
     pub(super) async fn send(&self, events: &[Event]) -> Outcome {
-        let mut taken = 0;
+        let mut accepted = 0;
         let mut left = vec![events];
         while let Some(events) = left.pop() {
-            match self.settle(events).await {
-                Attempt::Taken(answer) => {
-                    taken += answer.accepted;
-                    self.tell(events, &answer.errors);
+            match self.attempts(events).await {
+                Ok(answer) => {
+                    accepted += answer.accepted;
+                    self.report_refused(events, &answer.errors);
                 }
-                Attempt::Refused(reason) => match events {
+                Err(Failure::Refused(reason)) => match events {
                     [] => {}
-                    [one] => {
-                        self.report.refused(one.line, &reason);
-                    }
+                    [one] => self.report.refused(one.line, &reason),
                     many => {
                         let (first, second) = many.split_at(many.len() / 2);
                         left.extend([second, first]);
                     }
                 },
-                Attempt::Later(_, reason) => return Outcome::GaveUp(reason),
-                Attempt::Never(reason) => return Outcome::Hopeless(reason),
+                Err(Failure::Transient(_, reason)) => return Outcome::GaveUp(reason),
+                Err(Failure::Permanent(reason)) => return Outcome::Hopeless(reason),
             }
         }
-        Outcome::Done { taken }
+        Outcome::Done { accepted }
     }
 
-    /// One line for each refused event, whatever the number of its fields.
-    fn tell(&self, events: &[Event], errors: &[ElementError]) {
+    /// Reports one line for each refused event, whatever the number of its wrong fields.
+    fn report_refused(&self, events: &[Event], errors: &[ElementError]) {
         let mut last = None;
         for error in errors {
             if last.replace(error.index) == Some(error.index) {
                 continue;
             }
             let path = error.path.split_once(']').map_or("", |(_, field)| field);
-            let path = path.trim_start_matches('.');
-            let reason = match path {
+            let reason = match path.trim_start_matches('.') {
                 "" => error.message.clone(),
                 path => format!("{path}: {}", error.message),
             };
@@ -118,76 +107,61 @@ impl Sender {
         }
     }
 
-    /// Tries again while that may help.
-    async fn settle(&self, events: &[Event]) -> Attempt {
-        let body = body(events);
+    /// Retries transient failures until the patience ends.
+    async fn attempts(&self, events: &[Event]) -> Result<Answer, Failure> {
+        let events: Vec<&str> = events.iter().map(|event| event.json.as_str()).collect();
+        let body = format!("[{}]", events.join(","));
         let began = Instant::now();
-        let mut pause = PAUSES.0;
-        loop {
-            let attempt = self.attempt(body.clone()).await;
-            let Attempt::Later(wait, reason) = attempt else {
-                self.report.waiting(None);
-                return attempt;
-            };
-            let wait = wait.unwrap_or(pause).min(PAUSES.1);
-            if began.elapsed() + wait > self.patience {
-                return Attempt::Later(None, reason);
-            }
-            self.report.waiting(Some(&reason));
-            tokio::time::sleep(wait).await;
-            pause = (pause * 2).min(PAUSES.1);
-        }
+        let outcome = (|| self.attempt(body.clone()))
+            .retry(PAUSES)
+            .when(|failure| matches!(failure, Failure::Transient(..)))
+            .adjust(|failure, pause| {
+                let asked = match failure {
+                    Failure::Transient(asked, _) => *asked,
+                    _ => None,
+                };
+                let pause = asked.or(pause)?.min(LONGEST_PAUSE);
+                (began.elapsed() + pause <= self.patience).then_some(pause)
+            })
+            .notify(|failure, _| {
+                if let Failure::Transient(_, reason) = failure {
+                    self.report.waiting(Some(reason));
+                }
+            })
+            .await;
+        self.report.waiting(None);
+        outcome
     }
 
-    async fn attempt(&self, body: String) -> Attempt {
-        let request = self
-            .client
-            .post(self.url.clone())
-            .header(CONTENT_TYPE, "application/json")
-            .body(body);
+    async fn attempt(&self, body: String) -> Result<Answer, Failure> {
+        let transient = |error| Failure::Transient(None, client::reason(&error));
+        let request = self.client.post(self.url.clone());
+        let request = request.header(CONTENT_TYPE, "application/json").body(body);
         let answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(error) if error.is_builder() => return Attempt::Never(error.to_string()),
-            Err(error) => return Attempt::Later(None, client::reason(&error)),
+            Err(error) if error.is_builder() => {
+                return Err(Failure::Permanent(error.to_string()));
+            }
+            answer => answer.map_err(transient)?,
         };
         let status = answer.status();
-        let wait = answer
+        let asked = answer
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok()?.parse().ok())
             .map(Duration::from_secs);
-        let text = match answer.text().await {
-            Ok(text) => text,
-            Err(error) => return Attempt::Later(None, client::reason(&error)),
-        };
-        let says = || format!("{status}: {}", client::detail(&text));
+        let text = answer.text().await.map_err(transient)?;
+        let reason = || format!("{status}: {}", client::detail(&text));
         match status {
-            StatusCode::CREATED | StatusCode::OK => match serde_json::from_str(&text) {
-                Ok(answer) => Attempt::Taken(answer),
-                Err(_) => Attempt::Never(client::STRANGER.to_owned()),
-            },
+            StatusCode::CREATED | StatusCode::OK => serde_json::from_str(&text)
+                .map_err(|_| Failure::Permanent(client::NOT_TIDEGATE.to_owned())),
             StatusCode::BAD_REQUEST
             | StatusCode::UNPROCESSABLE_ENTITY
-            | StatusCode::PAYLOAD_TOO_LARGE => Attempt::Refused(client::detail(&text)),
+            | StatusCode::PAYLOAD_TOO_LARGE => Err(Failure::Refused(client::detail(&text))),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Attempt::Later(wait, says())
+                Err(Failure::Transient(asked, reason()))
             }
-            status if status.is_server_error() => Attempt::Later(wait, says()),
-            _ => Attempt::Never(says()),
+            status if status.is_server_error() => Err(Failure::Transient(asked, reason())),
+            _ => Err(Failure::Permanent(reason())),
         }
     }
-}
-
-fn body(events: &[Event]) -> String {
-    let size: usize = events.iter().map(|event| event.json.len() + 1).sum();
-    let mut body = String::with_capacity(size + 2);
-    body.push('[');
-    for (index, event) in events.iter().enumerate() {
-        if index > 0 {
-            body.push(',');
-        }
-        body.push_str(&event.json);
-    }
-    body.push(']');
-    body
 }

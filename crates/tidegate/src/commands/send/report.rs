@@ -1,57 +1,56 @@
-//! What the person sees meanwhile and at the end.
+//! The progress of a run and its result, for the person at the terminal.
 
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::checkpoint::Place;
+use super::checkpoint::Checkpoint;
 use crate::output;
 use crate::style::{RED, YELLOW};
 
-/// So many bad lines are shown; all are counted.
+/// How many bad lines are shown; all are counted.
 const SHOWN: u64 = 20;
 
-/// How the message begins while nothing moves.
-const WAITING: &str = "waiting:";
-
-/// What helps after an interruption.
+/// What sending the input again does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Again {
+pub(super) enum Repetition {
     /// The command knows its file, and how far it came.
-    SameCommand,
+    Resumes,
     /// The input has a name, so its lines keep their ids.
-    SameInput,
-    /// Every run gives its lines other ids.
-    Doubles,
+    Harmless,
+    /// Each run gives the lines other ids.
+    Duplicates,
 }
 
 /// Counts and a progress bar; clones share them.
 #[derive(Clone)]
 pub(super) struct Report {
-    shared: Arc<Shared>,
+    bar: ProgressBar,
+    began: Instant,
+    counts: Arc<Mutex<Counts>>,
 }
 
-struct Shared {
-    bar: ProgressBar,
-    taken: AtomicU64,
-    refused: AtomicU64,
-    bad: AtomicU64,
-    failed: Mutex<Option<String>>,
-    /// Trying again is no use.
-    is_hopeless: AtomicBool,
-    /// The last line up to which all are settled, and the last that was sent.
-    settled: AtomicU64,
-    given: AtomicU64,
-    began: Instant,
+#[derive(Default)]
+struct Counts {
+    accepted: u64,
+    refused: u64,
+    bad: u64,
+    /// The line up to which all are settled.
+    settled: u64,
+    /// The line up to which all were read for sending.
+    read: u64,
+    is_waiting: bool,
+    failure: Option<String>,
+    /// Another run would fail too.
+    is_permanent: bool,
 }
 
 impl Report {
     /// `length` is that of the source in bytes, `begin` where this run begins.
-    pub(super) fn new(length: Option<u64>, quiet: bool, begin: Place) -> Self {
+    pub(super) fn new(length: Option<u64>, quiet: bool, begin: Checkpoint) -> Self {
         let bar = match length {
             Some(length) => ProgressBar::new(length).with_style(style(
                 "{bar:30} {percent}% {bytes}/{total_bytes}  {msg}  {eta} left",
@@ -63,190 +62,165 @@ impl Report {
         }
         bar.set_position(begin.offset);
         bar.reset_eta();
+        let counts = Counts {
+            settled: begin.lines,
+            read: begin.lines,
+            ..Counts::default()
+        };
         Self {
-            shared: Arc::new(Shared {
-                bar,
-                taken: AtomicU64::new(0),
-                refused: AtomicU64::new(0),
-                bad: AtomicU64::new(0),
-                failed: Mutex::new(None),
-                is_hopeless: AtomicBool::new(false),
-                settled: AtomicU64::new(begin.lines),
-                given: AtomicU64::new(begin.lines),
-                began: Instant::now(),
-            }),
+            bar,
+            began: Instant::now(),
+            counts: Arc::new(Mutex::new(counts)),
         }
     }
 
-    /// A line that is no event.
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a line that is no event.
     pub(super) fn bad(&self, line: u64, reason: &str) {
-        self.shared.bad.fetch_add(1, Ordering::Relaxed);
+        self.counts().bad += 1;
         self.show(line, reason);
     }
 
-    /// An event the service did not take.
+    /// Counts an event that the service refused.
     pub(super) fn refused(&self, line: u64, reason: &str) {
-        self.shared.refused.fetch_add(1, Ordering::Relaxed);
+        self.counts().refused += 1;
         self.show(line, reason);
-    }
-
-    fn problems(&self) -> u64 {
-        self.shared.bad.load(Ordering::Relaxed) + self.shared.refused.load(Ordering::Relaxed)
     }
 
     fn show(&self, line: u64, reason: &str) {
-        let shown = self.problems();
-        if shown <= SHOWN {
+        let count = self.counts().problems();
+        if count <= SHOWN {
             self.say(&format!("{RED}line {line}{RED:#}: {reason}"));
-        } else if shown == SHOWN + 1 {
+        } else if count == SHOWN + 1 {
             self.say("further bad lines are only counted");
         }
     }
 
     fn say(&self, text: &str) {
-        self.shared.bar.suspend(|| output::notice(text));
+        self.bar.suspend(|| output::notice(text));
     }
 
-    /// Why nothing moves, or that it moves again.
+    /// Shows why the next request is delayed; `None` ends the delay.
     pub(super) fn waiting(&self, reason: Option<&str>) {
-        let bar = &self.shared.bar;
-        let was_waiting = self.is_waiting();
+        let was_waiting = std::mem::replace(&mut self.counts().is_waiting, reason.is_some());
         match reason {
             Some(reason) => {
-                let message = format!("{WAITING} {reason}");
-                if bar.is_hidden() && !was_waiting {
+                let message = format!("waiting: {reason}");
+                if self.bar.is_hidden() && !was_waiting {
                     output::notice(format_args!("{YELLOW}{message}{YELLOW:#}"));
                 }
-                bar.set_message(message);
+                self.bar.set_message(message);
             }
-            None if was_waiting => bar.set_message(""),
+            None if was_waiting => self.bar.set_message(""),
             None => {}
         }
     }
 
-    /// Whether nothing moves.
+    /// Whether the next request is delayed.
     pub(super) fn is_waiting(&self) -> bool {
-        self.shared.bar.message().starts_with(WAITING)
+        self.counts().is_waiting
     }
 
-    /// Everything before `place` is sent, or about to be.
-    pub(super) fn given(&self, place: Place) {
-        self.shared.given.store(place.lines, Ordering::Relaxed);
+    /// Everything before `checkpoint` is sent, or about to be.
+    pub(super) fn read(&self, checkpoint: Checkpoint) {
+        self.counts().read = checkpoint.lines;
     }
 
-    /// Everything before `place` is settled.
-    pub(super) fn settled(&self, place: Place, taken: u64) {
-        let taken = self.shared.taken.fetch_add(taken, Ordering::Relaxed) + taken;
-        self.shared.settled.store(place.lines, Ordering::Relaxed);
-        self.passed(place);
-        let seconds = self.shared.began.elapsed().as_secs_f64().max(0.001);
-        self.shared
-            .bar
-            .set_message(format!("{taken} events, {:.0}/s", taken as f64 / seconds));
+    /// Everything before `checkpoint` is settled; `accepted` more events were accepted.
+    pub(super) fn settled(&self, checkpoint: Checkpoint, accepted: u64) {
+        let total = {
+            let mut counts = self.counts();
+            counts.accepted += accepted;
+            counts.settled = checkpoint.lines;
+            counts.accepted
+        };
+        self.passed(checkpoint);
+        self.bar
+            .set_message(format!("{total} events, {:.0}/s", self.rate(total)));
     }
 
-    /// The source was read up to here.
-    pub(super) fn passed(&self, place: Place) {
-        self.shared.bar.set_position(place.offset);
+    fn rate(&self, events: u64) -> f64 {
+        events as f64 / self.began.elapsed().as_secs_f64().max(0.001)
     }
 
-    /// It ends early.
-    pub(super) fn fail(&self, reason: &str) {
-        *self
-            .shared
-            .failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    /// The source was read up to `checkpoint`.
+    pub(super) fn passed(&self, checkpoint: Checkpoint) {
+        self.bar.set_position(checkpoint.offset);
     }
 
-    /// It ends early, and another try would as well.
-    pub(super) fn hopeless(&self, reason: &str) {
-        self.shared.is_hopeless.store(true, Ordering::Relaxed);
-        self.fail(reason);
+    /// The run ends early. `is_permanent`: another run would fail too.
+    pub(super) fn fail(&self, reason: &str, is_permanent: bool) {
+        let mut counts = self.counts();
+        counts.failure = Some(reason.to_owned());
+        counts.is_permanent |= is_permanent;
     }
 
-    /// Whether it does.
+    /// Whether the run ends early.
     pub(super) fn has_failed(&self) -> bool {
-        self.failure().is_some()
+        self.counts().failure.is_some()
     }
 
-    fn failure(&self) -> Option<String> {
-        self.shared
-            .failed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn advice(&self, again: Again) -> String {
-        let shared = &self.shared;
-        advice(
-            again,
-            shared.is_hopeless.load(Ordering::Relaxed),
-            shared.settled.load(Ordering::Relaxed),
-            shared.given.load(Ordering::Relaxed),
-        )
-    }
-
-    /// Takes the bar away.
-    pub(super) fn finish(&self) {
-        self.shared.bar.finish_and_clear();
-    }
-
-    /// The last line, and how the process ends.
-    pub(super) fn summary(&self, again: Again) -> ExitCode {
-        let taken = self.shared.taken.load(Ordering::Relaxed);
-        let seconds = self.shared.began.elapsed().as_secs_f64();
-        let rate = taken as f64 / seconds.max(0.001);
-        let mut text = format!("{taken} events taken in {seconds:.1} s ({rate:.0}/s)");
-        for (count, what) in [
-            (&self.shared.refused, "refused"),
-            (&self.shared.bad, "bad lines"),
-        ] {
-            let count = count.load(Ordering::Relaxed);
+    /// Removes the bar and prints the last line; returns the exit status.
+    pub(super) fn finish(&self, repetition: Repetition) -> ExitCode {
+        self.bar.finish_and_clear();
+        let counts = self.counts();
+        let (accepted, seconds) = (counts.accepted, self.began.elapsed().as_secs_f64());
+        let rate = self.rate(accepted);
+        let mut text = format!("{accepted} events accepted in {seconds:.1} s ({rate:.0}/s)");
+        for (count, what) in [(counts.refused, "refused"), (counts.bad, "bad lines")] {
             if count > 0 {
                 text.push_str(&format!(", {count} {what}"));
             }
         }
         output::line(text);
-        if let Some(reason) = self.failure() {
-            let advice = self.advice(again);
+        if let Some(reason) = &counts.failure {
+            let advice = counts.advice(repetition);
             output::notice(format_args!(
                 "{RED}not all was sent{RED:#}: {reason}{advice}"
             ));
             return ExitCode::FAILURE;
         }
-        if self.problems() > 0 {
+        if counts.problems() > 0 {
             return ExitCode::FAILURE;
         }
         ExitCode::SUCCESS
     }
 }
 
-/// What to do now, as the end of a sentence.
-fn advice(again: Again, is_hopeless: bool, settled: u64, given: u64) -> String {
-    match again {
-        Again::SameCommand | Again::SameInput if is_hopeless => String::new(),
-        Again::SameCommand => "; run the same command again to go on".to_owned(),
-        Again::SameInput => {
-            "; send the same input again under the same --name, nothing is stored twice".to_owned()
-        }
-        Again::Doubles if given == 0 || (is_hopeless && settled == 0) => String::new(),
-        Again::Doubles => {
-            let mut text = match settled {
-                0 => String::new(),
-                settled => format!("; everything up to line {settled} was dealt with"),
-            };
-            if given > settled && !is_hopeless {
-                let first = settled + 1;
-                text.push_str(&format!(
-                    "; lines {first} to {given} may have been taken or not"
-                ));
+impl Counts {
+    fn problems(&self) -> u64 {
+        self.bad + self.refused
+    }
+
+    /// What to do now, as the end of a sentence.
+    fn advice(&self, repetition: Repetition) -> String {
+        let (settled, read, is_permanent) = (self.settled, self.read, self.is_permanent);
+        match repetition {
+            Repetition::Resumes | Repetition::Harmless if is_permanent => String::new(),
+            Repetition::Resumes => "; run the same command again to go on".to_owned(),
+            Repetition::Harmless => {
+                "; send the same input again under the same --name, nothing is \
+                                     stored twice"
+                    .to_owned()
             }
-            text.push_str(
-                "; lines sent again are stored again, unless their events have ids of their own or                  the input was given a --name",
-            );
-            text
+            Repetition::Duplicates if read == 0 || (is_permanent && settled == 0) => String::new(),
+            Repetition::Duplicates => {
+                let mut text = String::new();
+                if settled > 0 {
+                    text = format!("; everything up to line {settled} was dealt with");
+                }
+                if read > settled && !is_permanent {
+                    let first = settled + 1;
+                    text.push_str(&format!(
+                        "; lines {first} to {read} may have been accepted or not"
+                    ));
+                }
+                text + "; lines sent again are stored again, unless their events have ids of their \
+                        own or the input was given a --name"
+            }
         }
     }
 }
@@ -260,21 +234,40 @@ fn style(template: &str) -> ProgressStyle {
 mod tests {
     use super::*;
 
+    fn advice(repetition: Repetition, is_permanent: bool, settled: u64, read: u64) -> String {
+        let counts = Counts {
+            settled,
+            read,
+            is_permanent,
+            ..Counts::default()
+        };
+        counts.advice(repetition)
+    }
+
     #[test]
-    fn the_advice_never_makes_doubles() {
-        let same = advice(Again::SameCommand, false, 500, 1_000);
+    fn the_advice_never_makes_duplicates() {
+        let same = advice(Repetition::Resumes, false, 500, 1_000);
         assert!(same.contains("the same command again"), "{same}");
-        let named = advice(Again::SameInput, false, 500, 1_000);
+        let named = advice(Repetition::Harmless, false, 500, 1_000);
         assert!(named.contains("the same --name"), "{named}");
-        let pipe = advice(Again::Doubles, false, 500, 1_000);
-        for words in ["up to line 500", "lines 501 to 1000", "stored again"] {
+        let pipe = advice(Repetition::Duplicates, false, 500, 1_000);
+        for words in [
+            "up to line 500",
+            "lines 501 to 1000",
+            "stored again",
+            "own or the input",
+        ] {
             assert!(pipe.contains(words), "{words}: {pipe}");
         }
         assert!(!pipe.contains("command again"), "{pipe}");
-        // Nothing was begun, or nothing ever helps.
-        assert_eq!(advice(Again::Doubles, false, 0, 0), "");
-        for again in [Again::SameCommand, Again::SameInput, Again::Doubles] {
-            assert_eq!(advice(again, true, 0, 500), "");
+        // Nothing was begun, or no further run can help.
+        assert_eq!(advice(Repetition::Duplicates, false, 0, 0), "");
+        for repetition in [
+            Repetition::Resumes,
+            Repetition::Harmless,
+            Repetition::Duplicates,
+        ] {
+            assert_eq!(advice(repetition, true, 0, 500), "");
         }
     }
 }

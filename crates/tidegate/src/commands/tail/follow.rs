@@ -1,4 +1,4 @@
-//! Everybody's events, from what is stored.
+//! Follows the stored events of all users.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use serde::Deserialize;
 use serde_json::Value;
 use time::OffsetDateTime;
 
-use super::Options;
+use super::options::Options;
 use super::print::Printer;
 use crate::client;
 
-/// How often it looks.
-const EVERY: Duration = Duration::from_millis(500);
+/// The pause between two looks.
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Events of one request, where that is not known better; the most that a page holds.
+/// Events of one request, at most: the limit of the service.
 const PAGE: usize = 1_000;
 
-/// Most events of one look: more are too many for a terminal, and for anybody's memory.
+/// Events of one look, at most.
 const LOOK: usize = 100_000;
 
-/// How far a look goes back behind what was stored last: the time of storing is that of the
-/// transaction's beginning, so one that took longer comes after younger ones.
+/// How far a look begins before the last event: `created_at` is when the transaction began, so the
+/// events of a long transaction appear after younger ones.
 const OVERLAP: Duration = Duration::from_secs(2);
 
 #[derive(Deserialize)]
@@ -33,10 +33,10 @@ struct Page {
     next_cursor: Option<String>,
 }
 
-/// Follows for ever.
+/// Shows new events for ever.
 ///
 /// # Errors
-/// The service refuses the question.
+/// The service refuses the request.
 pub(super) async fn run(options: &Options, printer: &Printer) -> anyhow::Result<()> {
     let mut url = options.instance.at("/api/v1/events/history")?;
     if let [only] = &options.types[..]
@@ -62,13 +62,13 @@ pub(super) async fn run(options: &Options, printer: &Printer) -> anyhow::Result<
             }
             Err(Trouble::Passing(reason)) => {
                 if was_reached {
-                    printer.notice(&format!("no answer ({reason}), trying again"));
+                    printer.notice(&format!("no answer ({reason}), retrying"));
                 }
                 was_reached = false;
             }
             Err(Trouble::Lasting(error)) => return Err(error),
         }
-        tokio::time::sleep(EVERY).await;
+        tokio::time::sleep(INTERVAL).await;
     }
 }
 
@@ -85,7 +85,7 @@ struct Follower {
 }
 
 impl Follower {
-    /// Shows what is new; the first time the last so many lines.
+    /// Shows the new events; the first time the last `lines` of them.
     async fn look(&mut self, options: &Options, printer: &Printer) -> Result<(), Trouble> {
         if !self.has_begun {
             return self.begin(options, printer).await;
@@ -113,8 +113,8 @@ impl Follower {
         Ok(())
     }
 
-    /// What was stored just now is noted before the last lines are read, so that what comes in
-    /// between is shown, and once.
+    /// Shows the last lines. Records the newest events before, so that those stored meanwhile are
+    /// shown by the next look, once.
     async fn begin(&mut self, options: &Options, printer: &Printer) -> Result<(), Trouble> {
         let mut known = Known::default();
         known.add(&self.page(None, None, 1).await?.events);
@@ -156,8 +156,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Hands over the events stored since then, the newest first, until enough; false if there
-    /// were too many.
+    /// Gives `take` the events stored since then, the newest first, until it returns false. Returns
+    /// false if there were more than [`LOOK`].
     async fn pages(
         &self,
         since: Option<OffsetDateTime>,
@@ -169,7 +169,7 @@ impl Follower {
         let mut limit = limit.clamp(1, PAGE);
         loop {
             let page = match self.page(since, cursor.as_deref(), limit).await {
-                // So many would be too large.
+                // The page would be too large.
                 Err(Refused::Unprocessable(_)) if limit > 1 => {
                     limit /= 2;
                     continue;
@@ -216,7 +216,7 @@ impl Follower {
             if !status.is_success() {
                 bail!("{}", says());
             }
-            serde_json::from_str::<Page>(&text).map_err(|_| anyhow::anyhow!(client::STRANGER))
+            serde_json::from_str::<Page>(&text).map_err(|_| anyhow::anyhow!(client::NOT_TIDEGATE))
         })();
         page.map_err(|error| Refused::Other(Trouble::Lasting(error)))
     }
@@ -236,7 +236,7 @@ impl From<Refused> for Trouble {
     }
 }
 
-/// The events stored last, which the next look meets again.
+/// The events stored last, which the next look reads again.
 #[derive(Default)]
 struct Known {
     stored: HashMap<String, OffsetDateTime>,
@@ -244,7 +244,7 @@ struct Known {
 }
 
 impl Known {
-    /// From when on the next look is.
+    /// When the next look begins.
     fn since(&self) -> Option<OffsetDateTime> {
         self.last.map(|last| last - OVERLAP)
     }
@@ -263,7 +263,7 @@ impl Known {
         }
     }
 
-    /// Drops what no look meets again.
+    /// Drops the events that no look reads again.
     fn forget(&mut self) {
         if let Some(since) = self.since() {
             self.stored.retain(|_, at| *at >= since);

@@ -1,4 +1,4 @@
-//! A user's channel, as a browser listens to it.
+//! Follows the live channel of a user, as a browser does.
 
 use std::time::Duration;
 
@@ -8,21 +8,21 @@ use reqwest::StatusCode;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use serde_json::Value;
 
-use super::Options;
+use super::options::Options;
 use super::print::Printer;
 use super::sse::{Block, Reader};
 use crate::client;
 
-/// Until the stream says otherwise.
+/// The pause before a reconnection until the stream sets one.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// The service sends a heartbeat every 15 seconds; a stream silent for longer is dead.
+/// The longest silence: the service sends a heartbeat every 15 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Listens for ever.
+/// Shows the messages of the channel, reconnecting for ever.
 ///
 /// # Errors
-/// The service refuses the question, whenever it is asked.
+/// The service refuses the request.
 pub(super) async fn run(options: &Options, user: &str, printer: &Printer) -> anyhow::Result<()> {
     let mut url = options.instance.at("/api/v1/sse/users/")?;
     if let Ok(mut path) = url.path_segments_mut() {
@@ -45,7 +45,7 @@ pub(super) async fn run(options: &Options, user: &str, printer: &Printer) -> any
             Ok(answer) if answer.status() == StatusCode::OK => {
                 let kind = answer.headers().get(CONTENT_TYPE);
                 if !kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
-                    bail!(client::STRANGER);
+                    bail!(client::NOT_TIDEGATE);
                 }
                 if !was_connected {
                     printer.notice("connected again");
@@ -79,9 +79,9 @@ pub(super) async fn run(options: &Options, user: &str, printer: &Printer) -> any
             }
             Err(error) => client::reason(&error),
         };
-        reader.broken();
+        reader.reset();
         if was_connected {
-            printer.notice(&format!("not connected ({reason}), trying again"));
+            printer.notice(&format!("not connected ({reason}), reconnecting"));
         }
         was_connected = false;
         tokio::time::sleep(pause.or(reader.retry).unwrap_or(RETRY)).await;

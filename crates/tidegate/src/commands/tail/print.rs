@@ -1,4 +1,4 @@
-//! One line for each event.
+//! Prints events, one line each.
 
 use std::io::IsTerminal as _;
 
@@ -7,17 +7,17 @@ use serde_json::Value;
 use crate::output;
 use crate::style::{BOLD, CYAN, DIM, YELLOW};
 
-/// Longest content shown on a terminal, in characters.
+/// The longest content shown on a terminal, in characters.
 const SHOWN: usize = 160;
 
-/// Writes to standard output.
+/// Prints events to standard output.
 pub(super) struct Printer {
     json: bool,
     is_terminal: bool,
 }
 
 impl Printer {
-    /// `json` writes events as they are.
+    /// `json` prints events as JSON.
     pub(super) fn new(json: bool) -> Self {
         Self {
             json,
@@ -25,7 +25,7 @@ impl Printer {
         }
     }
 
-    /// An event: `content` is the member that holds what happened.
+    /// Prints an event; `content` is the name of the member with its data.
     pub(super) fn event(&self, event: &Value, content: &str) {
         if self.json {
             output::line(event);
@@ -53,7 +53,7 @@ impl Printer {
         ));
     }
 
-    /// Something about the stream itself, beside it.
+    /// Prints a message about the stream to standard error.
     pub(super) fn notice(&self, text: &str) {
         output::notice(format_args!("{YELLOW}{text}{YELLOW:#}"));
     }

@@ -1,31 +1,31 @@
-//! Reading server-sent events
+//! Parses server-sent events
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
 use std::time::Duration;
 
-/// One block of a stream.
+/// One block of an event stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Block {
-    /// Its name; empty where it has none.
+    /// The name; empty where there is none.
     pub(super) event: String,
-    /// The lines of its data; `None` for a block that only moves the cursor.
+    /// The lines of data; `None` where there are none.
     pub(super) data: Option<String>,
 }
 
-/// Bytes in, blocks out.
+/// A parser that takes bytes and returns blocks.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     line: Vec<u8>,
     block: Block,
     after_return: bool,
-    /// The last id seen, which a reconnection sends.
+    /// The last id, which a reconnection sends.
     pub(super) last_id: Option<String>,
-    /// How long to wait before a reconnection, once the stream said it.
+    /// How long to wait before a reconnection, once the stream has set it.
     pub(super) retry: Option<Duration>,
 }
 
 impl Reader {
-    /// Takes what came and gives the blocks it completed.
+    /// Parses received bytes; returns the blocks that they complete.
     pub(super) fn feed(&mut self, bytes: &[u8]) -> Vec<Block> {
         let mut blocks = Vec::new();
         for &byte in bytes {
@@ -39,8 +39,8 @@ impl Reader {
         blocks
     }
 
-    /// A connection broke: an unfinished block is nothing.
-    pub(super) fn broken(&mut self) {
+    /// Drops an incomplete block, after the connection broke.
+    pub(super) fn reset(&mut self) {
         self.line.clear();
         self.block = Block::default();
         self.after_return = false;
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blocks_are_put_together_from_any_pieces() {
+    fn blocks_are_parsed_from_pieces_of_any_size() {
         let text = ": hello\nretry: 1500\n\nid: 1-0\n\nevent: a.b\nid: 2-0\ndata: x\ndata:y\n\r\n";
         for size in 1..text.len() {
             let mut reader = Reader::default();
@@ -99,10 +99,10 @@ mod tests {
     }
 
     #[test]
-    fn half_a_block_is_forgotten_with_its_connection() {
+    fn an_incomplete_block_is_dropped_with_its_connection() {
         let mut reader = Reader::default();
         assert!(reader.feed(b"data: lost\nda").is_empty());
-        reader.broken();
+        reader.reset();
         let blocks = reader.feed(b"data: kept\n\n");
         assert_eq!(blocks.len(), 1);
         assert_eq!(blocks[0].data.as_deref(), Some("kept"));

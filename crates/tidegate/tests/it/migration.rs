@@ -1,4 +1,4 @@
-//! From one shape to the other and back, as docs/operating.md says, under load.
+//! Moving from one shape to the other and back under load, as docs/operating.md describes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::command::post;
 
 const OPERATING: &str = include_str!("../../../../docs/operating.md");
 
-/// The queries that the document tells to ask, by their beginnings.
+/// A query of the document, by its beginning.
 fn query(beginning: &str) -> &'static str {
     let mut spans = OPERATING
         .split('`')
@@ -30,7 +30,7 @@ async fn ask(database: &Database, query: &str) -> Result<i64, String> {
         .map_err(|error| format!("{query}: {error:?}"))
 }
 
-/// Somebody who sends one event after the other, each until it is taken, to where it is told.
+/// Sends one event after the other to `address`, each until it is accepted.
 async fn send(
     address: Arc<std::sync::Mutex<String>>,
     stop: Arc<AtomicBool>,

@@ -1,5 +1,5 @@
-//! `tidegate dev` without what it needs: no PostgreSQL, no space. Both need a file system of their
-//! own, which only who may mount has; others are told that this was not tried.
+//! `tidegate dev` without PostgreSQL, and without space. Both need file systems of their own; where
+//! none can be mounted, the tests say that they were skipped.
 
 use std::process::Stdio;
 
@@ -9,11 +9,11 @@ use tokio::process::Command;
 
 use crate::command::{Directory, ended, free_port, interrupt};
 
-/// The status of a script that cannot make its file system.
+/// The exit status of a script that cannot mount its file system.
 const SKIP: i32 = 77;
 
-/// A script in a namespace of mounts that ends with it; `$0` is the command.
-fn apart(script: &str, arguments: &[&str]) -> Command {
+/// A script in a mount namespace of its own; `$0` is the command.
+fn in_namespace(script: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     command
         .args([
@@ -32,9 +32,9 @@ fn apart(script: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// Whether that is possible; says so if not.
+/// Whether a file system can be mounted; prints the reason if not.
 async fn may_mount(test: &str) -> bool {
-    let mut probe = apart("mount -t tmpfs none /mnt", &[]);
+    let mut probe = in_namespace("mount -t tmpfs none /mnt", &[]);
     let reason = match probe.stdout(Stdio::null()).output().await {
         Ok(output) if output.status.success() => return true,
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
@@ -45,31 +45,36 @@ async fn may_mount(test: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_postgres_and_none_to_be_fetched() {
+async fn without_postgres_and_without_a_download_it_says_what_to_install() {
     const MASKED: &str = r#"
         for directory in /usr/lib/postgresql /usr/local/pgsql /opt/homebrew /var/lib; do
             [ ! -d "$directory" ] || mount -t tmpfs none "$directory" || exit 77
         done
         ! command -v postgres >/dev/null || exit 77
-        exec "$0" dev --port 0 --data-dir "$1" --maven-url http://127.0.0.1:9"#;
+        # Nothing is to be fetched either.
+        export HTTPS_PROXY=http://127.0.0.1:9
+        exec "$0" dev --port 0 --data-dir "$1""#;
     if !may_mount("no PostgreSQL").await {
         return;
     }
     let directory = Directory::new();
     let path = directory.0.display().to_string();
-    let refused = ended(apart(MASKED, &[&path])).await;
+    let refused = ended(in_namespace(MASKED, &[&path])).await;
     if refused.code == Some(SKIP) {
         eprintln!("skipped: no PostgreSQL: one is where it cannot be hidden ({refused:?})");
         return;
     }
     assert_eq!(refused.code, Some(1), "{refused:?}");
-    assert_eq!(refused.err.lines().count(), 1, "{refused:?}");
+    // That it fetches, and why it ends.
+    assert_eq!(refused.err.lines().count(), 2, "{refused:?}");
+    let error = refused.err.lines().last().unwrap_or_default();
+    assert!(error.starts_with("tidegate: "), "{refused:?}");
     for words in [
+        "none could be fetched",
         "apt-get install postgresql",
-        "127.0.0.1:9",
         "TIDEGATE_PG_BIN",
     ] {
-        assert!(refused.err.contains(words), "no {words:?} in {refused:?}");
+        assert!(error.contains(words), "no {words:?} in {refused:?}");
     }
     assert!(!directory.cluster().exists());
 
@@ -88,7 +93,7 @@ async fn no_postgres_and_none_to_be_fetched() {
         ("14", "made by PostgreSQL 14, and 15 or newer is needed"),
     ] {
         std::fs::write(&version, made_by).unwrap();
-        let refused = ended(apart(MASKED, &[&path])).await;
+        let refused = ended(in_namespace(MASKED, &[&path])).await;
         assert_eq!(refused.code, Some(1), "{refused:?}");
         assert!(refused.err.contains(words), "no {words:?} in {refused:?}");
         assert_eq!(std::fs::read_to_string(&version).unwrap(), made_by);
@@ -96,7 +101,7 @@ async fn no_postgres_and_none_to_be_fetched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_told_and_damages_nothing() {
+async fn a_full_disk_is_reported_and_damages_nothing() {
     const FULL: &str = r#"
         mount -t tmpfs -o size=16m,mode=755 none "$1" || exit 77
         for time in first second; do
@@ -110,7 +115,7 @@ async fn a_full_disk_is_told_and_damages_nothing() {
     }
     let directory = Directory::new();
     let (path, port) = (directory.0.display().to_string(), free_port());
-    let child = apart(FULL, &[&path, &port])
+    let child = in_namespace(FULL, &[&path, &port])
         .env("EVENT_SERVICE_HOST", "127.0.0.1")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
