@@ -11,7 +11,7 @@ PARTS := deploy/local/parts
 SVC ?=
 export SVC
 
-.PHONY: help run run-split run-ingest run-processor run-query dev test smoke lint bench \
+.PHONY: help run run-split run-ingest run-processor run-query dev test soak smoke lint bench \
 	env status restart kill start stop logs reset
 
 help: ## this list
@@ -64,11 +64,14 @@ reset: ## stop everything and delete the local data
 test: ## everything, on real parts of its own, apart from those of `make run`
 	@scripts/test
 
+soak: ## what takes long: a million records, 20 kills of each part, long outages; SOAK_MINUTES=30 bounds it
+	@scripts/soak
+
 smoke: ## the commands of this list against a private set, end to end (part of `make test`)
 	@scripts/smoke
 
 lint: ## formatting, clippy, dependency licences and sources, the specification's references, shell scripts
 	@scripts/lint
 
-bench: ## throughput against its limits, as ratios
+bench: ## throughput, latency and memory against their limits, as ratios
 	@scripts/bench

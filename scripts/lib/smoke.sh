@@ -2,8 +2,12 @@
 # What the smoke scripts share: a private set, checks that count, requests.
 
 target=${CARGO_TARGET_DIR:-$PWD/target}
-export TIDEGATE_LOCAL_DIR=$target/local/$SMOKE TIDEGATE_PORTS=auto TIDEGATE_PROFILE=dev
-export TIDEGATE_BIN_DIR=$target/debug
+export TIDEGATE_LOCAL_DIR=$target/local/$SMOKE TIDEGATE_PORTS=auto
+# `make test` has built them.
+if [ -z "${TIDEGATE_BIN_DIR:-}" ]; then
+    TIDEGATE_PROFILE=dev scripts/build ingest processor query tidegate || exit
+    export TIDEGATE_BIN_DIR=$target/debug
+fi
 unset SVC FOLLOW BASE_URL INGEST_URL PROCESSOR_URL QUERY_URL DATABASE_URL KAFKA_BROKERS REDIS_URL
 
 passed=0 failed=0

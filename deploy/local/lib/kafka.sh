@@ -75,6 +75,8 @@ transaction.state.log.min.isr=1
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=1000
 log.cleaner.dedupe.buffer.size=8388608
 CONF
     if [ ! -e "$data/meta.properties" ]; then
