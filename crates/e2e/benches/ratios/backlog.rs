@@ -35,7 +35,8 @@ pub(crate) async fn measure(
         let (mut ours, mut limit) = (vec![], vec![]);
         for round in 0..options.rounds {
             limit.push(copy(parts, options, writers).await?);
-            ours.push(backlog(parts, options, writers).await?);
+            // Storing alone, as what it is compared with.
+            ours.push(backlog(parts, options, writers, "store").await?);
             println!(
                 "  round {round}: processor {} rows/s, COPY {} rows/s",
                 thousands(ours[round]),
@@ -124,8 +125,14 @@ async fn copy(parts: &Parts, options: &Options, writers: usize) -> anyhow::Resul
     Ok(options.events as f64 / started.elapsed().as_secs_f64())
 }
 
-/// Ours: rows per second between the first commit and the last, seen in the counts.
-async fn backlog(parts: &Parts, options: &Options, writers: usize) -> anyhow::Result<f64> {
+/// Ours: rows per second between the first commit and the last, seen in the counts, of a processor
+/// with these roles.
+pub(crate) async fn backlog(
+    parts: &Parts,
+    options: &Options,
+    writers: usize,
+    roles: &str,
+) -> anyhow::Result<f64> {
     let database = parts.fresh_database().await;
     let prefix = testkit::topic_prefix();
     let environment = |name: &str| {
@@ -134,14 +141,18 @@ async fn backlog(parts: &Parts, options: &Options, writers: usize) -> anyhow::Re
             .database(&database)
             .env("KAFKA_TOPIC_PREFIX", &prefix)
             .env("KAFKA_GROUP_ID", format!("{prefix}bench"))
-            // Storing alone, as what it is compared with.
-            .env("PROCESSOR_ROLES", "store")
+            .env("PROCESSOR_ROLES", roles)
+            .env("BRIDGE_GROUP_ID", format!("{prefix}bridge"))
+            .env("SSE_PREFIX", format!("{prefix}sse:user:"))
             .env("WRITERS", writers)
             .env("BATCH_SIZE", BATCH)
             .env("LOG_LEVEL", "WARN")
     };
     // The first start makes schema and topics.
-    let mut first = environment("processor").start().await;
+    let mut first = environment("processor")
+        .env("PROCESSOR_ROLES", "store")
+        .start()
+        .await;
     first.terminate().await;
     produce(
         parts,

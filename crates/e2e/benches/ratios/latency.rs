@@ -23,7 +23,7 @@ const LISTENERS: usize = 100;
 const PACE: Duration = Duration::from_millis(5);
 
 /// Microseconds that half and 99 of 100 deliveries took at most.
-fn percentiles(mut took: Vec<Duration>) -> (f64, f64) {
+pub(crate) fn percentiles(mut took: Vec<Duration>) -> (f64, f64) {
     took.sort_unstable();
     let micros = |at: usize| took.get(at).map_or(f64::NAN, |d| d.as_secs_f64() * 1e6);
     (micros(took.len() / 2), micros(took.len() * 99 / 100))

@@ -1,6 +1,6 @@
 //! `make bench`: each figure beside its limit, measured in the same run on the same machine.
 //!
-//! `cargo bench -p e2e -- [gateway|batch|backlog|shapes|latency|connections|fanout]… [--rounds N] [--events N] [--seconds N]`
+//! `cargo bench -p e2e -- [MEASUREMENT]… [--rounds N] [--events N] [--seconds N]`
 
 mod backlog;
 mod connections;
@@ -11,21 +11,27 @@ mod latency;
 mod live;
 mod nchan;
 mod peers;
+mod readable;
+mod redis_down;
 mod report;
 mod shapes;
+mod slow;
 
 use anyhow::bail;
 use report::Report;
 use testkit::Parts;
 
-const MEASUREMENTS: [&str; 7] = [
+const MEASUREMENTS: [&str; 10] = [
     "gateway",
     "batch",
     "backlog",
+    "redis_down",
     "shapes",
+    "readable",
     "latency",
     "connections",
     "fanout",
+    "slow",
 ];
 
 /// What the command line asks for.
@@ -71,8 +77,14 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     if wanted("backlog") {
         backlog::measure(&parts, &options, &mut report).await?;
     }
+    if wanted("redis_down") {
+        redis_down::measure(&options, &mut report).await?;
+    }
     if wanted("shapes") {
         shapes::measure(&parts, &options, &mut report).await?;
+    }
+    if wanted("readable") {
+        readable::measure(&parts, &options, &mut report).await?;
     }
     if wanted("latency") {
         latency::measure(&parts, &options, &mut report).await?;
@@ -82,6 +94,9 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     }
     if wanted("fanout") {
         fanout::measure(&parts, &options, &mut report).await?;
+    }
+    if wanted("slow") {
+        slow::measure(&parts, &options, &mut report).await?;
     }
     report.print();
     Ok(())
