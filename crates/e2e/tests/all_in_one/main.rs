@@ -1,5 +1,6 @@
-//! The same promises, kept by one `tidegate serve` on PostgreSQL alone: the tests of `../it` that do
-//! not speak of Kafka, Redis or one service without another, unchanged.
+//! The same promises, kept by one `tidegate serve` on PostgreSQL alone: the tests of `../it` whose
+//! outcome depends on the log in PostgreSQL, and what only one process can lose. The conformance
+//! suites of `eventlog` and `live` show that both logs and both kinds of channels behave alike.
 
 #![expect(
     clippy::unwrap_used,
@@ -23,27 +24,22 @@ mod system;
 #[path = "../it/world.rs"]
 mod world;
 
-#[path = "../it/conversation.rs"]
-mod conversation;
 #[path = "../it/equation.rs"]
 mod equation;
 #[path = "../it/faults.rs"]
 mod faults;
-#[path = "../it/live/mod.rs"]
-mod live;
 #[path = "../it/memory.rs"]
 mod memory;
 #[path = "../it/poison.rs"]
 mod poison;
-#[path = "../it/readable.rs"]
-mod readable;
 #[path = "../it/same_id.rs"]
 mod same_id;
 #[path = "../it/two_processors.rs"]
 mod two_processors;
 
-mod outlived;
+mod live;
 mod restart;
+mod with_redis;
 
 /// These tests drive the one process.
 const SHAPE: world::Shape = world::Shape::AllInOne;

@@ -26,6 +26,7 @@ mod memory;
 mod poison;
 mod readable;
 mod recovery;
+mod sabotage;
 mod same_id;
 mod split;
 mod two_processors;

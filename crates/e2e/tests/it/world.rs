@@ -50,6 +50,14 @@ pub(crate) const TOPICS: [&str; 5] = [
 /// Partitions of each topic.
 pub(crate) const PARTITIONS: i32 = 6;
 
+/// An amount: the first one in `make test`, the second one in `make soak`, which sets `SOAK`.
+pub(crate) fn soak(short: u64, long: u64) -> u64 {
+    match std::env::var_os("SOAK") {
+        Some(_) => long,
+        None => short,
+    }
+}
+
 static TURN: RwLock<()> = RwLock::const_new(());
 
 /// For a test that fills the machine: nothing else runs meanwhile.

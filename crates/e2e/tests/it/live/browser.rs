@@ -10,8 +10,7 @@ use serde_json::Value;
 use testkit::{Edge, Proxy, eventually};
 
 use super::feed::{Feed, event_type, user};
-use crate::SHAPE;
-use crate::world::{PATIENCE, Shape, World, alone};
+use crate::world::{PATIENCE, World, alone};
 
 /// The page and what it told, in order.
 struct Page {
@@ -212,23 +211,16 @@ async fn a_browser_loses_its_connection_and_resumes() {
     // The service dies and comes back. A browser never tries again after an answer that says so:
     // the edge must give none.
     system.query_mut().kill();
-    if SHAPE == Shape::Split {
-        rounds(&mut feed).await;
-    }
+    rounds(&mut feed).await;
     system.query_mut().restart().await;
     page.wait_opened(3).await;
-    if SHAPE == Shape::AllInOne {
-        rounds(&mut feed).await;
-    }
     page.wait_complete(30).await;
     // And goes on from there.
     rounds(&mut feed).await;
     page.wait_complete(40).await;
     for stream in ["named", "unnamed", "orders"] {
         assert!(page.count(stream, "error") >= 2);
-        // The one process keeps its channels in memory, and says what it no longer knows.
-        let resets = usize::from(SHAPE == Shape::AllInOne);
-        assert_eq!(page.count(stream, "reset"), resets);
+        assert_eq!(page.count(stream, "reset"), 0);
         let told = page.of(stream);
         // CLOSED would be 2: it would have given up.
         assert!(told.iter().all(|told| told["state"] != 2), "{told:?}");

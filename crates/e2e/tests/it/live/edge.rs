@@ -3,9 +3,8 @@
 use testkit::Edge;
 
 use super::feed::{Feed, user};
-use super::listener::{Listener, Seen};
-use crate::SHAPE;
-use crate::world::{Shape, World, beside_others};
+use super::listener::Listener;
+use crate::world::{World, beside_others};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_come_through_the_edge_as_they_happen() {
@@ -23,18 +22,11 @@ async fn events_come_through_the_edge_as_they_happen() {
     listener.assert_complete(5);
     // The service goes and comes back.
     assert_eq!(system.query_mut().terminate().await.code(), Some(0));
-    if SHAPE == Shape::Split {
-        feed.round(&world).await;
-    }
+    feed.round(&world).await;
     system.query_mut().restart().await;
-    if SHAPE == Shape::AllInOne {
-        // What was in memory is gone with the process.
-        assert_eq!(*listener.next().await, Seen::Reset("gap".to_owned()));
-    }
     feed.round(&world).await;
     feed.round(&world).await;
     listener.read_up_to(feed.last).await;
-    let reasons = listener.assert_told(feed.last);
-    assert_eq!(reasons.is_empty(), SHAPE == Shape::Split, "{reasons:?}");
+    listener.assert_complete(feed.last);
     assert_eq!(listener.connections, 2);
 }

@@ -7,8 +7,8 @@ pub(crate) mod feed;
 pub(crate) mod listener;
 pub(crate) mod malformed;
 
-mod again;
 mod browser;
+mod dedup;
 mod edge;
 mod resume;
 mod slow;

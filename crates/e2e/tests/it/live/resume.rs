@@ -7,8 +7,7 @@ use tokio::task::JoinSet;
 
 use super::feed::{Feed, user};
 use super::listener::{Dice, Listener};
-use crate::SHAPE;
-use crate::world::{PATIENCE, Shape, World, alone};
+use crate::world::{PATIENCE, World, alone};
 
 const USERS: usize = 1_000;
 const CLIENTS: usize = 200;
@@ -68,8 +67,7 @@ async fn every_client_gets_every_event_once_and_in_order() {
     let mut feed = Feed::new(system.ingest_url(""), USERS);
     while feed.last < EVENTS {
         feed.round(&world).await;
-        // The one process keeps its channels in memory: `restart.rs` says what a kill does to them.
-        if feed.last == EVENTS / 3 && SHAPE == Shape::Split {
+        if feed.last == EVENTS / 3 {
             // It has read these events, and published and committed who knows how many of them.
             system.processor_mut().kill();
             feed.round(&world).await;

@@ -1,5 +1,5 @@
-//! With Redis the listeners outlive the one process. What it had stored and not told when it was
-//! killed comes to them as a reset.
+//! With Redis the listeners stay connected while the one process is killed. What it had stored but not
+//! delivered then comes to them as a reset.
 
 use testkit::{Part, TestService, eventually};
 use tokio::task::JoinSet;
