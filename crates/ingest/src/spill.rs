@@ -1,13 +1,12 @@
-//! Where the events go: the primary log, and the Postgres log while the primary is down.
+//! Where events go: the primary log, or the Postgres log while Kafka is down (the spill).
 //!
 //! A backend's event is worth a database transaction, a browser's click is not (C03): the backend
-//! routes may spill, the frontend routes only with `SPILL_FRONTEND`. What was handed to Kafka and
-//! timed out is spilled under the same event id, so that whatever became of it there it is stored
-//! once.
+//! routes may spill, the frontend routes only with `SPILL_FRONTEND`. An event that timed out in Kafka
+//! is spilled under the same id, so it is stored once even if Kafka has it too.
 //!
-//! The way back needs nobody: while Kafka is unreachable the client says so, and once it is there
-//! again it is used. A broker that takes connections but acknowledges nothing is noticed by the
-//! first timeout; from then on one request a second tries it and the others spill at once.
+//! The client knows when Kafka is unreachable and when it is back. A broker that takes connections
+//! but acknowledges nothing shows by the first timeout: from then on one request a second tries it,
+//! and the others spill at once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use eventlog::kafka::{KafkaConfig, Producer, ProducerError};
 use eventlog::{Outgoing, PublishError, Publisher};
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::Registry;
 use service::health::Check;
 
-/// How often a request tries a primary that let others wait in vain.
-const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How often a request tries a primary that is connected but does not acknowledge.
+const RETRY_EVERY: Duration = Duration::from_secs(1);
 
 /// How long after the start the primary may take to be reached before /ready calls that an outage.
 const CONNECTING: Duration = Duration::from_secs(5);
@@ -35,7 +34,7 @@ pub struct Logs {
 /// What the primary log is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Kafka, whose topics the gateway makes.
+    /// Kafka, whose topics the gateway creates.
     Kafka,
     /// The Postgres log.
     Postgres,
@@ -59,7 +58,7 @@ impl Logs {
     /// librdkafka refuses the settings.
     pub fn kafka(config: &KafkaConfig, registry: &Registry) -> Result<Self, ProducerError> {
         Ok(Self {
-            primary: Arc::new(Producer::eager(config, registry)?),
+            primary: Arc::new(Producer::low_latency(config, registry)?),
             kind: Kind::Kafka,
             spill: None,
         })
@@ -85,89 +84,85 @@ impl Logs {
     }
 }
 
-/// The logs with what decides between them.
+service::metrics! {
+    /// What is counted of the spill.
+    struct SpillMetrics {
+        /// Events written to the Postgres log because Kafka could not take them.
+        spilled: IntCounter("tidegate_ingest_spilled_events_total"),
+        /// Requests that the Postgres log could not take either, by reason.
+        failures: IntCounterVec("tidegate_ingest_spill_failures_total", ["reason"]),
+    }
+}
+
+/// Publishes to the primary log or to the spill.
 pub struct Writer {
-    logs: Logs,
-    frontend: bool,
+    primary: Arc<dyn Publisher>,
+    kind: Kind,
+    spill: Option<Spill>,
     started: Instant,
-    /// The primary was reached once.
-    reached: AtomicBool,
-    /// The primary is connected and yet acknowledges nothing.
-    silent: AtomicBool,
-    /// Milliseconds after the start at which a request may try it again.
-    next_probe: AtomicU64,
-    /// Whether the last event that could go either way was spilled; only for the log lines.
+    /// 0, or, while the primary is connected but does not acknowledge, the milliseconds after the
+    /// start at which a request may try it again.
+    retry_at: AtomicU64,
+    /// Whether the last event that could be spilled was; only for the log lines.
     spilling: AtomicBool,
-    spilled: IntCounter,
-    failures: IntCounterVec,
+}
+
+struct Spill {
+    log: Arc<dyn Publisher>,
+    /// Whether the frontend routes spill as well.
+    frontend: bool,
+    metrics: SpillMetrics,
 }
 
 impl Writer {
-    /// `frontend` lets the frontend routes spill as well.
+    /// Creates the writer; `frontend` lets the frontend routes spill as well.
     ///
     /// # Errors
     /// A metric is registered twice.
     pub fn new(logs: Logs, frontend: bool, registry: &Registry) -> Result<Self, prometheus::Error> {
-        let spilled = IntCounter::new(
-            "tidegate_ingest_spilled_events_total",
-            "Events written to the Postgres log because Kafka could not take them.",
-        )?;
-        let failures = IntCounterVec::new(
-            Opts::new(
-                "tidegate_ingest_spill_failures_total",
-                "Requests that the Postgres log could not take either, by reason.",
-            ),
-            &["reason"],
-        )?;
-        if logs.spill.is_some() {
-            registry.register(Box::new(spilled.clone()))?;
-            registry.register(Box::new(failures.clone()))?;
-        }
+        let spill = |log| {
+            let metrics = SpillMetrics::register(registry)?;
+            Ok::<_, prometheus::Error>(Spill {
+                log,
+                frontend,
+                metrics,
+            })
+        };
         Ok(Self {
-            logs,
-            frontend,
+            primary: logs.primary,
+            kind: logs.kind,
+            spill: logs.spill.map(spill).transpose()?,
             started: Instant::now(),
-            reached: AtomicBool::new(false),
-            silent: AtomicBool::new(false),
-            next_probe: AtomicU64::new(0),
+            retry_at: AtomicU64::new(0),
             spilling: AtomicBool::new(false),
-            spilled,
-            failures,
         })
     }
 
     /// What the primary log is.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.logs.kind
+        self.kind
     }
 
     /// Whether the primary log can be reached, as far as is known.
     #[must_use]
     pub fn connected(&self) -> bool {
-        let connected = self.logs.primary.connected();
-        // Looked at first: a store per request would bounce the cache line between cores.
-        if connected && !self.reached.load(Ordering::Relaxed) {
-            self.reached.store(true, Ordering::Relaxed);
-        }
-        connected
+        self.primary.connected()
     }
 
-    /// Whether a request of such a route has anywhere to go, as far as is known.
+    /// Whether a log is reachable for a request of such a route, as far as is known.
     #[must_use]
     pub fn admits(&self, is_frontend: bool) -> bool {
-        self.connected()
-            || self
-                .spill_for(is_frontend)
-                .is_some_and(|log| log.connected())
+        let spill = self.spill_for(is_frontend);
+        self.connected() || spill.is_some_and(|spill| spill.log.connected())
     }
 
-    fn spill_for(&self, is_frontend: bool) -> Option<&Arc<dyn Publisher>> {
-        let allowed = self.frontend || !is_frontend;
-        self.logs.spill.as_ref().filter(|_| allowed)
+    fn spill_for(&self, is_frontend: bool) -> Option<&Spill> {
+        let spill = self.spill.as_ref();
+        spill.filter(|spill| spill.frontend || !is_frontend)
     }
 
-    /// Publishes the records and waits until they are durable, in the one log or the other.
+    /// Publishes the records and waits until one of the logs has made them durable.
     ///
     /// # Errors
     /// No log took them; some may have been written all the same, so a retry must carry the same
@@ -178,94 +173,78 @@ impl Writer {
         is_frontend: bool,
     ) -> Result<(), PublishError> {
         let Some(spill) = self.spill_for(is_frontend) else {
-            let acknowledged = self.logs.primary.publish(&records)?;
+            let acknowledged = self.primary.publish(&records)?;
             drop(records);
             return acknowledged.await;
         };
-        let mut why = PublishError::Unavailable;
-        if self.tries_primary() || !spill.connected() {
-            let published = match self.logs.primary.publish(&records) {
-                Ok(acknowledged) => {
-                    let outcome = acknowledged.await;
-                    self.heard(&outcome);
-                    outcome
-                }
-                Err(error) => Err(error),
-            };
-            match published {
-                // What is too large for one log is too large for the other, and a full queue is
-                // no outage: the answer tells the client to come back.
+        let mut reason = PublishError::Unavailable;
+        if self.tries_primary() || !spill.log.connected() {
+            let outcome = publish(&*self.primary, &records).await;
+            self.observe(&outcome);
+            match outcome {
                 Ok(()) => {
-                    self.note(None);
+                    self.log_change(None);
                     return Ok(());
                 }
+                // What is too large for one log is too large for the other, and a full queue is no
+                // outage: the answer tells the client to retry.
                 Err(error @ (PublishError::TooLarge | PublishError::Full)) => return Err(error),
-                Err(error) => why = error,
+                Err(error) => reason = error,
             }
         }
-        let outcome = match spill.publish(&records) {
-            Ok(acknowledged) => acknowledged.await,
-            Err(error) => Err(error),
-        };
+        let outcome = publish(&*spill.log, &records).await;
         match &outcome {
             Ok(()) => {
-                self.spilled.inc_by(records.len() as u64);
-                self.note(Some(&why));
+                spill.metrics.spilled.inc_by(records.len() as u64);
+                self.log_change(Some(&reason));
             }
-            Err(error) => self.failures.with_label_values(&[error.reason()]).inc(),
+            Err(error) => {
+                let failures = &spill.metrics.failures;
+                failures.with_label_values(&[error.reason()]).inc();
+            }
         }
         outcome
     }
 
     /// Whether this request goes to the primary first.
     fn tries_primary(&self) -> bool {
-        if !self.connected() {
-            return false;
-        }
-        if !self.silent.load(Ordering::Relaxed) {
-            return true;
-        }
-        let now = self.millis();
-        let due = self.next_probe.load(Ordering::Relaxed);
-        now >= due
-            && self
-                .next_probe
-                .compare_exchange(
-                    due,
-                    now + millis(PROBE_EVERY),
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                )
-                .is_ok()
+        let retry_at = self.retry_at.load(Ordering::Relaxed);
+        let (now, relaxed) = (self.millis(), Ordering::Relaxed);
+        let is_retry = || {
+            let next = now + millis(RETRY_EVERY);
+            now >= retry_at
+                && self
+                    .retry_at
+                    .compare_exchange(retry_at, next, relaxed, relaxed)
+                    .is_ok()
+        };
+        self.connected() && (retry_at == 0 || is_retry())
     }
 
-    /// An acknowledgement of the primary came, or came not.
-    fn heard(&self, outcome: &Result<(), PublishError>) {
+    /// Notes whether the primary acknowledges.
+    fn observe(&self, outcome: &Result<(), PublishError>) {
         match outcome {
-            Ok(()) => {
-                if self.silent.load(Ordering::Relaxed) {
-                    self.silent.store(false, Ordering::Relaxed);
-                }
+            Ok(()) if self.retry_at.load(Ordering::Relaxed) != 0 => {
+                self.retry_at.store(0, Ordering::Relaxed);
             }
             Err(PublishError::Unavailable) => {
-                self.next_probe
-                    .store(self.millis() + millis(PROBE_EVERY), Ordering::Relaxed);
-                self.silent.store(true, Ordering::Relaxed);
+                let next = self.millis() + millis(RETRY_EVERY);
+                self.retry_at.store(next, Ordering::Relaxed);
             }
-            Err(_) => {}
+            _ => {}
         }
     }
 
-    /// Says so, once, when events take the other way than the ones before.
-    fn note(&self, why_spilled: Option<&PublishError>) {
-        let spilled = why_spilled.is_some();
+    /// Logs when events begin or cease to be spilled.
+    fn log_change(&self, spilled_because: Option<&PublishError>) {
+        let spilled = spilled_because.is_some();
         if self.spilling.load(Ordering::Relaxed) != spilled
             && self.spilling.swap(spilled, Ordering::Relaxed) != spilled
         {
-            if let Some(reason) = why_spilled {
-                tracing::warn!(%reason, "kafka takes no events, they are spilled to PostgreSQL");
+            if let Some(reason) = spilled_because {
+                tracing::warn!(%reason, "kafka takes no events, spilling them to PostgreSQL");
             } else {
-                tracing::info!("kafka takes events again, nothing is spilled any more");
+                tracing::info!("kafka takes events again, spilling has ended");
             }
         }
     }
@@ -277,25 +256,21 @@ impl Writer {
     /// Whether there is another log to spill to.
     #[must_use]
     pub fn can_spill(&self) -> bool {
-        self.logs.spill.is_some()
+        self.spill.is_some()
     }
 
     /// Whether events that may be spilled are.
     #[must_use]
     pub fn is_spilling(&self) -> bool {
-        self.can_spill() && (!self.connected() || self.silent.load(Ordering::Relaxed))
+        self.can_spill() && (!self.connected() || self.retry_at.load(Ordering::Relaxed) != 0)
     }
 
-    fn is_connecting(&self) -> bool {
-        !self.reached.load(Ordering::Relaxed) && self.started.elapsed() < CONNECTING
-    }
-
-    /// For /ready: spilling is ready, for the backend routes are answered. `topics` tells whether
-    /// Kafka's topics are there.
+    /// For /ready: a gateway that spills is ready, for the backend routes are answered. `topics` says
+    /// whether Kafka's topics exist.
     #[must_use]
     pub fn check(&self, topics: bool) -> Check {
         let connected = self.connected();
-        if self.logs.kind == Kind::Postgres {
+        if self.kind == Kind::Postgres {
             return if connected {
                 Check::ok("connected")
             } else {
@@ -309,10 +284,12 @@ impl Writer {
                 Check::failed("the topics are not there yet")
             };
         }
-        match &self.logs.spill {
+        match &self.spill {
             None => Check::failed("no broker is reachable"),
-            Some(_) if self.is_connecting() => Check::failed("connecting"),
-            Some(spill) if spill.connected() => Check::ok("down, spilling to PostgreSQL"),
+            Some(_) if !connected && self.started.elapsed() < CONNECTING => {
+                Check::failed("connecting")
+            }
+            Some(spill) if spill.log.connected() => Check::ok("down, spilling to PostgreSQL"),
             Some(_) => Check::failed("down, and PostgreSQL cannot be reached"),
         }
     }
@@ -322,16 +299,20 @@ impl Writer {
     /// # Errors
     /// [`PublishError::Unavailable`] if records are still in flight after `limit`.
     pub async fn flush(&self, limit: Duration) -> Result<(), PublishError> {
-        // Side by side: a primary that is down must not use up the time of the spill.
+        // Both at once: a primary that is down must not use up the time of the spill.
         let spill = async {
-            match &self.logs.spill {
-                Some(spill) => spill.flush(limit).await,
+            match &self.spill {
+                Some(spill) => spill.log.flush(limit).await,
                 None => Ok(()),
             }
         };
-        let (primary, spill) = tokio::join!(self.logs.primary.flush(limit), spill);
+        let (primary, spill) = tokio::join!(self.primary.flush(limit), spill);
         primary.and(spill)
     }
+}
+
+async fn publish(log: &dyn Publisher, records: &[Outgoing]) -> Result<(), PublishError> {
+    log.publish(records)?.await
 }
 
 fn millis(duration: Duration) -> u64 {

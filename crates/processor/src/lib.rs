@@ -18,6 +18,7 @@ use std::time::Duration;
 use actix_web::web;
 use anyhow::Context as _;
 use domain::subject;
+use eventlog::Source as _;
 use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
 use live::Channels;
 use live::redis::RedisChannels;

@@ -1,76 +1,55 @@
-//! Consuming: the handle to a group member whose thread feeds the lanes.
+//! Consuming: a member of a consumer group, and the handle to it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::consumer::Consumer as _;
 use tokio::sync::watch;
 
-use super::KafkaConfig;
+use super::config::KafkaConfig;
+use super::dispatch::Dispatcher;
+use super::error::ConsumerError;
 use super::poll::PollThread;
-use super::rebalance::{Assignments, Context};
-use crate::lane::{Lane, Poller, Room, lanes};
+use super::shared::Shared;
+use crate::lane::{Lane, Poller, lanes};
 use crate::{BoxFuture, PartitionLag, Source};
 
-/// How long Kafka may take to tell a partition's watermarks.
-const WATERMARKS: Duration = Duration::from_secs(5);
+/// How long Kafka may take to answer with a partition's watermarks.
+const WATERMARKS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A member of a consumer group.
 pub struct Consumer;
 
-/// Why a consumer was not started or did not answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ConsumerError {
-    /// librdkafka refused the settings, or Kafka the question.
-    #[error("kafka: {0}")]
-    Kafka(#[from] KafkaError),
-    /// The operating system refused the thread.
-    #[error("cannot start the consumer's thread: {0}")]
-    Thread(#[from] std::io::Error),
-    /// The consumer is shut down, or being made anew.
-    #[error("the consumer is closed")]
-    Closed,
-}
-
 impl Consumer {
     /// Joins the group `config.group_id` for `topics` (full names) on a thread of its own and deals
-    /// the assigned partitions to `lanes` lanes. The buffered records take at most about
-    /// `buffer_bytes`, divided evenly among the lanes; librdkafka's prefetch of 8 MiB comes on top.
+    /// the assigned partitions to the queues of `workers` workers. The buffered records take at most
+    /// about `buffer_bytes`, divided evenly among the queues; librdkafka's prefetch of 8 MiB comes on
+    /// top.
     ///
-    /// Does not wait for Kafka. Nothing is committed but what [`Handle::mark_done`] was told.
+    /// Does not wait for Kafka. Commits only what was given to [`Source::mark_done`].
     ///
     /// # Errors
     /// When librdkafka refuses the settings or the thread cannot start. Whatever goes wrong later
-    /// is retried with backoff and shown by [`Handle::problem`].
+    /// is retried with backoff and shown by [`Source::problem`].
     pub fn start(
         config: &KafkaConfig,
         topics: &[Arc<str>],
-        lane_count: usize,
+        workers: usize,
         buffer_bytes: usize,
     ) -> Result<(Handle, Vec<Lane>), ConsumerError> {
         config.consumer().create_native_config()?;
         let poller = Arc::new(Poller::default());
-        let (senders, lanes) = lanes(lane_count, buffer_bytes, &poller);
+        let (senders, queues) = lanes(workers, buffer_bytes, &poller);
+        let rooms = senders
+            .iter()
+            .map(|queue| Arc::clone(&queue.room))
+            .collect();
+        let shared = Shared::new(workers, poller, rooms);
+        let dispatcher = Dispatcher::new(Arc::clone(&shared), senders, buffer_bytes);
+        let (config, topics) = (config.clone(), topics.to_vec());
+        let thread = PollThread::new(config, topics, Arc::clone(&shared), dispatcher);
         let (closed, closing) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            assignments: Arc::new(Assignments::new(lane_count)),
-            poller,
-            rooms: senders.iter().map(|lane| Arc::clone(&lane.room)).collect(),
-            client: Mutex::new(None),
-            problem: Mutex::new(None),
-            pauses: AtomicU64::new(0),
-            stop: AtomicBool::new(false),
-            grace: Mutex::new(Duration::ZERO),
-        });
-        let thread = PollThread::new(
-            config.clone(),
-            topics.to_vec(),
-            Arc::clone(&shared),
-            senders,
-            buffer_bytes,
-        );
         let ended = Ended {
             shared: Arc::clone(&shared),
             closed,
@@ -81,16 +60,13 @@ impl Consumer {
                 let _ended = ended;
                 thread.run();
             })?;
-        Ok((
-            Handle {
-                owner: Arc::new(Owner { shared, closing }),
-            },
-            lanes,
-        ))
+        let owner = Arc::new(Owner { shared, closing });
+        Ok((Handle { owner }, queues))
     }
 }
 
-/// Tells that the thread is gone, however it went.
+/// Dropped when the thread ends, even by a panic: closes what it left open, and lets a shutdown
+/// return.
 struct Ended {
     shared: Arc<Shared>,
     closed: watch::Sender<bool>,
@@ -99,56 +75,15 @@ struct Ended {
 impl Drop for Ended {
     fn drop(&mut self) {
         if !self.shared.stopping() {
-            self.shared
-                .set_problem(Some("the consumer's thread ended".to_owned()));
+            let problem = "the consumer's thread ended".to_owned();
+            self.shared.close(Some(problem));
         }
         self.closed.send_replace(true);
     }
 }
 
-/// What the thread and the handles share.
-pub(super) struct Shared {
-    pub(super) assignments: Arc<Assignments>,
-    pub(super) poller: Arc<Poller>,
-    rooms: Vec<Arc<Room>>,
-    client: Mutex<Option<Arc<BaseConsumer<Context>>>>,
-    problem: Mutex<Option<String>>,
-    pub(super) pauses: AtomicU64,
-    stop: AtomicBool,
-    grace: Mutex<Duration>,
-}
-
-impl Shared {
-    pub(super) fn stopping(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-
-    pub(super) fn grace(&self) -> Duration {
-        *self.grace.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn stop(&self, grace: Duration) {
-        *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = grace;
-        self.stop.store(true, Ordering::Release);
-        self.poller.wake();
-    }
-
-    pub(super) fn set_client(&self, client: Option<Arc<BaseConsumer<Context>>>) {
-        let old = std::mem::replace(
-            &mut *self.client.lock().unwrap_or_else(PoisonError::into_inner),
-            client,
-        );
-        // Closing a consumer takes its time: outside the lock.
-        drop(old);
-    }
-
-    pub(super) fn set_problem(&self, problem: Option<String>) {
-        *self.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
-    }
-}
-
 /// Steers a consumer. Clones steer the same one; dropping the last closes it without waiting for
-/// the lanes.
+/// the workers.
 #[derive(Clone)]
 pub struct Handle {
     owner: Arc<Owner>,
@@ -172,22 +107,47 @@ impl Handle {
         &self.owner.shared
     }
 
-    /// Everything below `next_offset` is done. Committed to Kafka when [`KafkaConfig::commit`] says, and at
-    /// once when the partition is taken away or the consumer shut down; a hint, so it may get lost.
-    /// Lower offsets than before and partitions that are not assigned are ignored.
-    pub fn mark_done(&self, topic: &str, partition: i32, next_offset: i64) {
+    /// The worker that gets the records of a partition, if it is assigned.
+    pub fn worker(&self, topic: &str, partition: i32) -> Option<usize> {
+        let assignment = self.shared().assignments.find(topic, partition)?;
+        Some(assignment.worker)
+    }
+
+    /// First offset still there and offset of the next record, asked of Kafka now (up to 5 s).
+    /// A stored offset above the second means that the topic was recreated.
+    ///
+    /// # Errors
+    /// [`ConsumerError::Kafka`] when Kafka does not answer or know the partition,
+    /// [`ConsumerError::Closed`] when the consumer is closed.
+    pub async fn watermarks(
+        &self,
+        topic: &str,
+        partition: i32,
+    ) -> Result<(i64, i64), ConsumerError> {
+        let client = self.shared().client().ok_or(ConsumerError::Closed)?;
+        let topic = topic.to_owned();
+        let ask = move || client.fetch_watermarks(&topic, partition, WATERMARKS_TIMEOUT);
+        let answer = tokio::task::spawn_blocking(ask)
+            .await
+            .map_err(|_| ConsumerError::Closed)?;
+        Ok(answer?)
+    }
+}
+
+impl Source for Handle {
+    /// Committed to Kafka when [`KafkaConfig::commit`] says, and at once when the partition is taken
+    /// away or the consumer shut down.
+    fn mark_done(&self, topic: &str, partition: i32, next_offset: i64) {
         self.shared()
             .assignments
             .mark_done(topic, partition, next_offset);
     }
 
-    /// How far behind each assigned partition is, by topic and partition; about a second old.
-    pub fn lag(&self) -> Vec<PartitionLag> {
+    fn lag(&self) -> Vec<PartitionLag> {
         self.shared().assignments.lag()
     }
 
-    /// Topic and partition of everything assigned now.
-    pub fn assigned(&self) -> Vec<(Arc<str>, i32)> {
+    fn assigned(&self) -> Vec<(Arc<str>, i32)> {
         let mut assigned: Vec<_> = self
             .shared()
             .assignments
@@ -199,112 +159,31 @@ impl Handle {
         assigned
     }
 
-    /// The lane a partition is dealt to, if it is assigned.
-    pub fn lane(&self, topic: &str, partition: i32) -> Option<usize> {
-        self.shared()
-            .assignments
-            .find(topic, partition)
-            .map(|assignment| assignment.lane)
-    }
-
-    /// Whether a broker is reachable, as far as the client knows.
-    pub fn connected(&self) -> bool {
+    fn connected(&self) -> bool {
         self.shared().assignments.connected.load(Ordering::Relaxed)
     }
 
-    /// False while there is a [`Self::problem`]. An unreachable Kafka is none: see
-    /// [`Self::connected`].
-    pub fn healthy(&self) -> bool {
-        self.problem().is_none()
-    }
-
-    /// What keeps the consumer from working although it tries: a fatal client error, a lane nobody
-    /// reads, a dead thread.
-    pub fn problem(&self) -> Option<String> {
-        self.shared()
-            .problem
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Bytes handed to the lanes whose permits still exist.
-    pub fn buffered_bytes(&self) -> usize {
-        self.shared().rooms.iter().map(|room| room.used()).sum()
-    }
-
-    /// How often a lane stayed full so long that its partitions were paused.
-    pub fn pauses(&self) -> u64 {
-        self.shared().pauses.load(Ordering::Relaxed)
-    }
-
-    /// First offset still there and offset of the next record, asked of Kafka now (up to 5 s).
-    /// A stored offset above the second means that the topic was made anew.
-    ///
-    /// # Errors
-    /// [`ConsumerError::Kafka`] when Kafka does not answer or know the partition,
-    /// [`ConsumerError::Closed`] when the consumer is closed.
-    pub async fn watermarks(
-        &self,
-        topic: &str,
-        partition: i32,
-    ) -> Result<(i64, i64), ConsumerError> {
-        let client = self
-            .shared()
-            .client
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let client = client.ok_or(ConsumerError::Closed)?;
-        let topic = topic.to_owned();
-        let ask = move || client.fetch_watermarks(&topic, partition, WATERMARKS);
-        let answer = tokio::task::spawn_blocking(ask)
-            .await
-            .map_err(|_| ConsumerError::Closed)?;
-        Ok(answer?)
-    }
-
-    /// Stops taking records, lets the lanes run empty (each then returns `None`), waits up to
-    /// `grace` for every chunk to be dropped, commits and leaves the group. Drop a chunk only after
-    /// [`Self::mark_done`]. Returns when the consumer is closed.
-    pub async fn shutdown(&self, grace: Duration) {
-        self.shared().stop(grace);
-        let mut closing = self.owner.closing.clone();
-        // An error means that the sender is gone, and with it the thread.
-        let _ = closing.wait_for(|closed| *closed).await;
-    }
-}
-
-impl Source for Handle {
-    fn mark_done(&self, topic: &str, partition: i32, next_offset: i64) {
-        Handle::mark_done(self, topic, partition, next_offset);
-    }
-
-    fn lag(&self) -> Vec<PartitionLag> {
-        Handle::lag(self)
-    }
-
-    fn assigned(&self) -> Vec<(Arc<str>, i32)> {
-        Handle::assigned(self)
-    }
-
-    fn connected(&self) -> bool {
-        Handle::connected(self)
-    }
-
+    /// A fatal client error, a queue without a worker, or a dead thread.
     fn problem(&self) -> Option<String> {
-        Handle::problem(self)
+        self.shared().problem()
     }
 
     fn buffered_bytes(&self) -> usize {
-        Handle::buffered_bytes(self)
+        self.shared().rooms.iter().map(|room| room.used()).sum()
     }
 
     fn pauses(&self) -> u64 {
-        Handle::pauses(self)
+        self.shared().pauses.load(Ordering::Relaxed)
     }
 
+    /// Also commits and leaves the group; returns when the consumer is closed. Drop a chunk only
+    /// after [`Self::mark_done`].
     fn shutdown(&self, grace: Duration) -> BoxFuture<'_, ()> {
-        Box::pin(Handle::shutdown(self, grace))
+        Box::pin(async move {
+            self.shared().stop(grace);
+            let mut closing = self.owner.closing.clone();
+            // An error means that the sender is gone, and with it the thread.
+            let _ = closing.wait_for(|closed| *closed).await;
+        })
     }
 }

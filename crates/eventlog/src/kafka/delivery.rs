@@ -14,8 +14,8 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Statistics};
 
+use super::client::{any_broker_up, forward_log};
 use super::config::KafkaConfig;
-use super::{any_broker_up, forward_log};
 use crate::PublishError;
 use crate::queue::{Queue, Reservation};
 
@@ -33,7 +33,7 @@ impl Future for Ack {
         let batch = &self.batch;
         if batch.pending() {
             batch.waker.register(cx.waker());
-            // The last report may have come between the look and the registration.
+            // The last report may have come before the registration.
             if batch.pending() {
                 return Poll::Pending;
             }
@@ -93,7 +93,7 @@ impl Batch {
     }
 }
 
-/// What the callbacks and the publishers share.
+/// What the callbacks and the producer share.
 pub(super) struct State {
     pub(super) connected: AtomicBool,
     pub(super) queue: Arc<Queue>,
@@ -112,11 +112,11 @@ impl State {
     }
 
     pub(super) fn set_connected(&self, connected: bool) {
-        // Looked at first: a store per delivery would bounce the cache line between cores.
+        // Read first: a store per delivery would bounce the cache line between cores.
         if self.connected.load(Ordering::Relaxed) != connected
             && self.connected.swap(connected, Ordering::Relaxed) != connected
         {
-            tracing::info!(connected, "kafka producer connection");
+            tracing::info!(connected, "kafka producer connection changed");
         }
     }
 }
@@ -139,7 +139,7 @@ impl ClientContext for Context {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             self.state.set_connected(false);
         }
-        tracing::debug!(%error, reason, "kafka producer");
+        tracing::debug!(%error, reason, "kafka producer error");
     }
 }
 
@@ -158,7 +158,7 @@ impl ProducerContext for Context {
     }
 }
 
-/// What a caller can do about librdkafka's error.
+/// Sorts librdkafka's error by what a caller can do about it.
 pub(super) fn publish_error(error: &KafkaError) -> PublishError {
     use RDKafkaErrorCode as Code;
     let Some(code) = error.rdkafka_error_code() else {

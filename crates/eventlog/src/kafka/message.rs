@@ -1,4 +1,4 @@
-//! From librdkafka's message to our record.
+//! From librdkafka's message to a record.
 
 use std::ffi::CStr;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ pub(super) fn record(message: &BorrowedMessage<'_>, topic: &Arc<str>) -> Record 
     }
 }
 
-/// rdkafka's own accessor panics on a header name that is no UTF-8, and anybody who may write to
-/// the topic can send one: read them lossily from librdkafka instead.
+/// Reads the headers lossily from librdkafka: rdkafka's own accessor panics on a name that is not
+/// UTF-8, and every client that may write to the topic can send one.
 #[expect(
     unsafe_code,
-    reason = "the safe accessor panics on bytes a stranger may send"
+    reason = "the safe accessor panics on bytes that another client may send"
 )]
 fn headers(message: &BorrowedMessage<'_>) -> Vec<(String, Vec<u8>)> {
     let mut list = std::ptr::null_mut();

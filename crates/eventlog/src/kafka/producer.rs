@@ -1,16 +1,16 @@
-//! Acknowledged, bounded publishing: one acknowledgement per call, whatever the number of records.
+//! Publishing: bounded, with one acknowledgement a call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use prometheus::Registry;
-use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
-use super::KafkaConfig;
+use super::config::KafkaConfig;
 use super::delivery::{Ack, Batch, State, publish_error};
+use super::error::ProducerError;
 use super::sender::Sender;
 use crate::queue::Reservation;
 use crate::{Acknowledgement, BoxFuture, Outgoing, PublishError, Publisher};
@@ -21,13 +21,12 @@ const RECORD_OVERHEAD: usize = 256;
 /// What a header may cost on the wire beside its name and value: two length prefixes.
 const HEADER_OVERHEAD: usize = 10;
 
-/// Records that may be under way already when one is still sent at once.
-const ALONE: usize = 4;
-
-/// So many under way are a crowd, and for so long after it what comes is taken to be part of it:
-/// between its waves there may be nobody for a moment.
-const CROWD: usize = 16;
-const CALM: Duration = Duration::from_millis(10);
+/// The producer is idle while fewer records than this are in flight: a call is sent at once.
+const IDLE_BELOW: usize = 5;
+/// It is busy from so many on, and stays so for the cooldown: between two waves of a load there may
+/// be nothing in flight for a moment.
+const BUSY_FROM: usize = 16;
+const COOLDOWN: Duration = Duration::from_millis(10);
 
 /// Publishes to Kafka with acks=all and idempotence. Clones share its clients and their threads.
 ///
@@ -39,46 +38,33 @@ pub struct Producer {
     config: Arc<KafkaConfig>,
     state: Arc<State>,
     /// Lingers.
-    steady: Arc<Sender>,
-    /// Does not.
-    eager: Option<Arc<Eager>>,
+    lingering: Arc<Sender>,
+    /// Does not, and is used while the producer is idle.
+    low_latency: Option<Arc<LowLatency>>,
 }
 
-struct Eager {
+/// The sender that does not linger, and when it is used.
+struct LowLatency {
     sender: Sender,
-    began: Instant,
-    /// Milliseconds from the beginning until the last crowd has passed.
-    crowded: AtomicU64,
+    started: Instant,
+    /// Milliseconds after the start until which the producer counts as busy.
+    busy_until: AtomicU64,
 }
 
-impl Eager {
-    /// Whether it is quiet enough to send at once, with so many records under way.
-    fn is_calm(&self, under_way: usize) -> bool {
-        let now = self.began.elapsed().as_millis() as u64;
-        if under_way >= CROWD {
-            let until = now + CALM.as_millis() as u64;
-            self.crowded.store(until, Ordering::Relaxed);
+impl LowLatency {
+    /// Whether a call may be sent at once while so many other records are in flight.
+    fn is_idle(&self, in_flight: usize) -> bool {
+        let now = self.started.elapsed().as_millis() as u64;
+        if in_flight >= BUSY_FROM {
+            let until = now + COOLDOWN.as_millis() as u64;
+            self.busy_until.store(until, Ordering::Relaxed);
         }
-        under_way <= ALONE && now >= self.crowded.load(Ordering::Relaxed)
+        in_flight < IDLE_BELOW && now >= self.busy_until.load(Ordering::Relaxed)
     }
 }
 
-/// Why a producer could not be made.
-#[derive(Debug, thiserror::Error)]
-pub enum ProducerError {
-    /// librdkafka refused the settings.
-    #[error("cannot make the Kafka producer: {0}")]
-    Client(#[from] KafkaError),
-    /// The registry already holds metrics of these names.
-    #[error("cannot register the producer's metrics: {0}")]
-    Metrics(#[from] prometheus::Error),
-    /// The operating system refused the thread.
-    #[error("cannot start the producer's thread: {0}")]
-    Thread(#[from] std::io::Error),
-}
-
 impl Producer {
-    /// Makes the client and its thread; does not wait for a broker ([`Self::connected`] tells).
+    /// Creates the client and its thread; does not wait for a broker (see [`Publisher::connected`]).
     ///
     /// # Errors
     /// When the settings, the registry or the operating system refuse.
@@ -86,26 +72,26 @@ impl Producer {
         let state = Arc::new(State::new(config, registry)?);
         Ok(Self {
             config: Arc::new(config.clone()),
-            steady: Arc::new(Sender::start(config.producer(), &state)?),
+            lingering: Arc::new(Sender::start(config.producer(), &state)?),
             state,
-            eager: None,
+            low_latency: None,
         })
     }
 
-    /// One that lingers only for the company there is: a call that finds next to nothing under way
-    /// is sent at once, by a second client. Two calls whose order matters must not be under way
+    /// Creates a producer that lingers under load only: a call that finds next to nothing in flight
+    /// is sent at once, by a second client. Two calls whose order matters must not be in flight
     /// together, which is so where each caller waits for its acknowledgement.
     ///
     /// # Errors
     /// As [`Self::new`].
-    pub fn eager(config: &KafkaConfig, registry: &Registry) -> Result<Self, ProducerError> {
+    pub fn low_latency(config: &KafkaConfig, registry: &Registry) -> Result<Self, ProducerError> {
         let mut producer = Self::new(config, registry)?;
         if config.linger_ms > 0.0 {
-            let sender = Sender::start(config.eager_producer(), &producer.state)?;
-            producer.eager = Some(Arc::new(Eager {
+            let sender = Sender::start(config.low_latency_producer(), &producer.state)?;
+            producer.low_latency = Some(Arc::new(LowLatency {
                 sender,
-                began: Instant::now(),
-                crowded: AtomicU64::new(0),
+                started: Instant::now(),
+                busy_until: AtomicU64::new(0),
             }));
         }
         Ok(producer)
@@ -143,12 +129,12 @@ impl Producer {
         Ok(batch.ack())
     }
 
-    /// Who sends so many records, for which room is reserved.
+    /// The sender of so many records, for which room is reserved.
     fn sender(&self, records: usize) -> &Sender {
-        let under_way = self.state.queue.records().saturating_sub(records);
-        match &self.eager {
-            Some(eager) if eager.is_calm(under_way) => &eager.sender,
-            _ => &self.steady,
+        let in_flight = self.state.queue.records().saturating_sub(records);
+        match &self.low_latency {
+            Some(low_latency) if low_latency.is_idle(in_flight) => &low_latency.sender,
+            _ => &self.lingering,
         }
     }
 
@@ -172,33 +158,6 @@ impl Producer {
         }
         state.queue.reserve(records.len(), bytes)
     }
-
-    /// Whether a broker is reachable, as far as the client knows: false at once when the last
-    /// connection breaks, true again within about a second of a broker's return.
-    pub fn connected(&self) -> bool {
-        self.state.connected.load(Ordering::Relaxed)
-    }
-
-    /// Waits until everything enqueued is acknowledged or failed.
-    ///
-    /// # Errors
-    /// [`PublishError::Unavailable`] if records are still in flight after `timeout`.
-    pub async fn flush(&self, timeout: Duration) -> Result<(), PublishError> {
-        let eager = self.eager.as_ref().map(|eager| eager.sender.client());
-        let clients = [Some(self.steady.client()), eager];
-        let flushed = tokio::task::spawn_blocking(move || {
-            let deadline = Instant::now() + timeout;
-            clients.into_iter().flatten().try_for_each(|client| {
-                client.flush(deadline.saturating_duration_since(Instant::now()))
-            })
-        })
-        .await;
-        match flushed {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(PublishError::Unavailable),
-            Err(error) => Err(PublishError::Failed(error.to_string())),
-        }
-    }
 }
 
 impl Publisher for Producer {
@@ -206,12 +165,29 @@ impl Publisher for Producer {
         Ok(Box::pin(Producer::publish(self, records)?))
     }
 
+    /// False at once when the last connection breaks, true again within about a second of a
+    /// broker's return.
     fn connected(&self) -> bool {
-        Producer::connected(self)
+        self.state.connected.load(Ordering::Relaxed)
     }
 
     fn flush(&self, limit: Duration) -> BoxFuture<'_, Result<(), PublishError>> {
-        Box::pin(Producer::flush(self, limit))
+        let low_latency = self.low_latency.as_ref().map(|low| low.sender.client());
+        let clients = [Some(self.lingering.client()), low_latency];
+        Box::pin(async move {
+            let flushed = tokio::task::spawn_blocking(move || {
+                let deadline = Instant::now() + limit;
+                clients.into_iter().flatten().try_for_each(|client| {
+                    client.flush(deadline.saturating_duration_since(Instant::now()))
+                })
+            })
+            .await;
+            match flushed {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(PublishError::Unavailable),
+                Err(error) => Err(PublishError::Failed(error.to_string())),
+            }
+        })
     }
 }
 
@@ -268,10 +244,10 @@ mod tests {
         let publish = || async { producer.publish([record()])?.await };
         eventually("publishing", LIMIT, publish).await;
 
-        let before = producer.steady.client();
+        let before = producer.lingering.client();
         fail_for_good(&before);
         eventually("another client", LIMIT, || async {
-            if Arc::ptr_eq(&before, &producer.steady.client()) {
+            if Arc::ptr_eq(&before, &producer.lingering.client()) {
                 Err("the same")
             } else {
                 Ok(())

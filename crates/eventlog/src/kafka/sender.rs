@@ -1,4 +1,4 @@
-//! One librdkafka producer and the thread that polls it; replaced when it has failed for good.
+//! One librdkafka producer with its thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,14 +11,14 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::{BaseProducer, Producer as _};
 
 use super::delivery::{Context, State};
-use super::producer::ProducerError;
+use super::error::ProducerError;
 
-/// How long the polling thread sleeps when nothing happens, hence how long a stop may take.
+/// How long the polling thread waits for an event, hence how long a stop may take.
 const POLL: Duration = Duration::from_millis(100);
 
 pub(super) type Client = BaseProducer<Context>;
 
-/// See the module.
+/// A librdkafka producer and the thread that polls it. A client that has failed for good is replaced.
 pub(super) struct Sender {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -32,7 +32,7 @@ struct Shared {
 }
 
 impl Sender {
-    /// Makes the client and its thread; does not wait for a broker.
+    /// Creates the client and its thread; does not wait for a broker.
     pub(super) fn start(config: ClientConfig, state: &Arc<State>) -> Result<Self, ProducerError> {
         let shared = Arc::new(Shared {
             client: RwLock::new(client(&config, state)?),
@@ -86,8 +86,8 @@ impl Shared {
         while !self.stop.load(Ordering::Relaxed) {
             let client = self.client();
             if probing {
-                // Until the first statistics the state is unknown: the cluster's id, which comes
-                // with the first metadata, tells sooner.
+                // Until the first statistics the state is unknown; the cluster's id comes sooner, with
+                // the first metadata.
                 if client.client().fetch_cluster_id(POLL).is_some() {
                     self.state.set_connected(true);
                     probing = false;
@@ -97,7 +97,7 @@ impl Shared {
                 client.poll(POLL);
             }
             if let Some((code, reason)) = client.client().fatal_error() {
-                tracing::error!(%code, reason, "kafka producer failed for good, it is replaced");
+                tracing::error!(%code, reason, "kafka producer failed for good, replacing it");
                 drop(client);
                 self.replace();
                 probing = true;
@@ -105,8 +105,8 @@ impl Shared {
         }
     }
 
-    /// An idempotent producer that lost its sequence can never send again: make a new one. What the
-    /// old one still holds fails with `Unavailable`.
+    /// Replaces the client: an idempotent producer that lost its sequence can never send again. What
+    /// the old one still holds fails with `Unavailable`.
     fn replace(&self) {
         self.state.set_connected(false);
         let fresh = match client(&self.config, &self.state) {
@@ -121,7 +121,7 @@ impl Shared {
             let mut current = self.client.write().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *current, fresh)
         };
-        // Purges and answers every record left, here or where a publisher drops the last reference.
+        // Purges and answers every record left, here or where a call drops the last reference.
         drop(old);
     }
 }

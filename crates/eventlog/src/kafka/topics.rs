@@ -1,16 +1,22 @@
-//! Makes sure the topics exist.
+//! Creating the topics that are missing.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use super::KafkaConfig;
+use super::config::KafkaConfig;
 
-/// How long one question to Kafka may take.
+/// How long one request to Kafka may take.
 const REQUEST: Duration = Duration::from_secs(5);
+
+const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(50))
+    .with_max_delay(Duration::from_secs(2))
+    .without_max_times();
 
 /// A topic this service needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +49,7 @@ pub enum EnsureError {
     /// Kafka did not answer, or a topic got no leader, before the time was up.
     #[error("the topics are not ready after {waited:?}: {last}")]
     Timeout {
-        /// How long we tried.
+        /// How long it was tried.
         waited: Duration,
         /// What went wrong last.
         last: String,
@@ -57,7 +63,7 @@ pub enum EnsureError {
         code: RDKafkaErrorCode,
     },
     /// librdkafka refused the settings.
-    #[error("cannot make the Kafka admin client: {0}")]
+    #[error("cannot create the Kafka admin client: {0}")]
     Client(KafkaError),
 }
 
@@ -76,7 +82,7 @@ pub async fn ensure(
     let admin = Arc::new(admin);
     let topics: Arc<[TopicSpec]> = topics.into();
     let started = Instant::now();
-    let mut pause = Duration::from_millis(50);
+    let mut backoff = BACKOFF.build();
     loop {
         let last = match missing(&admin, &topics).await {
             Ok(missing) if missing.is_empty() => return Ok(()),
@@ -86,6 +92,7 @@ pub async fn ensure(
             },
             Err(error) => error,
         };
+        let pause = backoff.next().unwrap_or(timeout);
         if started.elapsed() + pause >= timeout {
             return Err(EnsureError::Timeout {
                 waited: started.elapsed(),
@@ -94,7 +101,6 @@ pub async fn ensure(
         }
         tracing::debug!(last, "topics not ready, trying again");
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(2));
     }
 }
 
@@ -140,7 +146,7 @@ async fn missing(admin: &Arc<Admin>, topics: &Arc<[TopicSpec]>) -> Result<Vec<To
         .map_err(|error| error.to_string())?
 }
 
-/// Asks for the topics; `Some` is a reason to try again.
+/// Creates the topics; `Some` is a reason to try again.
 async fn create(
     admin: &Admin,
     config: &KafkaConfig,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventlog::Source as _;
 use eventlog::kafka::{Commit, Handle, KafkaConfig, Lane, OffsetReset, Producer};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eventlog::Record;
 use eventlog::kafka::{Chunk, Handle, KafkaConfig, Lane};
+use eventlog::{Record, Source as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::support::{
@@ -120,7 +120,7 @@ async fn a_stalled_lane_pauses_and_resumes_with_nothing_lost_or_doubled() {
             .watermarks(&topic, partition)
             .await
             .expect("watermarks");
-        if handle.lane(&topic, partition) == Some(first.index()) {
+        if handle.worker(&topic, partition) == Some(first.index()) {
             expected += end as usize;
         }
     }

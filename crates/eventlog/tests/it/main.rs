@@ -13,5 +13,6 @@ mod outage;
 mod postgres;
 mod postgres_faults;
 mod publish;
-mod strangers;
+mod raw_records;
+
 mod support;

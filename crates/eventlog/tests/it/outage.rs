@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use eventlog::PublishError;
 use eventlog::kafka::KafkaConfig;
+use eventlog::{Publisher as _, Source as _};
 use testkit::{Part, Parts, eventually};
 
 use crate::support::{

@@ -2,6 +2,7 @@
 
 use eventlog::kafka::{KafkaConfig, Producer, topics};
 use eventlog::{Headers, PublishError, Record};
+use eventlog::{Publisher as _, Source as _};
 use prometheus::Registry;
 
 use crate::support::Seen;
@@ -195,15 +196,15 @@ async fn flush_waits_for_everything_in_flight_and_metrics_tell() {
 }
 
 #[tokio::test]
-async fn an_eager_producer_lingers_only_in_company() {
+async fn a_low_latency_producer_lingers_only_under_load() {
     let config = KafkaConfig {
         linger_ms: 200_000.0,
         message_timeout_ms: 250_000,
         ..config().await
     };
-    let topic = topic(&config, "eager").await;
+    let topic = topic(&config, "low_latency").await;
     let registry = Registry::new();
-    let producer = Producer::eager(&config, &registry).expect("producer");
+    let producer = Producer::low_latency(&config, &registry).expect("producer");
     wait_until("the producer connects", || producer.connected()).await;
     // Longer than the limit of this test, were it not sent at once; and a batch as well.
     for records in [1, 50] {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use eventlog::Publisher as _;
 use eventlog::kafka::{Chunk, Consumer, Handle, KafkaConfig, Lane, Producer, TopicSpec, topics};
 use eventlog::{Headers, Outgoing, Record};
 use prometheus::Registry;

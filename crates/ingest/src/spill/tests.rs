@@ -1,4 +1,4 @@
-//! The decision alone, on logs that do as they are told; the real ones are in `tests/it/spill.rs`.
+//! The decision alone, on scripted logs; the real ones are in `tests/it/spill.rs`.
 
 use std::sync::Mutex;
 
@@ -128,7 +128,7 @@ async fn browsers_spill_where_they_may() {
 
 #[tokio::test]
 async fn a_broker_that_is_silent_is_tried_now_and_then_only() {
-    let world = world(false);
+    let mut world = world(false);
     world.primary.answers(Err(PublishError::Unavailable));
     for _ in 0..5 {
         assert_eq!(world.publish(false).await, Ok(()));
@@ -137,7 +137,8 @@ async fn a_broker_that_is_silent_is_tried_now_and_then_only() {
     assert!(world.writer.is_spilling());
 
     world.primary.answers(Ok(()));
-    world.writer.next_probe.store(0, Ordering::Relaxed);
+    // As if the time had passed.
+    world.writer.started -= RETRY_EVERY;
     assert_eq!(world.publish(false).await, Ok(()));
     assert_eq!(world.publish(false).await, Ok(()));
     assert_eq!(world.taken(), (3, 5));
@@ -167,9 +168,10 @@ async fn both_down_is_said() {
     world.spill.connected.store(false, Ordering::Relaxed);
     assert!(!world.writer.admits(false));
     assert_eq!(world.publish(false).await, Err(PublishError::Unavailable));
-    let failures = world.writer.failures.with_label_values(&["unavailable"]);
+    let metrics = &world.writer.spill.as_ref().unwrap().metrics;
+    let failures = metrics.failures.with_label_values(&["unavailable"]);
     assert_eq!(failures.get(), 1);
-    assert_eq!(world.writer.spilled.get(), 0);
+    assert_eq!(metrics.spilled.get(), 0);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use eventlog::Record;
+use eventlog::Source as _;
 use eventlog::kafka::{Handle, Lane};
 use time::OffsetDateTime;
 

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use eventlog::Source as _;
 use eventlog::kafka::Handle;
 use prometheus::Histogram;
 use serde_json::{Value, json};

@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web;
 use domain::Limits;
+use eventlog::Source as _;
 use eventlog::kafka::{Consumer, Handle, KafkaConfig};
 use live::Channels;
 use prometheus::Registry;

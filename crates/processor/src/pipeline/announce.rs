@@ -8,6 +8,7 @@ use domain::json::push_quoted;
 use domain::{Event, TenantId, stream, subject, timestamp};
 use eventlog::kafka::{Handle, Producer};
 use eventlog::{Headers, Outgoing, PublishError};
+use eventlog::{Publisher as _, Source as _};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use store::announcements::{self, Announced};

@@ -1,6 +1,7 @@
 //! Other clients on the same topics: kcat writes what it likes and reads what we wrote.
 
 use eventlog::Headers;
+use eventlog::Source as _;
 use eventlog::kafka::KafkaConfig;
 use testkit::Kcat;
 

@@ -2,16 +2,16 @@
 
 use super::*;
 
-fn lanes_of(assignments: &Assignments, topic: &str, partitions: &[i32]) -> Vec<usize> {
+fn workers_of(assignments: &Assignments, topic: &str, partitions: &[i32]) -> Vec<usize> {
     partitions
         .iter()
-        .map(|p| assignments.find(topic, *p).expect("assigned").lane)
+        .map(|p| assignments.find(topic, *p).expect("assigned").worker)
         .collect()
 }
 
-fn per_lane(lanes: &[usize], count: usize) -> Vec<usize> {
+fn per_worker(workers: &[usize], count: usize) -> Vec<usize> {
     (0..count)
-        .map(|lane| lanes.iter().filter(|l| **l == lane).count())
+        .map(|worker| workers.iter().filter(|w| **w == worker).count())
         .collect()
 }
 
@@ -24,7 +24,7 @@ fn partitions_of_each_topic_spread_evenly_whatever_their_numbers() {
             .iter()
             .for_each(|p| assignments.assign(topic, *p));
         assert_eq!(
-            per_lane(&lanes_of(&assignments, topic, &[0, 2, 4, 6]), 2),
+            per_worker(&workers_of(&assignments, topic, &[0, 2, 4, 6]), 2),
             [2, 2],
             "{topic}"
         );
@@ -36,25 +36,25 @@ fn single_partitions_of_many_topics_spread_too() {
     let assignments = Assignments::new(3);
     let topics = ["a", "b", "c", "d", "e", "f"];
     topics.iter().for_each(|topic| assignments.assign(topic, 0));
-    let lanes: Vec<_> = topics
+    let workers: Vec<_> = topics
         .iter()
-        .flat_map(|t| lanes_of(&assignments, t, &[0]))
+        .flat_map(|t| workers_of(&assignments, t, &[0]))
         .collect();
-    assert_eq!(per_lane(&lanes, 3), [2, 2, 2]);
+    assert_eq!(per_worker(&workers, 3), [2, 2, 2]);
 }
 
 #[test]
-fn a_partition_returns_to_its_lane() {
+fn a_partition_returns_to_its_worker() {
     let assignments = Assignments::new(2);
     (0..4).for_each(|p| assignments.assign("a", p));
-    let before = lanes_of(&assignments, "a", &[0, 1, 2, 3]);
+    let before = workers_of(&assignments, "a", &[0, 1, 2, 3]);
     let held = assignments.find("a", 1).expect("assigned");
     assignments.revoke("a", 1);
     assert!(held.revoked());
     assert!(assignments.find("a", 1).is_none());
     assignments.assign("a", 1);
     assert!(!assignments.find("a", 1).expect("assigned").revoked());
-    assert_eq!(lanes_of(&assignments, "a", &[0, 1, 2, 3]), before);
+    assert_eq!(workers_of(&assignments, "a", &[0, 1, 2, 3]), before);
 }
 
 #[test]
