@@ -50,7 +50,7 @@ pub struct Accepted {
 /// An element of a batch that was left out.
 #[derive(Debug)]
 pub struct Rejected {
-    /// Its place in the batch.
+    /// Its index in the batch.
     pub index: usize,
     /// What is wrong, with paths that begin with the index; never empty.
     pub errors: Vec<FieldError>,
@@ -58,7 +58,7 @@ pub struct Rejected {
     pub reason: &'static str,
 }
 
-/// What came of a batch: every element is in one of the two, in the order of the request.
+/// A batch that was read: every element is in one of the two lists, in the order of the request.
 #[derive(Debug, Default)]
 pub struct Batch {
     /// The good ones; never empty.
@@ -67,7 +67,7 @@ pub struct Batch {
     pub rejected: Vec<Rejected>,
 }
 
-/// Why nothing of a body was taken.
+/// Why a body was refused whole.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refused {
     /// Not UTF-8 or not JSON (400).
@@ -132,7 +132,7 @@ pub fn one(body: &[u8], intake: &Intake<'_>) -> Result<Accepted, Refused> {
     let info = intake.client.map(ClientInfo::to_json);
     match element(text, 0, intake, info.as_ref()) {
         Ok(accepted) => Ok(accepted),
-        // Checked only now, so that a good event pays nothing for it.
+        // Checked only after the failure, so that a good event does not pay for it.
         Err(_) if text.trim_start().starts_with('[') => Err(syntax_or(
             text,
             "",
@@ -205,7 +205,7 @@ fn text(body: &[u8]) -> Result<&str, Refused> {
         .map_err(|error| Refused::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to())))
 }
 
-/// Bad JSON is bad JSON first; only good JSON of the wrong shape gets the hint.
+/// A syntax error if the text is no JSON; otherwise the hint about its shape.
 fn syntax_or(text: &str, path: &str, hint: String) -> Refused {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(_) => Refused::field(path, Code::WrongType, hint),
@@ -312,7 +312,7 @@ fn rejected(error: DecodeError, index: usize, prefix: &str) -> Rejected {
     let reason = error.reason();
     let errors = match error {
         DecodeError::Fields(errors) => errors,
-        // The array was read as JSON before, so this is what only the closer look refuses.
+        // The array was read as JSON before: this is what only the domain's scan refuses.
         DecodeError::Syntax(message) => vec![FieldError::new("", Code::BadFormat, message)],
         DecodeError::TooLarge { .. } => {
             vec![FieldError::new("", Code::OutOfRange, error.to_string())]
@@ -356,7 +356,7 @@ fn element(
         event.context = event.context.with("client_info", info);
     }
     let canonical = event.to_canonical();
-    // The processor applies the same limit to what stands on the log.
+    // The processor applies the same limit to the records of the log.
     let (bytes, limit) = (canonical.len(), intake.limits.max_event_bytes);
     if bytes > limit {
         return Err(DecodeError::TooLarge { bytes, limit });

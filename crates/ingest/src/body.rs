@@ -1,5 +1,5 @@
-//! Reading and unpacking a body within bounds: nothing is held that was not reserved, and no
-//! packed body grows beyond the limit before it is refused.
+//! Reading and decompressing a body within bounds: nothing is held that was not reserved, and no
+//! compressed body grows beyond the limit before it is refused.
 
 use std::io::Read;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use futures_util::StreamExt;
 /// Why there is no body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BodyError {
-    /// Longer than the limit, packed or unpacked (413).
+    /// Longer than the limit, compressed or decompressed (413).
     #[error("the body exceeds the limit of {limit} bytes")]
     TooLarge {
         /// The limit in bytes.
         limit: usize,
     },
-    /// Packed in a way we do not know (415).
+    /// Compressed in a way that is not supported (415).
     #[error("Content-Encoding {0:?} is not supported; use gzip, deflate, br or zstd")]
     UnknownEncoding(String),
     /// Truncated or damaged (400).
@@ -52,7 +52,7 @@ impl BodyError {
     }
 }
 
-/// How a body is packed.
+/// How a body is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Encoding {
     /// Not at all.
@@ -92,13 +92,13 @@ impl Encoding {
 /// What a body may be.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Most bytes, packed and unpacked.
+    /// Most bytes, compressed and decompressed.
     pub max_bytes: usize,
     /// Longest time until all of it is there.
     pub timeout: Duration,
 }
 
-/// Reads a body whole and unpacks it. `permit` ends up holding its size.
+/// Reads a body whole and decompresses it. `permit` ends up holding its size.
 ///
 /// # Errors
 /// See [`BodyError`]; a declared length over the limit is refused before anything is read.
@@ -126,9 +126,9 @@ pub async fn read(
     }
     // Nothing waits between the two: at most one body a worker thread is held at its worst size.
     permit.resize(wire.len() + bounds.max_bytes)?;
-    let unpacked = unpack(encoding, &wire, bounds.max_bytes)?;
-    permit.resize(unpacked.len())?;
-    Ok(unpacked.into())
+    let decompressed = decompress(encoding, &wire, bounds.max_bytes)?;
+    permit.resize(decompressed.len())?;
+    Ok(decompressed.into())
 }
 
 async fn collect(
@@ -161,11 +161,11 @@ async fn collect(
     Ok(if rest.is_empty() { first } else { rest.into() })
 }
 
-/// Unpacks within `limit` bytes.
+/// Decompresses within `limit` bytes.
 ///
 /// # Errors
 /// [`BodyError::TooLarge`] as soon as the limit is passed, [`BodyError::Corrupt`].
-pub fn unpack(encoding: Encoding, wire: &[u8], limit: usize) -> Result<Vec<u8>, BodyError> {
+pub fn decompress(encoding: Encoding, wire: &[u8], limit: usize) -> Result<Vec<u8>, BodyError> {
     match encoding {
         Encoding::Identity => Ok(wire.to_vec()),
         Encoding::Gzip => bounded(flate2::bufread::MultiGzDecoder::new(wire), limit, "gzip"),
@@ -175,17 +175,17 @@ pub fn unpack(encoding: Encoding, wire: &[u8], limit: usize) -> Result<Vec<u8>, 
     }
 }
 
-fn bounded(packed: impl Read, limit: usize, name: &'static str) -> Result<Vec<u8>, BodyError> {
-    let mut unpacked = Vec::new();
+fn bounded(compressed: impl Read, limit: usize, name: &'static str) -> Result<Vec<u8>, BodyError> {
+    let mut decompressed = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    packed
+    compressed
         .take(most)
-        .read_to_end(&mut unpacked)
+        .read_to_end(&mut decompressed)
         .map_err(|_| BodyError::Corrupt(name))?;
-    if unpacked.len() > limit {
+    if decompressed.len() > limit {
         return Err(BodyError::TooLarge { limit });
     }
-    Ok(unpacked)
+    Ok(decompressed)
 }
 
 /// `flate2`'s readers end quietly where a stream is cut; this looks for its end mark.
@@ -195,7 +195,7 @@ fn inflate(wire: &[u8], limit: usize) -> Result<Vec<u8>, BodyError> {
         _ => false,
     };
     let mut stream = Decompress::new(zlib);
-    let mut unpacked = Vec::new();
+    let mut decompressed = Vec::new();
     let mut buffer = [0; 8 * 1024];
     loop {
         let taken = usize::try_from(stream.total_in()).unwrap_or(usize::MAX);
@@ -205,13 +205,13 @@ fn inflate(wire: &[u8], limit: usize) -> Result<Vec<u8>, BodyError> {
             .decompress(input, &mut buffer, FlushDecompress::None)
             .map_err(|_| BodyError::Corrupt("deflate"))?;
         let new = usize::try_from(stream.total_out() - made).unwrap_or(usize::MAX);
-        if unpacked.len() + new > limit {
+        if decompressed.len() + new > limit {
             return Err(BodyError::TooLarge { limit });
         }
-        unpacked.extend_from_slice(buffer.get(..new).unwrap_or_default());
+        decompressed.extend_from_slice(buffer.get(..new).unwrap_or_default());
         let moved = usize::try_from(stream.total_in()).unwrap_or(usize::MAX) > taken || new > 0;
         match status {
-            Status::StreamEnd => return Ok(unpacked),
+            Status::StreamEnd => return Ok(decompressed),
             Status::Ok | Status::BufError if moved => {}
             Status::Ok | Status::BufError => return Err(BodyError::Corrupt("deflate")),
         }
@@ -242,14 +242,14 @@ fn zstd(wire: &[u8], limit: usize) -> Result<Vec<u8>, BodyError> {
     let claimed =
         zstd_safe::get_frame_content_size(wire).map_err(|_| BodyError::Corrupt("zstd"))?;
     let claimed = claimed.map_or(limit, |size| usize::try_from(size).unwrap_or(usize::MAX));
-    let mut unpacked = Vec::with_capacity(claimed.min(limit));
-    let mut result = zstd_safe::decompress(&mut unpacked, wire);
+    let mut decompressed = Vec::with_capacity(claimed.min(limit));
+    let mut result = zstd_safe::decompress(&mut decompressed, wire);
     if result == Err(NO_ROOM) && claimed < limit {
-        unpacked = Vec::with_capacity(limit);
-        result = zstd_safe::decompress(&mut unpacked, wire);
+        decompressed = Vec::with_capacity(limit);
+        result = zstd_safe::decompress(&mut decompressed, wire);
     }
     match result {
-        Ok(_) => Ok(unpacked),
+        Ok(_) => Ok(decompressed),
         Err(NO_ROOM) => Err(BodyError::TooLarge { limit }),
         Err(_) => Err(BodyError::Corrupt("zstd")),
     }

@@ -12,10 +12,10 @@ use store::DatabaseConfig;
 
 use crate::body::Bounds;
 
-/// Everything the gateway is told by its environment.
+/// The settings of the gateway.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Where it listens.
+    /// Where it listens, and how it ends.
     pub http: HttpConfig,
     /// The log.
     pub kafka: KafkaConfig,
@@ -51,7 +51,7 @@ impl Config {
                     &["MAX_BODY_BYTES"],
                     4 * 1024 * 1024,
                     1024..=256 * 1024 * 1024,
-                    "Most bytes of a request body, packed and unpacked (413).",
+                    "Most bytes of a request body, compressed and decompressed (413).",
                 ),
                 timeout: Duration::from_secs(env.get_in(
                     &["BODY_TIMEOUT_SECONDS"],

@@ -1,8 +1,8 @@
 //! The gateway: HTTP in, events onto the log.
 //!
-//! A request passes [`http`] (who may come in), [`body`] (read and unpack within bounds),
-//! [`accept`] (pure: body to events or to what is wrong), [`record`] (event to record), and is
-//! answered when the log has acknowledged it; [`spill`] decides which log that is.
+//! A request passes [`http`] (its routes), [`body`] (read and decompress within bounds), [`accept`]
+//! (pure: body to events or to what is wrong), [`record`] (event to record), and is answered when the
+//! log has acknowledged it; [`spill`] decides which log that is.
 //!
 //! Invariants, stated as absences: no answer before the acknowledgement of all replicas (or the
 //! commit, where the log is PostgreSQL); no byte of a request held that the budget does not cover;
@@ -16,6 +16,7 @@ pub mod http;
 pub mod metrics;
 pub mod openapi;
 pub mod record;
+mod routes;
 pub mod spill;
 pub mod state;
 
@@ -24,6 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use actix_web::web;
+use backon::{ExponentialBuilder, Retryable as _};
 use domain::subject::EVENT_TOPICS;
 use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
 use eventlog::postgres::PostgresLog;
@@ -36,8 +38,12 @@ pub use config::Config;
 pub use spill::Logs;
 use state::State;
 
-/// How long one round of making topics may take before the next.
-const TOPIC_ROUND: Duration = Duration::from_secs(30);
+/// How long one attempt to create the topics may take, and the pauses between attempts.
+const TOPICS_TIMEOUT: Duration = Duration::from_secs(30);
+const TOPICS_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_secs(2))
+    .with_max_delay(Duration::from_secs(5))
+    .without_max_times();
 
 /// Runs until SIGTERM or SIGINT, then drains.
 ///
@@ -78,13 +84,13 @@ fn logs(config: &Config, registry: &Registry) -> anyhow::Result<Logs> {
     Ok(logs.with_spill(Arc::new(log)))
 }
 
-/// The service without its port, to be composed: [`run`] does that for a process of its own,
+/// The gateway without its port, to be composed: [`run`] does that for a process of its own,
 /// `tidegate` for all services in one.
 pub struct Gateway {
     state: web::Data<State>,
     openapi: web::Data<openapi::Text>,
     topics_ready: Arc<AtomicBool>,
-    making_topics: Option<JoinHandle<()>>,
+    creating_topics: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -98,16 +104,16 @@ impl Gateway {
         let is_kafka = state.writer.kind() == spill::Kind::Kafka;
         Ok(Self {
             openapi: web::Data::new(openapi::Text::new()?),
-            making_topics: is_kafka.then(|| {
-                let making = make_topics(state.config.kafka.clone(), Arc::clone(&topics_ready));
-                tokio::spawn(making)
+            creating_topics: is_kafka.then(|| {
+                let (kafka, ready) = (state.config.kafka.clone(), Arc::clone(&topics_ready));
+                tokio::spawn(create_topics(kafka, ready))
             }),
             topics_ready,
             state,
         })
     }
 
-    /// Adds what /ready looks at.
+    /// Adds what /ready checks.
     #[must_use]
     pub fn health(&self, health: Health) -> Health {
         let (writer, topics) = (
@@ -124,15 +130,15 @@ impl Gateway {
         let (state, openapi) = (self.state.clone(), self.openapi.clone());
         move |app| {
             app.app_data(openapi.clone());
-            http::routes(app, &state);
+            routes::routes(app, &state);
         }
     }
 
-    /// Waits until the logs have what was handed to them, at most `limit`. The server must have
-    /// stopped before.
+    /// Waits until the logs have acknowledged what was published, at most `limit`. The server must
+    /// have stopped before.
     pub async fn stop(self, limit: Duration) {
-        if let Some(making) = &self.making_topics {
-            making.abort();
+        if let Some(creating) = &self.creating_topics {
+            creating.abort();
         }
         let limit = limit.max(Duration::from_millis(100));
         if let Err(error) = self.state.writer.flush(limit).await {
@@ -141,17 +147,15 @@ impl Gateway {
     }
 }
 
-/// Makes sure of the topics while the gateway already answers; Kafka may come later than we.
-async fn make_topics(kafka: KafkaConfig, ready: Arc<AtomicBool>) {
+/// Creates the topics while the gateway already answers; Kafka may start later.
+async fn create_topics(kafka: KafkaConfig, ready: Arc<AtomicBool>) {
     let specs = EVENT_TOPICS.map(|name| TopicSpec::new(&kafka, name));
-    loop {
-        match topics::ensure(&kafka, &specs, TOPIC_ROUND).await {
-            Ok(()) => {
-                tracing::info!("the topics are ready");
-                return ready.store(true, Ordering::Relaxed);
-            }
-            Err(error) => tracing::warn!(%error, "the topics are not ready, trying again"),
-        }
-        tokio::time::sleep(Duration::from_secs(2)).await;
+    let created = (|| topics::ensure(&kafka, &specs, TOPICS_TIMEOUT))
+        .retry(TOPICS_BACKOFF)
+        .notify(|error, _| tracing::warn!(%error, "the topics are not ready, trying again"))
+        .await;
+    if created.is_ok() {
+        tracing::info!("the topics are ready");
+        ready.store(true, Ordering::Relaxed);
     }
 }

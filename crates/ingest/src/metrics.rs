@@ -1,29 +1,39 @@
-//! The gateway's metrics, declared once. The time to an acknowledgement is measured by the log's
-//! producer (`eventlog_publish_seconds`).
+//! The gateway's metrics. The time to an acknowledgement is measured by the log's producer
+//! (`eventlog_publish_seconds`).
 
 use std::sync::Arc;
 
-use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-};
-
 use eventlog::ByteBudget;
+use prometheus::{Histogram, IntCounter, PullingGauge, Registry};
+use service::declare::exponential;
 
-use crate::http::Route;
+use crate::http::route::Route;
 use crate::spill::{Kind, Writer};
 
 /// Classes of status by their first digit, from 2.
 const CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
 
-/// Counters and histograms; the handles of the common case are looked up once.
+service::metrics! {
+    /// What is counted and measured of requests.
+    struct Requests {
+        /// Events accepted (acknowledged by the log) and rejected; a body that could not be read counts as one.
+        events: IntCounterVec("tidegate_ingest_events_total", ["result", "reason", "route"]),
+        /// Time from the head of a request to its answer, by route and class of status.
+        seconds: HistogramVec(
+            "tidegate_ingest_request_seconds", ["route", "status"],
+            buckets = vec![0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0],
+        ),
+        /// Size of request bodies, decompressed.
+        body_bytes: Histogram("tidegate_ingest_request_body_bytes", buckets = exponential(256.0, 4.0, 8)),
+    }
+}
+
+/// The gateway's metrics, with the handles of the common case at hand.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    events: IntCounterVec,
+    requests: Requests,
     accepted: [IntCounter; Route::ALL.len()],
     answered: [[Histogram; CLASSES.len()]; Route::ALL.len()],
-    body_bytes: Histogram,
 }
 
 impl Metrics {
@@ -36,133 +46,82 @@ impl Metrics {
         writer: &Arc<Writer>,
         budget: &Arc<ByteBudget>,
     ) -> Result<Self, prometheus::Error> {
-        let events = IntCounterVec::new(
-            Opts::new(
-                "tidegate_ingest_events_total",
-                "Events accepted (acknowledged by the log) and rejected; a body that could not be read counts as one.",
-            ),
-            &["result", "reason", "route"],
-        )?;
-        let seconds = HistogramVec::new(
-            HistogramOpts::new(
-                "tidegate_ingest_request_seconds",
-                "Time from the head of a request to its answer, by route and class of status.",
-            )
-            .buckets(vec![
-                0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-            ]),
-            &["route", "status"],
-        )?;
-        let body_bytes = Histogram::with_opts(
-            HistogramOpts::new(
-                "tidegate_ingest_request_body_bytes",
-                "Size of request bodies, unpacked.",
-            )
-            .buckets(prometheus::exponential_buckets(256.0, 4.0, 8)?),
-        )?;
-        registry.register(Box::new(events.clone()))?;
-        registry.register(Box::new(seconds.clone()))?;
-        registry.register(Box::new(body_bytes.clone()))?;
-        registry.register(Box::new(Live::new(writer, budget)?))?;
+        register_gauges(registry, writer, budget)?;
+        let requests = Requests::register(registry)?;
+        let Requests {
+            events, seconds, ..
+        } = &requests;
+        let accepted = |route: Route| events.with_label_values(&["accepted", "", route.label()]);
+        let answered =
+            |route: Route| CLASSES.map(|class| seconds.with_label_values(&[route.label(), class]));
         Ok(Self {
-            accepted: Route::ALL
-                .map(|route| events.with_label_values(&["accepted", "", route.label()])),
-            answered: Route::ALL.map(|route| {
-                CLASSES.map(|class| seconds.with_label_values(&[route.label(), class]))
-            }),
-            events,
-            body_bytes,
+            accepted: Route::ALL.map(accepted),
+            answered: Route::ALL.map(answered),
+            requests,
         })
     }
 
-    /// Events that the log has acknowledged.
+    /// Counts events that the log has acknowledged.
     pub fn accepted(&self, route: Route, events: usize) {
         if let Some(counter) = self.accepted.get(route as usize) {
             counter.inc_by(events as u64);
         }
     }
 
-    /// Events that were not taken; `reason` is of a bounded set.
+    /// Counts events that were not taken; `reason` is of a bounded set.
     pub fn rejected(&self, route: Route, reason: &str, events: usize) {
-        self.events
+        self.requests
+            .events
             .with_label_values(&["rejected", reason, route.label()])
             .inc_by(events as u64);
     }
 
-    /// A request was answered.
+    /// Measures a request that was answered.
     pub fn answered(&self, route: Route, status: u16, seconds: f64) {
         let class = usize::from(status / 100).saturating_sub(2);
-        if let Some(histogram) = self
-            .answered
-            .get(route as usize)
-            .and_then(|by| by.get(class))
-        {
+        let by_class = self.answered.get(route as usize);
+        if let Some(histogram) = by_class.and_then(|histograms| histograms.get(class)) {
             histogram.observe(seconds);
         }
     }
 
-    /// A body was read.
+    /// Measures a body that was read.
     pub fn body(&self, bytes: usize) {
-        self.body_bytes.observe(bytes as f64);
+        self.requests.body_bytes.observe(bytes as f64);
     }
 }
 
-/// Read when they are asked for, so that nothing has to keep them up to date.
-struct Live {
-    writer: Arc<Writer>,
-    budget: Arc<ByteBudget>,
-    connected: IntGauge,
-    spilling: Option<IntGauge>,
-    inflight: IntGauge,
-}
-
-impl Live {
-    fn new(writer: &Arc<Writer>, budget: &Arc<ByteBudget>) -> Result<Self, prometheus::Error> {
-        Ok(Self {
-            writer: Arc::clone(writer),
-            budget: Arc::clone(budget),
-            connected: match writer.kind() {
-                Kind::Kafka => {
-                    IntGauge::new("kafka_connected", "1 while a Kafka broker is reachable.")?
-                }
-                Kind::Postgres => IntGauge::new(
-                    "tidegate_ingest_log_connected",
-                    "1 while the Postgres log is reachable.",
-                )?,
-            },
-            spilling: writer
-                .can_spill()
-                .then(|| {
-                    IntGauge::new(
-                        "tidegate_ingest_spilling",
-                        "1 while backend events go to the Postgres log instead of Kafka.",
-                    )
-                })
-                .transpose()?,
-            inflight: IntGauge::new(
-                "tidegate_ingest_inflight_bytes",
-                "Bytes of requests being read or waiting for their acknowledgement.",
-            )?,
-        })
+/// Registers gauges whose value is taken when they are read.
+fn register_gauges(
+    registry: &Registry,
+    writer: &Arc<Writer>,
+    budget: &Arc<ByteBudget>,
+) -> Result<(), prometheus::Error> {
+    type Value = Box<dyn Fn() -> f64 + Send + Sync>;
+    let register = |name: &str, help: &str, value: Value| {
+        registry.register(Box::new(PullingGauge::new(name, help, value)?))
+    };
+    let (name, help) = match writer.kind() {
+        Kind::Kafka => ("kafka_connected", "1 while a Kafka broker is reachable."),
+        Kind::Postgres => (
+            "tidegate_ingest_log_connected",
+            "1 while the Postgres log is reachable.",
+        ),
+    };
+    let of = Arc::clone(writer);
+    register(name, help, Box::new(move || f64::from(of.connected())))?;
+    if writer.can_spill() {
+        let of = Arc::clone(writer);
+        register(
+            "tidegate_ingest_spilling",
+            "1 while backend events go to the Postgres log instead of Kafka.",
+            Box::new(move || f64::from(of.is_spilling())),
+        )?;
     }
-}
-
-impl Collector for Live {
-    fn desc(&self) -> Vec<&Desc> {
-        let spilling = self.spilling.iter().flat_map(Collector::desc);
-        let always = [self.connected.desc(), self.inflight.desc()].concat();
-        always.into_iter().chain(spilling).collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
-        self.connected.set(i64::from(self.writer.connected()));
-        self.inflight
-            .set(i64::try_from(self.budget.used()).unwrap_or(i64::MAX));
-        let mut all = [self.connected.collect(), self.inflight.collect()].concat();
-        if let Some(spilling) = &self.spilling {
-            spilling.set(i64::from(self.writer.is_spilling()));
-            all.extend(spilling.collect());
-        }
-        all
-    }
+    let budget = Arc::clone(budget);
+    register(
+        "tidegate_ingest_inflight_bytes",
+        "Bytes of requests being read or waiting for their acknowledgement.",
+        Box::new(move || budget.used() as f64),
+    )
 }

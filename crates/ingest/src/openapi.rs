@@ -1,140 +1,12 @@
 //! `/openapi.json`, from the code: every handler is described where it stands, its aliases are
-//! added here from the same lists the router uses.
+//! added here from the paths that the router uses.
 
 use actix_web::{HttpResponse, web};
-use serde::Deserialize;
+use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
-use utoipa::{OpenApi, ToSchema};
-use uuid::Uuid;
 
-use crate::http::{BATCH, CREATE, EVENTS, FRONTEND, FRONTEND_BATCH, FRONTEND_HEALTH};
+use crate::http::route::{FRONTEND_HEALTH, Route};
 use crate::http::{batch, events, frontend};
-
-/// One event (S4-18, S4-19). Unknown members are ignored.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct EventRequest {
-    /// The client's own id: a retry with the same id is stored once.
-    pub event_id: Option<String>,
-    /// What happened: 1 to 255 letters, digits, spaces and `_ - . : / @ + #`.
-    #[schema(example = "user.logout", min_length = 1, max_length = 255)]
-    pub event_type: String,
-    /// `backend` by default; `source` is an alias.
-    #[schema(example = "backend")]
-    pub event_source: Option<String>,
-    /// `user_action` by default; `category` is an alias.
-    #[schema(example = "user_action")]
-    pub event_category: Option<String>,
-    /// Who did it.
-    #[schema(max_length = 255)]
-    pub user_id: Option<String>,
-    /// In which session.
-    #[schema(max_length = 255)]
-    pub session_id: Option<String>,
-    /// For which organisation.
-    #[schema(max_length = 255)]
-    pub organization_id: Option<String>,
-    /// On which device.
-    #[schema(max_length = 255)]
-    pub device_id: Option<String>,
-    /// What it belongs together with.
-    #[schema(max_length = 255)]
-    pub correlation_id: Option<String>,
-    /// Type of the aggregate it changes.
-    #[schema(max_length = 255)]
-    pub aggregate_type: Option<String>,
-    /// The aggregate it changes.
-    #[schema(max_length = 255)]
-    pub aggregate_id: Option<String>,
-    /// The version the client believes the aggregate's stream has.
-    #[schema(minimum = 0)]
-    pub expected_version: Option<i64>,
-    /// What happened, in the client's words.
-    #[schema(value_type = Option<Object>)]
-    pub data: Option<serde_json::Value>,
-    /// About the event.
-    #[schema(value_type = Option<Object>)]
-    pub metadata: Option<serde_json::Value>,
-    /// Around the event.
-    #[schema(value_type = Option<Object>)]
-    pub context: Option<serde_json::Value>,
-    /// Further properties.
-    #[schema(value_type = Option<Object>)]
-    pub properties: Option<serde_json::Value>,
-    /// When it happened; the time of receipt by default. Without a zone it is UTC.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub timestamp: Option<String>,
-}
-
-/// One event of a browser or app (S0-20, S0-31). Unknown members are ignored.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct FrontendRequest {
-    /// The client's own id: a retry with the same id is stored once.
-    pub event_id: Option<Uuid>,
-    /// What happened.
-    #[schema(example = "button_click", min_length = 1, max_length = 255)]
-    pub event_type: String,
-    /// `user_interaction` (default), `business_action` or `system_event`.
-    #[schema(example = "user_interaction")]
-    pub category: Option<String>,
-    /// Where it happened; kept in `context.page_url`.
-    #[schema(max_length = 4096)]
-    pub page_url: Option<String>,
-    /// Who did it.
-    #[schema(max_length = 255)]
-    pub user_id: Option<String>,
-    /// In which session.
-    #[schema(max_length = 255)]
-    pub session_id: Option<String>,
-    /// What happened, in the client's words.
-    #[schema(value_type = Option<Object>)]
-    pub data: Option<serde_json::Value>,
-    /// About the event.
-    #[schema(value_type = Option<Object>)]
-    pub metadata: Option<serde_json::Value>,
-    /// When it happened; the time of receipt by default.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub timestamp: Option<String>,
-}
-
-/// Many events of a browser or app (S0-22).
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct FrontendBatchRequest {
-    /// The events.
-    pub events: Vec<FrontendRequest>,
-    /// About the client, at most 4 KiB; added to every event (S0-24).
-    #[schema(value_type = Option<Object>)]
-    pub client_info: Option<serde_json::Value>,
-}
-
-/// An error (RFC 9457).
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct ProblemBody {
-    /// `about:blank`
-    pub r#type: String,
-    /// The status in words.
-    pub title: String,
-    /// The status.
-    pub status: u16,
-    /// What went wrong.
-    pub detail: String,
-    /// The refused fields.
-    #[serde(default)]
-    #[schema(nullable = false)]
-    pub errors: Option<Vec<ProblemField>>,
-}
-
-/// A refused field.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct ProblemField {
-    /// Where; in a batch with the index.
-    #[schema(example = "[3].user_id")]
-    pub path: String,
-    /// A stable word.
-    #[schema(example = "wrong_type")]
-    pub code: String,
-    /// A sentence.
-    pub message: String,
-}
 
 #[derive(OpenApi)]
 #[openapi(
@@ -155,18 +27,16 @@ pub struct ProblemField {
 )]
 struct Api;
 
+fn all_paths() -> impl Iterator<Item = [&'static str; 2]> {
+    let events = Route::ALL.into_iter().map(Route::paths);
+    events.chain([FRONTEND_HEALTH])
+}
+
 /// The whole description.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Api::openapi();
-    for [path, alias] in [
-        EVENTS,
-        CREATE,
-        BATCH,
-        FRONTEND,
-        FRONTEND_BATCH,
-        FRONTEND_HEALTH,
-    ] {
+    for [path, alias] in all_paths() {
         let Some(item) = document.paths.paths.get(path) else {
             continue;
         };
@@ -210,15 +80,8 @@ mod tests {
     fn every_route_and_alias_is_described_under_an_id_of_its_own() {
         let document = serde_json::to_value(document()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        let routed = [
-            EVENTS,
-            CREATE,
-            BATCH,
-            FRONTEND,
-            FRONTEND_BATCH,
-            FRONTEND_HEALTH,
-        ];
-        let mut routed: Vec<_> = routed.into_iter().flatten().collect();
+        let mut routed: Vec<_> = all_paths().flatten().collect();
+        assert_eq!(routed.len(), 12);
         routed.sort_unstable();
         let mut described: Vec<_> = paths.keys().map(String::as_str).collect();
         described.sort_unstable();

@@ -19,9 +19,9 @@ pub struct State {
     pub writer: Arc<Writer>,
     /// Bytes in flight.
     pub budget: Arc<ByteBudget>,
-    /// What is counted.
+    /// The metrics.
     pub metrics: Metrics,
-    /// Whose events these are, until there is authentication.
+    /// The tenant of every event, until there is authentication.
     pub tenant: TenantId,
     topics: [(&'static str, Arc<str>); subject::EVENT_TOPICS.len()],
     turn: AtomicU32,

@@ -10,14 +10,14 @@ use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
 use super::*;
 
-const PACKED: [Encoding; 4] = [
+const COMPRESSED: [Encoding; 4] = [
     Encoding::Gzip,
     Encoding::Deflate,
     Encoding::Brotli,
     Encoding::Zstd,
 ];
 
-fn pack(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
+fn compress(encoding: Encoding, plain: &[u8]) -> Vec<u8> {
     match encoding {
         Encoding::Identity => plain.to_vec(),
         Encoding::Gzip => {
@@ -48,24 +48,24 @@ fn noise(length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn every_encoding_unpacks_up_to_the_limit_and_not_beyond() {
-    for encoding in PACKED {
+fn every_encoding_decompresses_up_to_the_limit_and_not_beyond() {
+    for encoding in COMPRESSED {
         for plain in [
             Vec::new(),
             b"{}".to_vec(),
             noise(100_000),
             vec![b' '; 100_000],
         ] {
-            let packed = pack(encoding, &plain);
+            let compressed = compress(encoding, &plain);
             assert_eq!(
-                unpack(encoding, &packed, plain.len()).as_ref(),
+                decompress(encoding, &compressed, plain.len()).as_ref(),
                 Ok(&plain),
                 "{encoding:?} {}",
                 plain.len()
             );
             if let Some(limit) = plain.len().checked_sub(1) {
                 assert_eq!(
-                    unpack(encoding, &packed, limit),
+                    decompress(encoding, &compressed, limit),
                     Err(BodyError::TooLarge { limit }),
                     "{encoding:?} {}",
                     plain.len()
@@ -77,12 +77,12 @@ fn every_encoding_unpacks_up_to_the_limit_and_not_beyond() {
 
 #[test]
 fn a_bomb_is_refused() {
-    for encoding in PACKED {
-        let bomb = pack(encoding, &vec![0; 64 << 20]);
+    for encoding in COMPRESSED {
+        let bomb = compress(encoding, &vec![0; 64 << 20]);
         assert!(bomb.len() < 100_000, "{encoding:?}");
         let limit = 1 << 20;
         assert_eq!(
-            unpack(encoding, &bomb, limit),
+            decompress(encoding, &bomb, limit),
             Err(BodyError::TooLarge { limit })
         );
     }
@@ -90,12 +90,12 @@ fn a_bomb_is_refused() {
 
 #[test]
 fn what_is_cut_or_damaged_is_refused() {
-    for encoding in PACKED {
-        let packed = pack(encoding, &noise(10_000));
-        for cut in [0, 1, 5, packed.len() / 2, packed.len() - 1] {
+    for encoding in COMPRESSED {
+        let compressed = compress(encoding, &noise(10_000));
+        for cut in [0, 1, 5, compressed.len() / 2, compressed.len() - 1] {
             assert!(
                 matches!(
-                    unpack(encoding, &packed[..cut], 1 << 20),
+                    decompress(encoding, &compressed[..cut], 1 << 20),
                     Err(BodyError::Corrupt(_))
                 ),
                 "{encoding:?} cut at {cut}"
@@ -103,7 +103,7 @@ fn what_is_cut_or_damaged_is_refused() {
         }
         assert!(
             matches!(
-                unpack(encoding, b"{\"event_type\":\"a\"}", 1 << 20),
+                decompress(encoding, b"{\"event_type\":\"a\"}", 1 << 20),
                 Err(BodyError::Corrupt(_))
             ),
             "{encoding:?}"
@@ -115,25 +115,28 @@ fn what_is_cut_or_damaged_is_refused() {
 fn deflate_may_be_raw() {
     let mut out = DeflateEncoder::new(Vec::new(), Compression::default());
     out.write_all(b"{\"a\":1}").unwrap();
-    let packed = out.finish().unwrap();
+    let compressed = out.finish().unwrap();
     assert_eq!(
-        unpack(Encoding::Deflate, &packed, 100).unwrap(),
+        decompress(Encoding::Deflate, &compressed, 100).unwrap(),
         b"{\"a\":1}"
     );
 }
 
 #[test]
 fn zstd_frames_may_follow_each_other_and_lie_about_their_size() {
-    let mut packed = zstd::encode_all(&b"{\"a\":"[..], 3).unwrap();
-    packed.extend(zstd::encode_all(&b"1}"[..], 3).unwrap());
-    assert_eq!(unpack(Encoding::Zstd, &packed, 100).unwrap(), b"{\"a\":1}");
+    let mut compressed = zstd::encode_all(&b"{\"a\":"[..], 3).unwrap();
+    compressed.extend(zstd::encode_all(&b"1}"[..], 3).unwrap());
+    assert_eq!(
+        decompress(Encoding::Zstd, &compressed, 100).unwrap(),
+        b"{\"a\":1}"
+    );
 
     // A single-segment frame whose header claims 2^40 bytes.
     let mut liar = vec![0x28, 0xB5, 0x2F, 0xFD, 0xE0];
     liar.extend((1_u64 << 40).to_le_bytes());
     liar.extend([0x01, 0x00, 0x00]);
     assert!(matches!(
-        unpack(Encoding::Zstd, &liar, 100),
+        decompress(Encoding::Zstd, &liar, 100),
         Err(BodyError::Corrupt(_) | BodyError::TooLarge { .. })
     ));
 }
@@ -141,7 +144,7 @@ fn zstd_frames_may_follow_each_other_and_lie_about_their_size() {
 #[test]
 fn a_large_brotli_window_is_refused() {
     assert_eq!(
-        unpack(Encoding::Brotli, &[0x11, 0x1E, 0, 0, 0], 100),
+        decompress(Encoding::Brotli, &[0x11, 0x1E, 0, 0, 0], 100),
         Err(BodyError::Corrupt("br"))
     );
 }
@@ -191,9 +194,9 @@ async fn a_body_is_read_within_its_bounds() {
         read_body(plain.clone(), None, 4999, &budget).await,
         Err(BodyError::TooLarge { limit: 4999 })
     );
-    let packed = pack(Encoding::Gzip, &plain);
+    let compressed = compress(Encoding::Gzip, &plain);
     assert_eq!(
-        read_body(packed, Some("gzip"), 8000, &budget)
+        read_body(compressed, Some("gzip"), 8000, &budget)
             .await
             .unwrap(),
         plain

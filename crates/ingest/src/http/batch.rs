@@ -4,9 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use service::Problem;
 
 use super::answer::{self, EventResponse, PartialBatch};
-use super::{Refusal, Request, Route};
+use super::refusal::Refusal;
+use super::request::Request;
+use super::route::Route;
+use super::schema::{EventRequest, ProblemBody};
 use crate::accept::{self, Batch, Intake, Refused};
-use crate::openapi::{EventRequest, ProblemBody};
 use crate::state::State;
 
 /// POST /api/events/batch, /api/v1/events/batch (S0-27 to S0-29, S4-21, C29).

@@ -4,9 +4,11 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use domain::Event;
 
 use super::answer::{self, EventResponse, Received};
-use super::{Refusal, Request, Route};
+use super::refusal::Refusal;
+use super::request::Request;
+use super::route::Route;
+use super::schema::{EventRequest, ProblemBody};
 use crate::accept;
-use crate::openapi::{EventRequest, ProblemBody};
 use crate::state::State;
 
 /// POST /api/events, /api/v1/events (S1-06 to S1-08).

@@ -5,12 +5,12 @@ use domain::timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Route;
 use super::answer::{self, Collected, CollectedBatch};
 use super::batch::many;
 use super::events::single;
+use super::route::Route;
+use super::schema::{FrontendBatchRequest, FrontendRequest, ProblemBody};
 use crate::accept;
-use crate::openapi::{FrontendBatchRequest, FrontendRequest, ProblemBody};
 use crate::state::State;
 
 /// POST /api/frontend/events, /api/v1/events/frontend (S0-20, S0-21, S4-52).

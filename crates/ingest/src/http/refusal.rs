@@ -16,7 +16,7 @@ const NOT_AVAILABLE: &str = "Event stream not available";
 
 /// Why a request was not taken.
 #[derive(Debug)]
-pub enum Refusal {
+pub(crate) enum Refusal {
     /// The log cannot be reached or is full (503); the word is for the metrics.
     Unavailable(&'static str),
     /// A media type that is not taken here (415).
@@ -60,7 +60,7 @@ impl From<PublishError> for Refusal {
 impl Refusal {
     /// Bounded word for the metrics.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub(crate) fn reason(&self) -> &'static str {
         match self {
             Self::Unavailable(reason) => reason,
             Self::MediaType(_) => "unsupported_media_type",
@@ -73,7 +73,7 @@ impl Refusal {
 
     /// How many events were refused, as far as they were counted.
     #[must_use]
-    pub fn events(&self) -> usize {
+    pub(crate) fn events(&self) -> usize {
         match self {
             Self::Content(error) => error.events(),
             _ => 1,
@@ -82,7 +82,7 @@ impl Refusal {
 
     /// The answer.
     #[must_use]
-    pub fn respond(self, retry_after: u32) -> HttpResponse {
+    pub(crate) fn respond(self, retry_after: u32) -> HttpResponse {
         let problem = match self {
             Self::Unavailable(_) => Problem::unavailable(NOT_AVAILABLE, retry_after),
             Self::MediaType(given) => Problem::unsupported_media_type(format!(

@@ -1,0 +1,194 @@
+//! What every route for events does: admit, read, publish, answer.
+
+use std::time::Instant;
+
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::Bytes;
+use eventlog::BytePermit;
+
+use super::refusal::Refusal;
+use super::route::Route;
+use crate::accept::{Accepted, Intake};
+use crate::body::{self, BodyError};
+use crate::client_info::ClientInfo;
+use crate::record::record;
+use crate::state::State;
+
+/// The header whose value makes retries recognisable (C28).
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// The header with the W3C trace context.
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// A request that is measured from [`Request::new`] to [`Request::finish`].
+pub(crate) struct Request<'a> {
+    http: &'a HttpRequest,
+    state: &'a State,
+    route: Route,
+    started: Instant,
+}
+
+/// The body of an admitted request, and what is known with it.
+pub(crate) struct Admitted {
+    pub(crate) body: Bytes,
+    permit: BytePermit,
+    client: Option<ClientInfo>,
+    is_cloudevent: bool,
+}
+
+impl<'a> Request<'a> {
+    pub(crate) fn new(http: &'a HttpRequest, state: &'a State, route: Route) -> Self {
+        Self {
+            http,
+            state,
+            route,
+            started: Instant::now(),
+        }
+    }
+
+    /// Checks the head, then reads the body: a client uploads nothing that cannot be taken.
+    pub(crate) async fn admit(&self, payload: web::Payload) -> Result<Admitted, Refusal> {
+        let Self { state, route, .. } = *self;
+        let headers = self.http.headers();
+        if !state.writer.admits(route.is_frontend()) {
+            return Err(Refusal::Unavailable("unavailable"));
+        }
+        let is_cloudevent = media_type(headers, route)?;
+        idempotency_key(headers)?;
+        let mut permit = state.budget.acquire(0).map_err(BodyError::from)?;
+        let body = body::read(headers, payload, state.config.body, &mut permit).await?;
+        state.metrics.body(body.len());
+        let client = route
+            .is_frontend()
+            .then(|| ClientInfo::of(self.http, &state.config.trusted_proxies));
+        Ok(Admitted {
+            body,
+            permit,
+            client,
+            is_cloudevent,
+        })
+    }
+
+    pub(crate) fn intake<'b>(&'b self, admitted: &'b Admitted) -> Intake<'b> {
+        let (state, route) = (self.state, self.route);
+        Intake {
+            tenant: &state.tenant,
+            received_at: service::clock::now(),
+            limits: state.config.limits,
+            max_batch_events: state.config.max_batch_events,
+            client: admitted.client.as_ref(),
+            content_type: route.cloudevents().filter(|_| admitted.is_cloudevent),
+            // Checked when the request was admitted.
+            idempotency_key: idempotency_key(self.http.headers()).unwrap_or_default(),
+            fresh_id: service::clock::fresh_id,
+            sibling: route.sibling(),
+        }
+    }
+
+    /// Publishes the events and waits for the acknowledgement. Meanwhile `answer` is held.
+    pub(crate) async fn publish(
+        &self,
+        accepted: Vec<Accepted>,
+        admitted: Admitted,
+        answer: &[u8],
+    ) -> Result<(), Refusal> {
+        let state = self.state;
+        let count = accepted.len();
+        let traceparent = traceparent(self.http.headers());
+        let records: Vec<_> = accepted
+            .into_iter()
+            .map(|one| {
+                let topic = state.topic(domain::subject::topic(&one.event));
+                record(one, topic, traceparent)
+            })
+            .collect();
+        let Admitted {
+            body, mut permit, ..
+        } = admitted;
+        let held: usize = records
+            .iter()
+            .map(|one| one.key.len() + one.payload.len())
+            .sum();
+        permit
+            .resize(held + answer.len())
+            .map_err(BodyError::from)?;
+        drop(body);
+        state
+            .writer
+            .publish(records, self.route.is_frontend())
+            .await?;
+        state.metrics.accepted(self.route, count);
+        Ok(())
+    }
+
+    /// Answers, and measures how long that took.
+    pub(crate) fn finish(&self, result: Result<Vec<u8>, Refusal>) -> HttpResponse {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        let metrics = &self.state.metrics;
+        let response = match result {
+            Ok(answer) => HttpResponse::build(self.route.success())
+                .insert_header((CONTENT_TYPE, JSON))
+                .body(answer),
+            Err(refusal) => {
+                metrics.rejected(self.route, refusal.reason(), refusal.events());
+                refusal.respond(self.state.retry_after())
+            }
+        };
+        let took = self.started.elapsed().as_secs_f64();
+        metrics.answered(self.route, response.status().as_u16(), took);
+        response
+    }
+}
+
+/// Whether the body is declared to be CloudEvents; otherwise JSON, plain text (what
+/// `navigator.sendBeacon` sends) or nothing declared.
+fn media_type(headers: &HeaderMap, route: Route) -> Result<bool, Refusal> {
+    let Some(value) = headers.get(CONTENT_TYPE) else {
+        return Ok(false);
+    };
+    let refuse = || {
+        let shown = String::from_utf8_lossy(value.as_bytes());
+        Refusal::MediaType(shown.chars().take(100).collect())
+    };
+    let value = value.to_str().map_err(|_| refuse())?;
+    let (essence, parameters) = value.split_once(';').unwrap_or((value, ""));
+    let essence = essence.trim();
+    for parameter in parameters.split(';') {
+        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
+        let charset = value.trim().trim_matches('"');
+        let utf8 = ["utf-8", "utf8", "us-ascii"]
+            .iter()
+            .any(|known| charset.eq_ignore_ascii_case(known));
+        if name.trim().eq_ignore_ascii_case("charset") && !utf8 {
+            return Err(refuse());
+        }
+    }
+    let is = |known: &str| essence.eq_ignore_ascii_case(known);
+    if essence.is_empty() || is("application/json") || is("text/plain") {
+        Ok(false)
+    } else if route.cloudevents().is_some_and(is) {
+        Ok(true)
+    } else {
+        Err(refuse())
+    }
+}
+
+/// The key under which a retry is recognised (C28).
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else {
+        return Ok(None);
+    };
+    value
+        .to_str()
+        .ok()
+        .filter(|key| (1..=255).contains(&key.len()) && key.bytes().all(|b| b.is_ascii_graphic()))
+        .map(Some)
+        .ok_or(Refusal::IdempotencyKey)
+}
+
+/// The W3C trace context, if it looks like one.
+fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(TRACEPARENT)?.to_str().ok()?;
+    let sane = |b: u8| b == b'-' || b.is_ascii_hexdigit();
+    ((55..=128).contains(&value.len()) && value.bytes().all(sane)).then_some(value)
+}
