@@ -1,17 +1,17 @@
 -- The event log on PostgreSQL (docs/decisions/0009): the gateway appends, the processor removes what
 -- it has stored in the transaction that stores it.
 --
--- A lane is what a partition is to Kafka: records of one key are in one lane, and within a lane they
+-- A partition is what it is to Kafka: records of one key are in one partition, and within a partition they
 -- become visible in the order of their ids.
 create table event_log (
-    lane       smallint     not null,
+    partition       smallint     not null,
     id         bigint       generated always as identity,
     topic      text         collate "C" not null,
     key        bytea,
     headers    bytea        not null,
     payload    bytea,
     created_at timestamptz  not null default clock_timestamp(),
-    primary key (lane, id)
+    primary key (partition, id)
 ) with (
     -- Its readers vacuum it themselves, often; this is for the case that none is running.
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
@@ -25,12 +25,12 @@ alter table event_log alter column payload set storage external;
 -- Appends the records, in their order. The lock is held until the transaction has ended and its rows
 -- are visible, so the order of ids is the order of commits, and whoever reads beyond an id misses
 -- nothing. As one statement in autocommit it keeps nothing locked while a client is slow or gone.
-create function log_append(lanes smallint[], topics text[], keys bytea[], headers bytea[], payloads bytea[])
+create function log_append(partitions smallint[], topics text[], keys bytea[], headers bytea[], payloads bytea[])
 returns void language plpgsql as $$
 begin
     perform pg_advisory_xact_lock(hashtext('tidegate log ' || current_schema()), -1);
-    insert into event_log (lane, topic, key, headers, payload)
-        select * from unnest(lanes, topics, keys, headers, payloads);
+    insert into event_log (partition, topic, key, headers, payload)
+        select * from unnest(partitions, topics, keys, headers, payloads);
     perform pg_notify('tidegate_log_' || current_schema(), '');
 end $$;
 

@@ -3,7 +3,7 @@
 -- comes. A note whose process is gone means that something may be missing.
 create table untold (
     id    bigint      generated always as identity primary key,
-    lane  smallint    not null,
+    partition  smallint    not null,
     -- The process; it holds a lock of that name as long as it lives.
     owner uuid        not null,
     since timestamptz not null default clock_timestamp()

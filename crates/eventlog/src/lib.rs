@@ -3,7 +3,7 @@
 //! - [`Publisher`] publishes a batch and acknowledges it as one: [`kafka::Producer`],
 //!   [`postgres::PostgresLog`].
 //! - [`kafka::Consumer`] and [`postgres::PostgresSource`] hand the records of the partitions they are
-//!   assigned to a fixed number of [`Lane`]s, each read by one writer. [`Source`] steers them.
+//!   assigned to a fixed number of [`WorkerQueue`]s, each read by one worker. [`Source`] steers them.
 //! - [`kafka::topics::ensure`] creates the topics that are missing.
 //!
 //! Invariants, stated as absences: nothing here looks into a payload or decides what an event is.
@@ -12,14 +12,14 @@
 
 mod byte_budget;
 pub mod kafka;
-mod lane;
 pub mod postgres;
 mod queue;
 mod source;
+mod worker_queue;
 
 pub use byte_budget::{BudgetExhausted, ByteBudget, BytePermit};
-pub use lane::{Chunk, Lane, Permit};
 pub use source::{PartitionLag, Source};
+pub use worker_queue::{Chunk, Permit, WorkerQueue};
 
 use std::borrow::Cow;
 use std::future::Future;

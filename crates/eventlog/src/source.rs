@@ -1,11 +1,11 @@
-//! The reading end of an event log, apart from the lanes its records come out of.
+//! The reading end of an event log, apart from the queues its records come out of.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::BoxFuture;
 
-/// Steers what feeds a set of [`Lane`](crate::Lane)s.
+/// Steers what feeds a set of [`WorkerQueue`](crate::WorkerQueue)s.
 pub trait Source: Send + Sync + 'static {
     /// Everything of the partition below `next_offset` is stored. Only a hint; lower offsets than
     /// before and partitions that are not assigned are ignored.
@@ -23,13 +23,13 @@ pub trait Source: Send + Sync + 'static {
     /// What keeps it from working although the log is reachable.
     fn problem(&self) -> Option<String>;
 
-    /// Bytes handed to the lanes whose permits still exist.
+    /// Bytes handed to the queues whose permits still exist.
     fn buffered_bytes(&self) -> usize;
 
-    /// How often a lane was full, so that nothing more was read for it.
+    /// How often a queue was full, so that nothing more was read for it.
     fn pauses(&self) -> u64;
 
-    /// Stops reading, lets the lanes run empty (each then returns `None`), waits up to `grace` for
+    /// Stops reading, lets the queues run empty (each then returns `None`), waits up to `grace` for
     /// every chunk to be dropped, and gives its partitions back.
     fn shutdown(&self, grace: Duration) -> BoxFuture<'_, ()>;
 
@@ -42,7 +42,7 @@ pub trait Source: Send + Sync + 'static {
 /// How far behind the log's end one partition is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionLag {
-    /// Full name of the topic; the log's name where partitions are lanes of the Postgres log.
+    /// Full name of the topic; the log's name where the partitions are those of the Postgres log.
     pub topic: Arc<str>,
     /// Partition within the topic.
     pub partition: i32,

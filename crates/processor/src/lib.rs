@@ -10,7 +10,7 @@ pub mod config;
 pub mod metrics;
 pub mod pipeline;
 pub mod state;
-mod storing;
+mod store_role;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,7 +29,7 @@ use tokio::task::JoinSet;
 
 use bridge::{Bridge, BridgeParts, Extension};
 use config::Config;
-use storing::Storing;
+use store_role::StoreRole;
 
 /// What a composition brings along.
 #[derive(Clone, Default)]
@@ -44,7 +44,7 @@ pub struct Deps {
 
 /// A running processor without an HTTP server of its own.
 pub struct Processor {
-    storing: Option<Storing>,
+    storing: Option<StoreRole>,
     bridge: Option<Bridge>,
     background: JoinSet<()>,
     grace: Duration,
@@ -90,7 +90,7 @@ impl Processor {
         };
         let storing = if config.roles.store {
             let feed = bridge.as_ref().map(Bridge::direct_input);
-            Some(Storing::start(&config, registry, feed, !deps.local)?)
+            Some(StoreRole::start(&config, registry, feed, !deps.local)?)
         } else {
             None
         };

@@ -23,7 +23,7 @@ pub struct Metrics {
     pub batch_records: Histogram,
     /// Seconds from the receipt of an event to its storing.
     pub store_latency_seconds: Histogram,
-    /// Failed transactions by kind: transient, data, raced.
+    /// Failed transactions by kind: transient, data, conflict.
     pub write_failures: IntCounterVec,
     /// Announcements by result.
     pub announcements: IntCounterVec,
@@ -93,7 +93,7 @@ impl Metrics {
             )?,
             write_failures: counter(
                 "tidegate_processor_write_failures_total",
-                "Failed storing transactions by kind: transient, data, raced.",
+                "Failed storing transactions by kind: transient, data, conflict.",
                 "kind",
             )?,
             announcements: counter(
@@ -140,7 +140,7 @@ impl Metrics {
         let kind = match kind {
             Kind::Transient => "transient",
             Kind::Data => "data",
-            Kind::Raced => "raced",
+            Kind::Conflict => "conflict",
         };
         self.write_failures.with_label_values(&[kind]).inc();
     }

@@ -7,7 +7,7 @@ use tokio_postgres::{Client, Row, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::log::{LOCK_ANNOUNCE, LOCK_CLASS};
+use crate::log::locks::{CLASS, OUTBOX};
 use crate::pool::Database;
 
 const INSERT: &str = "insert into announcements_due (tenant_id, event_id, timestamp) \
@@ -70,12 +70,8 @@ pub async fn announce(
         return Ok(Announced::Nothing);
     }
     let tx = client.transaction().await?;
-    let lock = format!("select pg_try_advisory_xact_lock({LOCK_CLASS}, $1)");
-    if !tx
-        .query_one(&lock, &[&LOCK_ANNOUNCE])
-        .await?
-        .get::<_, bool>(0)
-    {
+    let lock = format!("select pg_try_advisory_xact_lock({CLASS}, $1)");
+    if !tx.query_one(&lock, &[&OUTBOX]).await?.get::<_, bool>(0) {
         return Ok(Announced::Nothing);
     }
     // Few keys of a large table, see `write::Writer::connect`.

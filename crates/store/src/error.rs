@@ -16,7 +16,7 @@ pub enum Error {
     Migration(String),
     /// Another transaction claimed one of the same event ids at the same moment.
     #[error("another writer stored one of these events at the same moment")]
-    Raced,
+    Conflict,
     /// Another consumer has moved the offset of this partition since this batch was read.
     #[error("another consumer has written {topic}/{partition} beyond offset {expected}")]
     Fenced {
@@ -47,7 +47,7 @@ pub enum Kind {
     /// This very data cannot be stored; the rest can.
     Data,
     /// Someone else was faster with an event or with the whole partition: look again, at once.
-    Raced,
+    Conflict,
 }
 
 impl Error {
@@ -59,7 +59,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Raced | Self::Fenced { .. } | Self::Removed { .. } => Kind::Raced,
+            Self::Conflict | Self::Fenced { .. } | Self::Removed { .. } => Kind::Conflict,
             Self::Pool(_) | Self::Migration(_) => Kind::Transient,
             Self::Database(error) => match error.code().map(SqlState::code) {
                 Some("P0001") => Kind::Data,

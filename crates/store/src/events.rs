@@ -189,7 +189,7 @@ pub(crate) async fn known(
 /// one of them, waits for its end.
 ///
 /// # Errors
-/// [`Error::Raced`] if that other transaction committed: look again which are known.
+/// [`Error::Conflict`] if that other transaction committed: look again which are known.
 pub(crate) async fn claim(
     tx: &Transaction<'_>,
     statements: &Statements,
@@ -214,7 +214,7 @@ pub(crate) async fn claim(
         .await
         .map_err(|error| match error {
             Error::Database(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-                Error::Raced
+                Error::Conflict
             }
             other => other,
         })

@@ -13,11 +13,11 @@ mod log_throttle;
 pub mod migrate;
 pub mod offsets;
 pub mod partitions;
-pub mod patience;
 pub mod pool;
 pub mod reader;
 pub mod sql;
 pub mod statistics;
+pub mod timeout;
 pub mod untold;
 pub mod write;
 

@@ -1,4 +1,4 @@
-//! Notes of lanes of the Postgres log whose events are stored and perhaps not told to listeners yet.
+//! Notes of partitions of the Postgres log whose events are stored and perhaps not told to listeners yet.
 //! A storing transaction sets them ([`crate::write::Batch::untold`]); a [`Session`] says that their
 //! owner lives, takes them back, and finds those of the dead.
 //!
@@ -8,24 +8,24 @@ use tokio_postgres::{Client, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::patience::heard_or_dropped;
 use crate::pool::Database;
+use crate::timeout::heard_or_dropped;
 
 /// What a storing transaction notes.
 #[derive(Debug, Clone, Copy)]
 pub struct Note<'a> {
     /// The process that will tell.
     pub owner: Uuid,
-    /// Lanes that it has no note of.
-    pub lanes: &'a [i16],
+    /// Partitions that it has no note of.
+    pub partitions: &'a [i16],
 }
 
 /// What came of noting.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Noted {
-    /// The notes set now: lane and number.
+    /// The notes set now: partition and number.
     pub own: Vec<(i16, i64)>,
-    /// Numbers of notes on the same lanes whose owner is gone: what it had to tell comes before
+    /// Numbers of notes on the same partitions whose owner is gone: what it had to tell comes before
     /// what was stored now.
     pub abandoned: Vec<i64>,
 }
@@ -56,30 +56,33 @@ pub(crate) async fn lock_writer(client: &Client, owner: Uuid) -> Result<(), Erro
 }
 
 pub(crate) async fn prepare(client: &Client) -> Result<Statement, Error> {
-    // Writers do not count as alive here: whoever removes rows of a lane has waited for the last
+    // Writers do not count as alive here: whoever removes rows of a partition has waited for the last
     // transaction of who had it before.
     let sql = format!(
-        "with own as (insert into untold (lane, owner) \
-             select lane, $2 from unnest($1::int2[]) lane returning lane, id) \
-         select lane, id, true from own union all \
-         select lane, id, false from untold n \
-         where lane = any($1) and owner <> $2 and not {}",
+        "with own as (insert into untold (partition, owner) \
+             select partition, $2 from unnest($1::int2[]) partition returning partition, id) \
+         select partition, id, true from own union all \
+         select partition, id, false from untold n \
+         where partition = any($1) and owner <> $2 and not {}",
         held(PROCESS)
     );
     Ok(client.prepare(&sql).await?)
 }
 
-/// Notes the lanes; after the rows have been removed from the log.
+/// Notes the partitions; after the rows have been removed from the log.
 pub(crate) async fn note(
     tx: &Transaction<'_>,
     statement: &Statement,
     note: Note<'_>,
 ) -> Result<Noted, Error> {
     let mut noted = Noted::default();
-    if note.lanes.is_empty() {
+    if note.partitions.is_empty() {
         return Ok(noted);
     }
-    for row in tx.query(statement, &[&note.lanes, &note.owner]).await? {
+    for row in tx
+        .query(statement, &[&note.partitions, &note.owner])
+        .await?
+    {
         if row.get(2) {
             noted.own.push((row.get(0), row.get(1)));
         } else {
@@ -117,7 +120,7 @@ impl Session {
     /// The server cannot be reached, or the schema is not there yet.
     pub async fn connect(db: &Database, owner: Uuid) -> Result<Self, Error> {
         let client = db.connect().await?;
-        // As with the lanes: who is frozen is not waited for.
+        // As with the partitions: who is frozen is not waited for.
         heard_or_dropped(&client, "a frozen processor counts as alive").await?;
         client
             .query_one("select 'untold'::regclass::oid", &[])
@@ -134,16 +137,16 @@ impl Session {
         abandoned(&self.client).await
     }
 
-    /// Takes back the owner's notes of these lanes, each up to that number.
+    /// Takes back the owner's notes of these partitions, each up to that number.
     ///
     /// # Errors
     /// The database does not answer; they may have been taken back.
     pub async fn take_back(&self, notes: &[(i16, i64)]) -> Result<(), Error> {
-        let (lanes, ids): (Vec<i16>, Vec<i64>) = notes.iter().copied().unzip();
-        let sql = "delete from untold n using unnest($2::int2[], $3::int8[]) u(lane, id) \
-            where n.owner = $1 and n.lane = u.lane and n.id <= u.id";
+        let (partitions, ids): (Vec<i16>, Vec<i64>) = notes.iter().copied().unzip();
+        let sql = "delete from untold n using unnest($2::int2[], $3::int8[]) u(partition, id) \
+            where n.owner = $1 and n.partition = u.partition and n.id <= u.id";
         self.client
-            .execute(sql, &[&self.owner, &lanes, &ids])
+            .execute(sql, &[&self.owner, &partitions, &ids])
             .await?;
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::counts::Counts;
 use crate::dead_letters::DeadLetter;
 use crate::error::Error;
 use crate::events::FrozenRows;
-use crate::log::Place;
+use crate::log::LogPosition;
 use crate::offsets::Advance;
 use crate::pool::Database;
 use crate::untold::{Note, Noted};
@@ -33,10 +33,10 @@ pub struct Batch<'a> {
     /// The step of every partition of Kafka touched.
     pub advances: &'a [Advance],
     /// The rows of the Postgres log that these records were, each once.
-    pub remove: &'a [Place],
+    pub remove: &'a [LogPosition],
     /// Note the events stored now as due to be announced.
     pub note_announcements: bool,
-    /// Note that listeners are to be told of what these lanes had.
+    /// Note that listeners are to be told of what these partitions had.
     pub untold: Option<Note<'a>>,
 }
 

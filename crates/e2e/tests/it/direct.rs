@@ -95,8 +95,8 @@ pub(crate) fn flood(
     if SHAPE == Shape::AllInOne {
         let topic = world.topic(topic);
         let record = |(key, payload): (String, String)| {
-            let lane = store::log::lane_of(key.as_bytes());
-            Record::new(i32::from(lane), &key, payload)
+            let partition = store::log::partition_of(key.as_bytes());
+            Record::new(i32::from(partition), &key, payload)
         };
         loop {
             let some: Vec<Record> = records.by_ref().take(5_000).map(record).collect();

@@ -25,15 +25,15 @@ impl World {
         }
         let record = |(key, payload): &(K, P)| {
             let (key, payload) = (key.as_ref(), payload.as_ref());
-            let lane = store::log::lane_of(key.as_bytes());
-            Record::new(i32::from(lane), key, payload)
+            let partition = store::log::partition_of(key.as_bytes());
+            Record::new(i32::from(partition), key, payload)
         };
         let records: Vec<Record> = lines.iter().map(record).collect();
         append(self, topic, &records).await.map(drop)
     }
 }
 
-/// Appends to the log in PostgreSQL, a record's partition being its lane; returns their ids.
+/// Appends to the log in PostgreSQL, a record's partition being its column partition; returns their ids.
 pub(crate) async fn append(
     world: &World,
     topic: &str,
@@ -65,7 +65,7 @@ pub(crate) async fn append_unnoted(
     records: &[direct::Record],
 ) -> anyhow::Result<Vec<i64>> {
     let mut client = world.database.connect().await?;
-    let lanes: Vec<i16> = records
+    let partitions: Vec<i16> = records
         .iter()
         .map(|record| i16::try_from(record.partition))
         .collect::<Result<_, _>>()?;
@@ -86,7 +86,7 @@ pub(crate) async fn append_unnoted(
     transaction
         .execute(
             "select log_append($1, $2, $3, $4, $5)",
-            &[&lanes, &topics, &keys, &headers, &payloads],
+            &[&partitions, &topics, &keys, &headers, &payloads],
         )
         .await?;
     // Its lock is held to the end, so the ids are in a row.

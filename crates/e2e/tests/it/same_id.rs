@@ -81,7 +81,7 @@ async fn sent_twice_at_once(one_time: Option<&str>, other_time: Option<&str>) {
         races += sum(
             &metrics,
             "tidegate_processor_write_failures_total",
-            &[("kind", "raced")],
+            &[("kind", "conflict")],
         )
         .await;
     }

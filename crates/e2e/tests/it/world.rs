@@ -162,7 +162,7 @@ impl World {
 pub(crate) async fn wait_assigned(world: &World, processors: &[&TestService]) {
     let all = match SHAPE {
         Shape::Split => TOPICS.len() * usize::try_from(PARTITIONS).unwrap(),
-        Shape::AllInOne => usize::try_from(store::log::LANES).unwrap(),
+        Shape::AllInOne => usize::try_from(store::log::PARTITIONS).unwrap(),
     };
     eventually("all partitions assigned", PATIENCE, || async {
         let mut held = Vec::new();
@@ -185,8 +185,8 @@ pub(crate) async fn wait_assigned(world: &World, processors: &[&TestService]) {
     .await;
 }
 
-/// The lanes of the log in PostgreSQL, process by process, as partitions of one topic: whoever
-/// consumes a lane holds a lock.
+/// The partitions of the log in PostgreSQL, process by process, as partitions of one topic: whoever
+/// consumes a partition holds a lock.
 pub(crate) async fn lanes_held(world: &World) -> Vec<BTreeSet<(String, i32)>> {
     let rows = world
         .database
@@ -195,14 +195,14 @@ pub(crate) async fn lanes_held(world: &World) -> Vec<BTreeSet<(String, i32)>> {
              and database = (select oid from pg_database where datname = current_database()) \
              and classid = (hashtext('tidegate log ' || current_schema()))::oid \
              and objsubid = 2 and objid::int8 < $1 and granted",
-            &[&i64::from(store::log::LANES)],
+            &[&i64::from(store::log::PARTITIONS)],
         )
         .await
         .unwrap_or_default();
     let mut held: BTreeMap<i32, BTreeSet<(String, i32)>> = BTreeMap::new();
     for row in rows {
-        let lane = (world.topic(BACKEND), row.get(1));
-        held.entry(row.get(0)).or_default().insert(lane);
+        let partition = (world.topic(BACKEND), row.get(1));
+        held.entry(row.get(0)).or_default().insert(partition);
     }
     held.into_values().collect()
 }

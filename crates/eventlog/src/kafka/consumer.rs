@@ -12,7 +12,7 @@ use super::dispatch::Dispatcher;
 use super::error::ConsumerError;
 use super::poll::PollThread;
 use super::shared::Shared;
-use crate::lane::{Lane, Poller, lanes};
+use crate::worker_queue::{Poller, WorkerQueue, worker_queues};
 use crate::{BoxFuture, PartitionLag, Source};
 
 /// How long Kafka may take to answer with a partition's watermarks.
@@ -37,10 +37,10 @@ impl Consumer {
         topics: &[Arc<str>],
         workers: usize,
         buffer_bytes: usize,
-    ) -> Result<(Handle, Vec<Lane>), ConsumerError> {
+    ) -> Result<(Handle, Vec<WorkerQueue>), ConsumerError> {
         config.consumer().create_native_config()?;
         let poller = Arc::new(Poller::default());
-        let (senders, queues) = lanes(workers, buffer_bytes, &poller);
+        let (senders, queues) = worker_queues(workers, buffer_bytes, &poller);
         let rooms = senders
             .iter()
             .map(|queue| Arc::clone(&queue.room))

@@ -13,7 +13,7 @@ use super::message::record;
 use super::rebalance::Client;
 use super::shared::Shared;
 use crate::Record;
-use crate::lane::{Chunk, LaneSender, Permit};
+use crate::worker_queue::{Chunk, Permit, WorkerSender};
 
 /// How long to wait for a record when there is nothing else to do.
 const IDLE: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ const CHUNK_BYTES: usize = 512 * 1024;
 /// pauses the partitions of queues that stay full.
 pub(super) struct Dispatcher {
     shared: Arc<Shared>,
-    queues: Vec<LaneSender>,
+    queues: Vec<WorkerSender>,
     chunks: Vec<Filling>,
     chunk_bytes: usize,
 }
@@ -43,7 +43,7 @@ struct Filling {
 }
 
 impl Dispatcher {
-    pub(super) fn new(shared: Arc<Shared>, queues: Vec<LaneSender>, buffer_bytes: usize) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, queues: Vec<WorkerSender>, buffer_bytes: usize) -> Self {
         // A queue should hold a few chunks, or it would alternate between one and none.
         let share = buffer_bytes / queues.len().max(1);
         Self {

@@ -24,5 +24,5 @@ pub use offsets::{Commit, OffsetReset};
 pub use producer::Producer;
 pub use topics::TopicSpec;
 
-pub use crate::lane::{Chunk, Lane, Permit};
 pub use crate::source::PartitionLag;
+pub use crate::worker_queue::{Chunk, Permit, WorkerQueue};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::assignments::Assignments;
 use super::rebalance::Client;
-use crate::lane::{Poller, Room};
+use crate::worker_queue::{Poller, Room};
 
 /// The state of one consumer.
 pub(super) struct Shared {

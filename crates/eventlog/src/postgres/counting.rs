@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use store::LogThrottle;
 use store::log::Counter;
-use store::patience::{in_time, within};
+use store::timeout::{with_timeout, with_timeout_of};
 use store::{Database, Error};
 
 use super::handle::Shared;
@@ -28,7 +28,7 @@ pub(super) async fn count(db: Database, shared: Arc<Shared>) {
         }
     };
     loop {
-        let mut counter = match in_time(Counter::connect(&db)).await {
+        let mut counter = match with_timeout(Counter::connect(&db)).await {
             Ok(counter) => Some(counter),
             Err(error) => {
                 complain(error);
@@ -38,11 +38,11 @@ pub(super) async fn count(db: Database, shared: Arc<Shared>) {
         };
         while let Some(connected) = &counter {
             let began = Instant::now();
-            match within(LIMIT, connected.count()).await {
-                Ok((backlog, lanes)) => {
+            match with_timeout_of(LIMIT, connected.count()).await {
+                Ok((backlog, partitions)) => {
                     let mut state = shared.state();
                     state.backlog = Some(backlog);
-                    state.depths = Some(lanes);
+                    state.depths = Some(partitions);
                 }
                 Err(error) => {
                     complain(error);

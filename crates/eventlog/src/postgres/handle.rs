@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use store::log::{Backlog, LANES};
+use store::log::{Backlog, PARTITIONS};
 use tokio::sync::watch;
 
-use crate::lane::Room;
+use crate::worker_queue::Room;
 use crate::{BoxFuture, PartitionLag, Source};
 
 /// Tells that the task is gone, however it went.
@@ -34,7 +34,7 @@ pub(super) struct Shared {
     pub(super) connected: AtomicBool,
     pub(super) held: AtomicUsize,
     pub(super) pauses: AtomicU64,
-    pub(super) done: [AtomicI64; LANES as usize],
+    pub(super) done: [AtomicI64; PARTITIONS as usize],
     pub(super) log: Arc<str>,
     /// How long the shutdown may take, once there is one.
     pub(super) stop: watch::Sender<Option<Duration>>,
@@ -59,7 +59,7 @@ impl Shared {
 }
 
 /// Steers a consumer of the Postgres log. Clones steer the same one; dropping the last closes it
-/// without waiting for the lanes.
+/// without waiting for the partitions.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) owner: Arc<Owner>,
@@ -96,23 +96,26 @@ impl Source for Handle {
     fn mark_done(&self, _topic: &str, partition: i32, next_offset: i64) {
         // For the lag's sake: what was stored left the log in the same transaction.
         let done = usize::try_from(partition).ok();
-        if let Some(done) = done.and_then(|lane| self.shared().done.get(lane)) {
+        if let Some(done) = done.and_then(|partition| self.shared().done.get(partition)) {
             done.fetch_max(next_offset, Ordering::Relaxed);
         }
     }
 
     fn lag(&self) -> Vec<PartitionLag> {
         let state = self.shared().state();
-        let of = |lane: &i16| {
-            let done = self.shared().done.get(usize::from(lane.unsigned_abs()));
+        let of = |partition: &i16| {
+            let done = self
+                .shared()
+                .done
+                .get(usize::from(partition.unsigned_abs()));
             let done = done.map_or(0, |done| done.load(Ordering::Relaxed));
             PartitionLag {
                 topic: Arc::clone(&self.shared().log),
-                partition: i32::from(*lane),
+                partition: i32::from(*partition),
                 lag: state
                     .depths
                     .as_ref()
-                    .map(|depths| depths.get(lane).copied().unwrap_or(0)),
+                    .map(|depths| depths.get(partition).copied().unwrap_or(0)),
                 done: (done > 0).then_some(done),
                 high: None,
             }
@@ -122,9 +125,9 @@ impl Source for Handle {
 
     fn assigned(&self) -> Vec<(Arc<str>, i32)> {
         let state = self.shared().state();
-        let lanes = state.assigned.iter();
-        lanes
-            .map(|lane| (Arc::clone(&self.shared().log), i32::from(*lane)))
+        let partitions = state.assigned.iter();
+        partitions
+            .map(|partition| (Arc::clone(&self.shared().log), i32::from(*partition)))
             .collect()
     }
 

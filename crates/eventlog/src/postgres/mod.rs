@@ -1,4 +1,4 @@
-//! The event log over PostgreSQL: `store::log` with a publisher's queue before it and lanes behind.
+//! The event log over PostgreSQL: `store::log` with a publisher's queue before it and partitions behind.
 
 mod counting;
 mod handle;
@@ -13,7 +13,7 @@ pub use source::PostgresSource;
 
 use std::time::Duration;
 
-/// What the lanes of the log belong to, where Kafka has a topic's name.
+/// What the partitions of the log belong to, where Kafka has a topic's name.
 pub const LOG: &str = "event_log";
 
 /// Pauses between attempts to connect: 0.1 s, doubled up to 2 s.

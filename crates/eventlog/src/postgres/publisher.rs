@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use prometheus::Registry;
 use store::Database;
-use store::log::{LANES, lane_of, pack_headers};
+use store::log::{PARTITIONS, pack_headers, partition_of};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -69,8 +69,8 @@ pub(super) struct Shared {
     pub(super) queue: Arc<Queue>,
     /// Told whenever a batch is answered.
     pub(super) answered: Notify,
-    /// Deals records without a key to the lanes.
-    next_lane: AtomicUsize,
+    /// Deals records without a key to the partitions.
+    next_partition: AtomicUsize,
 }
 
 impl PostgresLog {
@@ -168,7 +168,7 @@ impl Shared {
             connected: AtomicBool::new(false),
             queue: Queue::new(registry, "eventlog_postgres", records, bytes)?,
             answered: Notify::new(),
-            next_lane: AtomicUsize::new(0),
+            next_partition: AtomicUsize::new(0),
         })
     }
 
@@ -201,7 +201,7 @@ impl Shared {
             }
             bytes += size + record.topic.len() + RECORD_OVERHEAD;
             rows.push(Row {
-                lane: self.lane(&record.key),
+                partition: self.partition(&record.key),
                 record: record.clone(),
                 headers,
             });
@@ -210,12 +210,12 @@ impl Shared {
         Ok((rows, reservation))
     }
 
-    fn lane(&self, key: &[u8]) -> i16 {
+    fn partition(&self, key: &[u8]) -> i16 {
         if key.is_empty() {
-            let next = self.next_lane.fetch_add(1, Ordering::Relaxed);
-            i16::try_from(next % usize::from(LANES.unsigned_abs())).unwrap_or(0)
+            let next = self.next_partition.fetch_add(1, Ordering::Relaxed);
+            i16::try_from(next % usize::from(PARTITIONS.unsigned_abs())).unwrap_or(0)
         } else {
-            lane_of(key)
+            partition_of(key)
         }
     }
 

@@ -1,5 +1,5 @@
-//! Consuming from PostgreSQL: a task that owns lanes of the log, reads them behind cursors and deals
-//! the records to the pipeline's lanes, as much as has room.
+//! Consuming from PostgreSQL: a task that owns partitions of the log, reads them behind cursors and deals
+//! the records to the workers, as much as has room.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use store::LogThrottle;
-use store::log::{self, Cursor, Member, Place, Reader, Row};
-use store::patience::in_time;
+use store::log::{self, Cursor, Lease, LogPosition, Reader, Row};
+use store::timeout::with_timeout;
 use store::{Database, Error};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
@@ -19,11 +19,11 @@ use super::handle::{Ended, Handle, Owner, Shared};
 use super::ownership::{Held, Owned, Ownership};
 use super::{Backoff, LOG};
 use crate::Record;
-use crate::lane::{Chunk, Lane, LaneSender, Poller, lanes};
+use crate::worker_queue::{Chunk, Poller, WorkerQueue, WorkerSender, worker_queues};
 
-/// How often the lanes are divided anew, and looked at although nobody said that there is more.
+/// How often the partitions are divided anew, and looked at although nobody said that there is more.
 const BALANCE: Duration = Duration::from_secs(1);
-/// Rows of one lane read at a time.
+/// Rows of one partition read at a time.
 const ROWS: i64 = 500;
 /// The table is vacuumed after this many rows; after fewer when everything is stored, and after fewer
 /// still when nothing more comes. (Giving pages back stops the others for a moment.)
@@ -38,21 +38,24 @@ const WATCH: Duration = Duration::from_millis(10);
 pub struct PostgresSource;
 
 impl PostgresSource {
-    /// Starts a task that takes its share of the log's 16 lanes and deals their records to `lanes`
-    /// lanes. The buffered records take at most about `buffer_bytes`, divided evenly among the
-    /// lanes. Waits for nothing; must be called within a tokio runtime.
+    /// Starts a task that takes its share of the log's 16 partitions and deals their records to `partitions`
+    /// partitions. The buffered records take at most about `buffer_bytes`, divided evenly among the
+    /// partitions. Waits for nothing; must be called within a tokio runtime.
     ///
     /// A record stays in the log until a storing transaction removes it; what was handed out and not
-    /// removed comes again after a restart, or when its lane changes hands.
+    /// removed comes again after a restart, or when its partition changes hands.
     #[must_use]
-    pub fn start(db: &Database, lane_count: usize, buffer_bytes: usize) -> (Handle, Vec<Lane>) {
+    pub fn start(db: &Database, workers: usize, buffer_bytes: usize) -> (Handle, Vec<WorkerQueue>) {
         let poller = Arc::new(Poller::default());
         poller.waiting.store(true, Ordering::SeqCst);
-        let (senders, lanes) = lanes(lane_count, buffer_bytes, &poller);
+        let (senders, queues) = worker_queues(workers, buffer_bytes, &poller);
         let (stop, stopping) = watch::channel(None);
         let (closed, closing) = watch::channel(false);
         let shared = Arc::new(Shared {
-            rooms: senders.iter().map(|lane| Arc::clone(&lane.room)).collect(),
+            rooms: senders
+                .iter()
+                .map(|partition| Arc::clone(&partition.room))
+                .collect(),
             state: Mutex::default(),
             connected: AtomicBool::new(false),
             held: AtomicUsize::new(0),
@@ -83,7 +86,7 @@ impl PostgresSource {
             task.run(stopping).await;
         });
         let owner = Arc::new(Owner { shared, closing });
-        (Handle { owner }, lanes)
+        (Handle { owner }, queues)
     }
 }
 
@@ -91,7 +94,7 @@ impl PostgresSource {
 struct Task {
     db: Database,
     ours: Ownership,
-    senders: Vec<LaneSender>,
+    senders: Vec<WorkerSender>,
     /// Told when a permit is given back.
     room_made: Arc<Notify>,
     /// Told by PostgreSQL after every append.
@@ -122,11 +125,11 @@ impl Task {
         let mut backoff = Backoff::new();
         loop {
             let error = match self.connect().await {
-                Ok((member, reader)) => {
+                Ok((lease, reader)) => {
                     backoff = Backoff::new();
                     self.set_connected(true);
-                    let Err(error) = self.consume(&member, &reader).await;
-                    // The server gives our lanes to others once the connection is closed, here.
+                    let Err(error) = self.consume(&lease, &reader).await;
+                    // The server gives our partitions to others once the connection is closed, here.
                     error
                 }
                 Err(error) => error,
@@ -139,27 +142,27 @@ impl Task {
         }
     }
 
-    async fn connect(&self) -> Result<(Member, Reader), Error> {
-        let member = Member::connect(&self.db, Arc::clone(&self.appended));
+    async fn connect(&self) -> Result<(Lease, Reader), Error> {
+        let lease = Lease::connect(&self.db, Arc::clone(&self.appended));
         let reader = Reader::connect(&self.db);
-        in_time(async { tokio::try_join!(member, reader) }).await
+        with_timeout(async { tokio::try_join!(lease, reader) }).await
     }
 
     async fn consume(
         &mut self,
-        member: &Member,
+        lease: &Lease,
         reader: &Reader,
     ) -> Result<std::convert::Infallible, Error> {
         self.next_balance = Instant::now();
         loop {
-            if member.is_closed() {
+            if lease.is_closed() {
                 return Err(Error::Pool(
-                    "the connection that owns the lanes is lost".to_owned(),
+                    "the connection that owns the partitions is lost".to_owned(),
                 ));
             }
             if Instant::now() >= self.next_balance {
                 self.next_balance = Instant::now() + BALANCE;
-                if in_time(self.ours.balance(member)).await? {
+                if with_timeout(self.ours.balance(lease)).await? {
                     self.show_ownership();
                 }
                 self.vacuum();
@@ -183,7 +186,7 @@ impl Task {
     /// Hands over what is held and reads what there is room for. False if there was nothing to do.
     async fn read(&mut self, reader: &Reader) -> Result<bool, Error> {
         let mut busy = false;
-        for owned in &mut self.ours.lanes {
+        for owned in &mut self.ours.partitions {
             if let Some(held) = owned.held.take() {
                 deliver(&self.shared, &self.senders, owned, held);
                 busy |= owned.held.is_none();
@@ -192,7 +195,7 @@ impl Task {
         let cursors = self.cursors();
         if !cursors.is_empty() {
             busy = true;
-            let rows = in_time(reader.read(&cursors, ROWS)).await?;
+            let rows = with_timeout(reader.read(&cursors, ROWS)).await?;
             if !rows.is_empty() {
                 self.read_since_vacuum += rows.len() as u64;
                 self.last_read = Instant::now();
@@ -204,11 +207,11 @@ impl Task {
         Ok(busy)
     }
 
-    /// What to read next: lanes that may have more, as far as their pipeline lane has room.
+    /// What to read next: partitions that may have more, as far as their worker has room.
     fn cursors(&mut self) -> Vec<Cursor> {
         let mut cursors = Vec::new();
         for (index, sender) in self.senders.iter_mut().enumerate() {
-            let wanting = self.ours.lanes.iter();
+            let wanting = self.ours.partitions.iter();
             let wanting = wanting.filter(|owned| owned.index == index && owned.wants_more());
             let wanting: Vec<&Owned> = wanting.collect();
             let full = !wanting.is_empty() && !sender.room.half_empty();
@@ -221,9 +224,9 @@ impl Task {
             }
             let share = sender.room.free() / wanting.len();
             cursors.extend(wanting.iter().map(|owned| Cursor {
-                after: Place {
-                    lane: owned.lane,
-                    id: owned.after,
+                after: LogPosition {
+                    partition: owned.partition,
+                    offset: owned.after,
                 },
                 bytes: i64::try_from(share).unwrap_or(i64::MAX),
             }));
@@ -233,20 +236,25 @@ impl Task {
 
     /// Deals the rows that were read for these cursors.
     fn take(&mut self, cursors: &[Cursor], rows: Vec<Row>) {
-        let mut by_lane: HashMap<i16, Vec<Record>> = HashMap::with_capacity(cursors.len());
+        let mut by_partition: HashMap<i16, Vec<Record>> = HashMap::with_capacity(cursors.len());
         let mut topics: Vec<Arc<str>> = Vec::new();
         for row in rows {
-            by_lane
-                .entry(row.place.lane)
+            by_partition
+                .entry(row.position.partition)
                 .or_default()
                 .push(record(row, &mut topics));
         }
         for cursor in cursors {
-            let lane = cursor.after.lane;
-            let Some(owned) = self.ours.lanes.iter_mut().find(|owned| owned.lane == lane) else {
+            let partition = cursor.after.partition;
+            let Some(owned) = self
+                .ours
+                .partitions
+                .iter_mut()
+                .find(|owned| owned.partition == partition)
+            else {
                 continue;
             };
-            let records = by_lane.remove(&lane).unwrap_or_default();
+            let records = by_partition.remove(&partition).unwrap_or_default();
             let Some(last) = records.last() else {
                 owned.more = false;
                 continue;
@@ -259,8 +267,11 @@ impl Task {
 
     /// Has the table vacuumed when enough was read since the last time.
     fn vacuum(&mut self) {
-        let empty = self.ours.lanes.iter().all(|lane| !lane.more)
-            && self.senders.iter().all(|lane| lane.room.used() == 0);
+        let empty = self.ours.partitions.iter().all(|partition| !partition.more)
+            && self
+                .senders
+                .iter()
+                .all(|partition| partition.room.used() == 0);
         let enough = match empty {
             false => VACUUM_AFTER,
             true if self.last_read.elapsed() < QUIET => VACUUM_EMPTY_AFTER,
@@ -281,16 +292,21 @@ impl Task {
         }
     }
 
-    /// Ends the lanes and waits until the writers are through. The connections are closed already, so
+    /// Ends the partitions and waits until the writers are through. The connections are closed already, so
     /// others may read what is still being written: the storing transaction tells.
     async fn drain(&mut self, grace: Duration) {
         let deadline = Instant::now() + grace;
         self.ours.clear();
         self.show_ownership();
-        for lane in &mut self.senders {
-            lane.chunks = None;
+        for partition in &mut self.senders {
+            partition.chunks = None;
         }
-        while self.senders.iter().any(|lane| lane.room.used() > 0) && Instant::now() < deadline {
+        while self
+            .senders
+            .iter()
+            .any(|partition| partition.room.used() > 0)
+            && Instant::now() < deadline
+        {
             tokio::time::sleep(WATCH).await;
         }
         if let Some(vacuuming) = self.vacuuming.take() {
@@ -299,7 +315,12 @@ impl Task {
     }
 
     fn show_ownership(&self) {
-        let mut assigned: Vec<i16> = self.ours.lanes.iter().map(|owned| owned.lane).collect();
+        let mut assigned: Vec<i16> = self
+            .ours
+            .partitions
+            .iter()
+            .map(|owned| owned.partition)
+            .collect();
         assigned.sort_unstable();
         self.shared.state().assigned = assigned;
     }
@@ -317,8 +338,8 @@ impl Task {
     }
 }
 
-/// Sends records to their pipeline lane, or holds them where it has no room.
-fn deliver(shared: &Shared, senders: &[LaneSender], owned: &mut Owned, held: Held) {
+/// Sends records to their worker, or holds them where it has no room.
+fn deliver(shared: &Shared, senders: &[WorkerSender], owned: &mut Owned, held: Held) {
     let Some(sender) = senders.get(owned.index) else {
         return;
     };
@@ -330,12 +351,12 @@ fn deliver(shared: &Shared, senders: &[LaneSender], owned: &mut Owned, held: Hel
     let chunk = Chunk::new(
         held.records,
         permit.counted_in(&owned.out),
-        (Arc::clone(&shared.log), i32::from(owned.lane)),
+        (Arc::clone(&shared.log), i32::from(owned.partition)),
         Arc::clone(&owned.revoked),
     );
     if chunks.send(chunk).is_err() {
         // Its writer is gone. The rows stay in the log, so they are read again after a restart.
-        shared.state().problem = Some(format!("nobody reads lane {}", owned.index));
+        shared.state().problem = Some(format!("nobody reads the queue of worker {}", owned.index));
     }
 }
 
@@ -352,8 +373,8 @@ fn record(row: Row, topics: &mut Vec<Arc<str>>) -> Record {
     };
     Record {
         topic,
-        partition: i32::from(row.place.lane),
-        offset: row.place.id,
+        partition: i32::from(row.position.partition),
+        offset: row.position.offset,
         timestamp_ms: Some(row.at_ms),
         key: row.key,
         headers: row.headers,

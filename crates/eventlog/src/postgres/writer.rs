@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use store::LogThrottle;
 use store::log::{Appender, NewRow};
-use store::patience::in_time;
+use store::timeout::with_timeout;
 use store::{Database, Error, Kind};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
@@ -66,7 +66,7 @@ impl Drop for Pending {
 
 /// A record with what its row has beside it.
 pub(super) struct Row {
-    pub(super) lane: i16,
+    pub(super) partition: i16,
     pub(super) record: Outgoing,
     pub(super) headers: Arc<[u8]>,
 }
@@ -75,7 +75,7 @@ impl Row {
     fn new_row(&self) -> NewRow<'_> {
         let key = &self.record.key;
         NewRow {
-            lane: self.lane,
+            partition: self.partition,
             topic: &self.record.topic,
             key: (!key.is_empty()).then_some(key),
             headers: &self.headers,
@@ -110,7 +110,7 @@ impl Writer {
     pub(super) async fn run(mut self) {
         let mut backoff = Backoff::new();
         loop {
-            match in_time(Appender::connect(&self.db)).await {
+            match with_timeout(Appender::connect(&self.db)).await {
                 Ok(appender) => {
                     backoff = Backoff::new();
                     self.shared.set_connected(true);
@@ -185,7 +185,7 @@ impl Writer {
                 self.complain(&error);
                 let why = match error.kind() {
                     Kind::Data => PublishError::Failed(error.to_string()),
-                    Kind::Transient | Kind::Raced => PublishError::Unavailable,
+                    Kind::Transient | Kind::Conflict => PublishError::Unavailable,
                 };
                 answer(batch, &Err(why));
             }

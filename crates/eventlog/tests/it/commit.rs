@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventlog::Source as _;
-use eventlog::kafka::{Commit, Handle, KafkaConfig, Lane, OffsetReset, Producer};
+use eventlog::kafka::{Commit, Handle, KafkaConfig, OffsetReset, Producer, WorkerQueue};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -37,14 +37,14 @@ async fn pass(
     producer: &Producer,
     topic: &Arc<str>,
     handle: &Handle,
-    lane: &mut Lane,
+    queue: &mut WorkerQueue,
     range: std::ops::Range<usize>,
 ) {
     let ack = producer.publish(numbered(topic, range.start, range.len()));
     ack.expect("enqueued").await.expect("acknowledged");
     let mut taken = 0;
     while taken < range.len() {
-        taken += next(lane).await.records.len();
+        taken += next(queue).await.records.len();
     }
     // At once, so that no commit comes in between.
     let next_offset = i64::try_from(range.end).expect("small");
@@ -63,24 +63,24 @@ async fn a_hundred_done_records_are_committed_without_waiting() {
     };
     let topic = topic(&config, "hundred").await;
     let producer = producer(&config).await;
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
+    let (handle, mut queues) = consumer(&config, &topic, 1, 1 << 20);
     // Many small ones count together, and those after a commit are counted anew.
     for n in 0..4 {
         pass(
             &producer,
             &topic,
             &handle,
-            &mut lanes[0],
+            &mut queues[0],
             n * 25..(n + 1) * 25,
         )
         .await;
     }
     let now = || tokio::task::block_in_place(|| committed(&config, &topic));
     wait_until("the first hundred", || now() == Some(100)).await;
-    pass(&producer, &topic, &handle, &mut lanes[0], 100..220).await;
+    pass(&producer, &topic, &handle, &mut queues[0], 100..220).await;
     wait_until("the next ones", || now() == Some(220)).await;
     // The rest is committed at the end, be it never so small.
-    pass(&producer, &topic, &handle, &mut lanes[0], 220..223).await;
+    pass(&producer, &topic, &handle, &mut queues[0], 220..223).await;
     assert_eq!(now(), Some(220));
     handle.shutdown(LIMIT).await;
     assert_eq!(now(), Some(223));
@@ -98,10 +98,10 @@ async fn fewer_are_committed_in_time() {
     };
     let topic = topic(&config, "fewer").await;
     let producer = producer(&config).await;
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
+    let (handle, mut queues) = consumer(&config, &topic, 1, 1 << 20);
     let now = || tokio::task::block_in_place(|| committed(&config, &topic));
     for up_to in [1, 2] {
-        pass(&producer, &topic, &handle, &mut lanes[0], up_to - 1..up_to).await;
+        pass(&producer, &topic, &handle, &mut queues[0], up_to - 1..up_to).await;
         let expected = Some(i64::try_from(up_to).expect("small"));
         wait_until("the commit", || now() == expected).await;
     }
@@ -119,8 +119,8 @@ async fn a_new_group_begins_where_it_is_told_to() {
     let ack = producer.publish(numbered(&topic, 0, 10));
     ack.expect("enqueued").await.expect("acknowledged");
 
-    let (handle, mut lanes) = consumer(&early, &topic, 1, 1 << 20);
-    assert_eq!(number(&next(&mut lanes[0]).await.records[0]), 0);
+    let (handle, mut queues) = consumer(&early, &topic, 1, 1 << 20);
+    assert_eq!(number(&next(&mut queues[0]).await.records[0]), 0);
     handle.shutdown(Duration::ZERO).await;
 
     let late = KafkaConfig {
@@ -128,7 +128,7 @@ async fn a_new_group_begins_where_it_is_told_to() {
         offset_reset: OffsetReset::Latest,
         ..early
     };
-    let (handle, mut lanes) = consumer(&late, &topic, 1, 1 << 20);
+    let (handle, mut queues) = consumer(&late, &topic, 1, 1 << 20);
     // When it has found the end nobody says, so records are sent until one arrives.
     let mut sent = 10;
     let first = loop {
@@ -136,8 +136,8 @@ async fn a_new_group_begins_where_it_is_told_to() {
         ack.expect("enqueued").await.expect("acknowledged");
         sent += 1;
         let wait = Duration::from_millis(100);
-        if let Ok(chunk) = tokio::time::timeout(wait, lanes[0].recv()).await {
-            break number(&chunk.expect("an open lane").records[0]);
+        if let Ok(chunk) = tokio::time::timeout(wait, queues[0].recv()).await {
+            break number(&chunk.expect("an open queue").records[0]);
         }
     };
     assert!(first >= 10, "{first} was there before");

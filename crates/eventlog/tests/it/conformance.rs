@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eventlog::{Headers, Lane, PublishError, Publisher, Record, Source};
+use eventlog::{Headers, PublishError, Publisher, Record, Source, WorkerQueue};
 use testkit::{Parts, eventually};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
@@ -55,19 +55,19 @@ pub(crate) async fn publish(publisher: &Arc<dyn Publisher>, records: &[eventlog:
     ack.await.expect("acknowledged");
 }
 
-/// Stores everything that comes out of the lanes, and tells by which lane.
+/// Stores everything that comes out of the queues, and tells by which worker.
 pub(crate) fn collect<L: Log>(
     log: &Arc<L>,
     source: &Arc<dyn Source>,
-    lanes: Vec<Lane>,
+    queues: Vec<WorkerQueue>,
 ) -> UnboundedReceiver<(usize, Vec<Record>)> {
     let (sender, receiver) = unbounded_channel();
-    for mut lane in lanes {
+    for mut queue in queues {
         let (log, source, sender) = (Arc::clone(log), Arc::clone(source), sender.clone());
         tokio::spawn(async move {
-            while let Some(chunk) = lane.recv().await {
+            while let Some(chunk) = queue.recv().await {
                 let stored = log.store(&source, chunk).await;
-                if sender.send((lane.index(), stored)).is_err() {
+                if sender.send((queue.index(), stored)).is_err() {
                     break;
                 }
             }
@@ -84,8 +84,8 @@ pub(crate) async fn stored(
     let mut all = Vec::new();
     let reading = async {
         while all.len() < count {
-            let (lane, records) = from.recv().await.expect("open lanes");
-            all.extend(records.into_iter().map(|record| (lane, record)));
+            let (worker, records) = from.recv().await.expect("open queues");
+            all.extend(records.into_iter().map(|record| (worker, record)));
         }
     };
     if tokio::time::timeout(LIMIT, reading).await.is_err() {
@@ -114,8 +114,8 @@ async fn a_record_comes_out_as_it_went_in<L: Log>() {
     publish(&publisher, &[sent, empty]).await;
     publish(&publisher, &[]).await;
 
-    let (source, lanes) = log.consume(1, 1 << 20);
-    let records = stored(&mut collect(&log, &source, lanes), 2).await;
+    let (source, queues) = log.consume(1, 1 << 20);
+    let records = stored(&mut collect(&log, &source, queues), 2).await;
     let (first, second) = (&records[0].1, &records[1].1);
     assert_eq!(first.topic, log.topic());
     assert_eq!(first.key.as_deref(), Some(&b"stream:1"[..]));
@@ -143,8 +143,8 @@ async fn a_record_comes_out_as_it_went_in<L: Log>() {
 async fn order_holds_per_key_and_partitions_keep_their_lane<L: Log>() {
     let log = fresh::<L>().await;
     let publisher = log.publisher(Bounds::default()).await;
-    let (source, lanes) = log.consume(3, 8 << 20);
-    let mut out = collect(&log, &source, lanes);
+    let (source, queues) = log.consume(3, 8 << 20);
+    let mut out = collect(&log, &source, queues);
     let total = 20_000;
     // Not awaited one by one: order is that of the calls.
     let acks: Vec<_> = (0..total)
@@ -156,10 +156,13 @@ async fn order_holds_per_key_and_partitions_keep_their_lane<L: Log>() {
     }
     let records = stored(&mut out, total).await;
     assert_each_once(records.iter().map(|(_, record)| record), total);
-    let mut lane_of = BTreeMap::new();
+    let mut partition_of = BTreeMap::new();
     let mut last: HashMap<_, (usize, i64)> = HashMap::new();
-    for (lane, record) in &records {
-        assert_eq!(*lane_of.entry(record.partition).or_insert(*lane), *lane);
+    for (worker, record) in &records {
+        assert_eq!(
+            *partition_of.entry(record.partition).or_insert(*worker),
+            *worker
+        );
         let this = (number(record), record.offset);
         let before = last.insert(record.key.clone(), this);
         assert!(
@@ -168,8 +171,8 @@ async fn order_holds_per_key_and_partitions_keep_their_lane<L: Log>() {
             record.key
         );
     }
-    let lanes: BTreeSet<_> = lane_of.values().collect();
-    assert_eq!(lanes.len(), 3, "all lanes have work: {lane_of:?}");
+    let workers: BTreeSet<_> = partition_of.values().collect();
+    assert_eq!(workers.len(), 3, "all workers have work: {partition_of:?}");
     wait_until("no lag is left", || {
         source.lag().iter().filter_map(|p| p.lag).sum::<i64>() == 0
     })
@@ -183,8 +186,8 @@ async fn a_large_batch_and_a_record_larger_than_the_buffer_get_through<L: Log>()
     let publisher = log.publisher(Bounds::default()).await;
     let batch = numbered(&log.topic(), 0, 30_000);
     publish(&publisher, &batch).await;
-    let (source, lanes) = log.consume(1, 64 * 1024);
-    let mut out = collect(&log, &source, lanes);
+    let (source, queues) = log.consume(1, 64 * 1024);
+    let mut out = collect(&log, &source, queues);
     let records = stored(&mut out, 30_000).await;
     assert_each_once(records.iter().map(|(_, record)| record), 30_000);
     for n in 0..3_u8 {
@@ -210,8 +213,8 @@ async fn records_without_a_key_spread<L: Log>() {
             .collect();
         publish(&publisher, &records).await;
     }
-    let (source, lanes) = log.consume(2, 1 << 20);
-    let records = stored(&mut collect(&log, &source, lanes), 400).await;
+    let (source, queues) = log.consume(2, 1 << 20);
+    let records = stored(&mut collect(&log, &source, queues), 400).await;
     assert_each_once(records.iter().map(|(_, record)| record), 400);
     assert!(records.iter().all(|(_, record)| record.key.is_none()));
     let partitions: BTreeSet<_> = records.iter().map(|(_, r)| r.partition).collect();
@@ -256,8 +259,8 @@ async fn a_refused_batch_leaves_nothing_behind<L: Log>() {
     ack.await.expect("acknowledged");
     publish(&publisher, &numbered(&topic, 103, 7)).await;
 
-    let (source, lanes) = log.consume(1, 1 << 20);
-    let records = stored(&mut collect(&log, &source, lanes), 110).await;
+    let (source, queues) = log.consume(1, 1 << 20);
+    let records = stored(&mut collect(&log, &source, queues), 110).await;
     assert_each_once(records.iter().map(|(_, record)| record), 110);
     source.shutdown(LIMIT).await;
 }
@@ -286,8 +289,8 @@ async fn flush_waits_for_everything<L: Log>() {
     }
     publisher.flush(LIMIT).await.expect("flushed");
     drop(publisher);
-    let (source, lanes) = log.consume(1, 1 << 20);
-    let records = stored(&mut collect(&log, &source, lanes), 1_000).await;
+    let (source, queues) = log.consume(1, 1 << 20);
+    let records = stored(&mut collect(&log, &source, queues), 1_000).await;
     assert_each_once(records.iter().map(|(_, record)| record), 1_000);
     source.shutdown(LIMIT).await;
 }
@@ -300,9 +303,9 @@ async fn backpressure_is_bounded_and_loses_nothing<L: Log>() {
         publish(&publisher, &numbered(&log.topic(), first, 1_000)).await;
     }
     let buffer = 256 * 1024;
-    let (source, lanes) = log.consume(2, buffer);
-    // Nobody reads: both lanes fill.
-    wait_until("both lanes are full", || source.pauses() >= 2).await;
+    let (source, queues) = log.consume(2, buffer);
+    // Nobody reads: both queues fill.
+    wait_until("both queues are full", || source.pauses() >= 2).await;
     assert!(
         source.buffered_bytes() <= buffer,
         "{}",
@@ -319,7 +322,7 @@ async fn backpressure_is_bounded_and_loses_nothing<L: Log>() {
     })
     .await;
     assert!(source.healthy(), "{:?}", source.problem());
-    let records = stored(&mut collect(&log, &source, lanes), total).await;
+    let records = stored(&mut collect(&log, &source, queues), total).await;
     assert_each_once(records.iter().map(|(_, record)| record), total);
     source.shutdown(LIMIT).await;
 }
@@ -331,16 +334,16 @@ async fn a_consumer_that_is_gone_is_followed_by_another<L: Log>() {
     publish(&publisher, &numbered(&log.topic(), 0, total)).await;
     let mut all = Vec::new();
     for _ in 0..3 {
-        let (source, mut lanes) = log.consume(1, 64 * 1024);
-        let chunk = next(&mut lanes[0]).await;
-        let in_hand = next(&mut lanes[0]).await;
+        let (source, mut queues) = log.consume(1, 64 * 1024);
+        let chunk = next(&mut queues[0]).await;
+        let in_hand = next(&mut queues[0]).await;
         all.extend(log.store(&source, chunk).await);
-        // Dropped without a word, with records in hand and in the lane.
-        drop((source, lanes, in_hand));
+        // Dropped without a word, with records in hand and in the queue.
+        drop((source, queues, in_hand));
     }
     assert!(all.len() < total, "something is left for the last one");
-    let (source, lanes) = log.consume(2, 1 << 20);
-    let mut out = collect(&log, &source, lanes);
+    let (source, queues) = log.consume(2, 1 << 20);
+    let mut out = collect(&log, &source, queues);
     let rest = stored(&mut out, total - all.len()).await;
     all.extend(rest.into_iter().map(|(_, record)| record));
     assert_each_once(all.iter(), total);
@@ -352,14 +355,14 @@ async fn shutdown_lets_the_lanes_run_empty<L: Log>() {
     let publisher = log.publisher(Bounds::default()).await;
     let total = 3_000;
     publish(&publisher, &numbered(&log.topic(), 0, total)).await;
-    let (source, mut lanes) = log.consume(1, 8 << 20);
-    let first = next(&mut lanes[0]).await;
+    let (source, mut queues) = log.consume(1, 8 << 20);
+    let first = next(&mut queues[0]).await;
     let mut seen = log.store(&source, first).await;
     let (log2, source2) = (Arc::clone(&log), Arc::clone(&source));
-    let mut lane = lanes.pop().expect("one lane");
+    let mut queue = queues.pop().expect("one queue");
     let rest = tokio::spawn(async move {
         let mut seen = Vec::new();
-        while let Some(chunk) = lane.recv().await {
+        while let Some(chunk) = queue.recv().await {
             seen.extend(log2.store(&source2, chunk).await);
         }
         seen
@@ -367,9 +370,9 @@ async fn shutdown_lets_the_lanes_run_empty<L: Log>() {
     source.shutdown(LIMIT).await;
     assert_eq!(source.buffered_bytes(), 0);
     assert!(source.assigned().is_empty(), "it left the log");
-    seen.extend(rest.await.expect("the lane ends"));
-    let (source, lanes) = log.consume(1, 8 << 20);
-    let mut out = collect(&log, &source, lanes);
+    seen.extend(rest.await.expect("the queue ends"));
+    let (source, queues) = log.consume(1, 8 << 20);
+    let mut out = collect(&log, &source, queues);
     let others = stored(&mut out, total - seen.len()).await;
     seen.extend(others.into_iter().map(|(_, record)| record));
     assert_each_once(seen.iter(), total);
@@ -396,25 +399,25 @@ async fn two_consumers_share_and_take_over<L: Log>() {
         let before = sent.load(Ordering::Relaxed);
         wait_until("some more", || sent.load(Ordering::Relaxed) > before + 500).await;
     };
-    let (one, lanes) = log.consume(2, 8 << 20);
+    let (one, queues) = log.consume(2, 8 << 20);
     wait_until("one has all", || one.assigned().len() == L::PARTITIONS).await;
-    let mut from_one = collect(&log, &one, lanes);
-    let (two, lanes) = log.consume(2, 8 << 20);
+    let mut from_one = collect(&log, &one, queues);
+    let (two, queues) = log.consume(2, 8 << 20);
     wait_until("they share", || {
         one.assigned().len() == L::PARTITIONS / 2 && two.assigned().len() == L::PARTITIONS / 2
     })
     .await;
-    let mut from_two = collect(&log, &two, lanes);
+    let mut from_two = collect(&log, &two, queues);
     more().await;
     one.shutdown(LIMIT).await;
     wait_until("two has all", || two.assigned().len() == L::PARTITIONS).await;
     more().await;
-    let (three, lanes) = log.consume(1, 8 << 20);
+    let (three, queues) = log.consume(1, 8 << 20);
     wait_until("they share again", || {
         two.assigned().len() == L::PARTITIONS / 2 && three.assigned().len() == L::PARTITIONS / 2
     })
     .await;
-    let mut from_three = collect(&log, &three, lanes);
+    let mut from_three = collect(&log, &three, queues);
     more().await;
     // This one dies.
     drop(two);
@@ -451,8 +454,8 @@ pub(crate) async fn survives<L: Log>(stopping: impl AsyncFnOnce(&Parts)) {
     let parts = Parts::private_of(&[L::PART]).await;
     let log = Arc::new(L::new(&parts).await);
     let publisher = log.publisher(Bounds::default()).await;
-    let (source, lanes) = log.consume(2, 8 << 20);
-    let mut out = collect(&log, &source, lanes);
+    let (source, queues) = log.consume(2, 8 << 20);
+    let mut out = collect(&log, &source, queues);
     let stop = Arc::new(AtomicBool::new(false));
     let mut senders = tokio::task::JoinSet::new();
     for sender in 0..8_usize {

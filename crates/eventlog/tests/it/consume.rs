@@ -1,10 +1,10 @@
-//! Consuming: order, lanes, backpressure, rebalances, offsets, lag.
+//! Consuming: order, queues, backpressure, rebalances, offsets, lag.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eventlog::kafka::{Chunk, Handle, KafkaConfig, Lane};
+use eventlog::kafka::{Chunk, Handle, KafkaConfig, WorkerQueue};
 use eventlog::{Record, Source as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -12,16 +12,16 @@ use crate::support::{
     LIMIT, Seen, config, consumer, next, number, numbered, outgoing, producer, topic, wait_until,
 };
 
-/// Everything the lanes deliver, with the lane it came by, until the consumer is shut down; each
+/// Everything the queues deliver, with the worker it came to, until the consumer is shut down; each
 /// chunk is marked done.
-fn collect(handle: &Handle, lanes: Vec<Lane>) -> UnboundedReceiver<(usize, Vec<Record>)> {
+fn collect(handle: &Handle, queues: Vec<WorkerQueue>) -> UnboundedReceiver<(usize, Vec<Record>)> {
     let (sender, receiver) = unbounded_channel();
-    for mut lane in lanes {
+    for mut queue in queues {
         let (handle, sender): (Handle, UnboundedSender<_>) = (handle.clone(), sender.clone());
         tokio::spawn(async move {
-            while let Some(chunk) = lane.recv().await {
+            while let Some(chunk) = queue.recv().await {
                 done(&handle, &chunk);
-                if sender.send((lane.index(), chunk.into_parts().0)).is_err() {
+                if sender.send((queue.index(), chunk.into_parts().0)).is_err() {
                     break;
                 }
             }
@@ -54,18 +54,21 @@ async fn order_holds_per_partition_and_partitions_keep_their_lane() {
             .expect("enqueued");
         ack.await.expect("acknowledged");
     }
-    let (handle, lanes) = consumer(&config, &topic, 2, 8 << 20);
-    let mut chunks = collect(&handle, lanes);
+    let (handle, queues) = consumer(&config, &topic, 2, 8 << 20);
+    let mut chunks = collect(&handle, queues);
     let mut lane_of = std::collections::BTreeMap::new();
     let mut seen = Seen::default();
     while seen.len() < total {
-        let (lane, records) = received(&mut chunks).await;
-        assert_eq!(*lane_of.entry(records[0].partition).or_insert(lane), lane);
+        let (worker, records) = received(&mut chunks).await;
+        assert_eq!(
+            *lane_of.entry(records[0].partition).or_insert(worker),
+            worker
+        );
         seen.add(records);
     }
     seen.assert_complete(total);
-    let per_lane = |lane| lane_of.values().filter(|l| **l == lane).count();
-    assert_eq!((per_lane(0), per_lane(1)), (2, 2), "{lane_of:?}");
+    let per_worker = |worker| lane_of.values().filter(|l| **l == worker).count();
+    assert_eq!((per_worker(0), per_worker(1)), (2, 2), "{lane_of:?}");
     // Per key, too: numbers of one key rise.
     for records in seen.by_partition.values() {
         let mut last = std::collections::HashMap::new();
@@ -84,7 +87,7 @@ async fn a_stalled_lane_pauses_and_resumes_with_nothing_lost_or_doubled() {
     let producer = producer(&config).await;
     let total = 30_000;
     let buffer = 256 * 1024;
-    let (handle, mut lanes) = consumer(&config, &topic, 2, buffer);
+    let (handle, mut queues) = consumer(&config, &topic, 2, buffer);
     wait_until("the assignment", || handle.assigned().len() == 4).await;
     for first in (0..total).step_by(500) {
         let ack = producer
@@ -92,8 +95,8 @@ async fn a_stalled_lane_pauses_and_resumes_with_nothing_lost_or_doubled() {
             .expect("enqueued");
         ack.await.expect("acknowledged");
     }
-    // Neither lane is read: both fill, then their partitions pause.
-    wait_until("both lanes pause", || handle.pauses() >= 2).await;
+    // Neither queue is read: both fill, then their partitions pause.
+    wait_until("both queues pause", || handle.pauses() >= 2).await;
     assert!(
         handle.buffered_bytes() <= buffer,
         "{} bytes",
@@ -110,10 +113,10 @@ async fn a_stalled_lane_pauses_and_resumes_with_nothing_lost_or_doubled() {
     })
     .await;
 
-    // One lane goes on alone, while the other still stalls.
+    // One queue goes on alone, while the other still stalls.
     let mut seen = Seen::default();
-    let second = lanes.pop().expect("two lanes");
-    let mut first = lanes.pop().expect("two lanes");
+    let second = queues.pop().expect("two queues");
+    let mut first = queues.pop().expect("two queues");
     let mut expected = 0;
     for (_, partition) in handle.assigned() {
         let (_, end) = handle
@@ -161,10 +164,10 @@ async fn a_record_larger_than_the_buffer_gets_through() {
             .await
             .expect("acknowledged");
     }
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 64 * 1024);
+    let (handle, mut queues) = consumer(&config, &topic, 1, 64 * 1024);
     let mut got = Vec::new();
     while got.len() < 4 {
-        let (records, _permit) = next(&mut lanes[0]).await.into_parts();
+        let (records, _permit) = next(&mut queues[0]).await.into_parts();
         got.extend(
             records
                 .into_iter()
@@ -189,35 +192,35 @@ async fn shutdown_drains_the_lanes_and_commits_what_was_done() {
         .expect("enqueued");
     ack.await.expect("acknowledged");
 
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 8 << 20);
-    let first = next(&mut lanes[0]).await;
+    let (handle, mut queues) = consumer(&config, &topic, 1, 8 << 20);
+    let first = next(&mut queues[0]).await;
     done(&handle, &first);
     let next_offset = first.records.last().expect("records").offset + 1;
     drop(first);
-    let mut lane = lanes.pop().expect("one lane");
+    let mut queue = queues.pop().expect("one queue");
     let drained = tokio::spawn(async move {
-        while let Some(chunk) = lane.recv().await {
+        while let Some(chunk) = queue.recv().await {
             drop(chunk);
         }
     });
     handle.shutdown(LIMIT).await;
     tokio::time::timeout(LIMIT, drained)
         .await
-        .expect("the lane ends")
+        .expect("the queue ends")
         .expect("no panic");
     assert!(matches!(
         handle.watermarks(&topic, 0).await,
         Err(eventlog::kafka::ConsumerError::Closed)
     ));
 
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 8 << 20);
-    let again = next(&mut lanes[0]).await;
+    let (handle, mut queues) = consumer(&config, &topic, 1, 8 << 20);
+    let again = next(&mut queues[0]).await;
     assert_eq!(
         again.records[0].offset, next_offset,
         "goes on where it was marked done"
     );
     drop(again);
-    drop(lanes);
+    drop(queues);
     handle.shutdown(LIMIT).await;
 }
 
@@ -235,8 +238,8 @@ async fn a_consumer_without_marks_starts_over() {
         .await
         .expect("acknowledged");
     for _ in 0..2 {
-        let (handle, mut lanes) = consumer(&config, &topic, 1, 8 << 20);
-        assert_eq!(next(&mut lanes[0]).await.records[0].offset, 0);
+        let (handle, mut queues) = consumer(&config, &topic, 1, 8 << 20);
+        assert_eq!(next(&mut queues[0]).await.records[0].offset, 0);
         handle.shutdown(LIMIT).await;
     }
 }
@@ -311,7 +314,7 @@ async fn two_consumers_share_and_take_over() {
 async fn a_topic_that_appears_later_is_consumed() {
     let config = config().await;
     let name = config.topic("later");
-    let (handle, mut lanes) = consumer(&config, &name, 1, 1 << 20);
+    let (handle, mut queues) = consumer(&config, &name, 1, 1 << 20);
     wait_until("the broker is found", || handle.connected()).await;
     assert!(handle.assigned().is_empty());
     let made = topic(&config, "later").await;
@@ -322,7 +325,7 @@ async fn a_topic_that_appears_later_is_consumed() {
         .expect("enqueued")
         .await
         .expect("acknowledged");
-    assert_eq!(next(&mut lanes[0]).await.records.len(), 1);
+    assert_eq!(next(&mut queues[0]).await.records.len(), 1);
     assert!(handle.healthy(), "{:?}", handle.problem());
     handle.shutdown(LIMIT).await;
 }
@@ -333,13 +336,13 @@ async fn without_kafka_a_consumer_waits_and_still_shuts_down() {
         brokers: "127.0.0.1:1".to_owned(),
         ..config().await
     };
-    let (handle, mut lanes) = consumer(&config, &config.topic("x"), 1, 1 << 20);
+    let (handle, mut queues) = consumer(&config, &config.topic("x"), 1, 1 << 20);
     assert!(!handle.connected());
-    assert!(lanes[0].try_recv().is_none());
+    assert!(queues[0].try_recv().is_none());
     tokio::time::timeout(LIMIT, handle.shutdown(Duration::ZERO))
         .await
         .expect("closes");
-    assert!(lanes[0].recv().await.is_none());
+    assert!(queues[0].recv().await.is_none());
 }
 
 #[tokio::test]
@@ -347,8 +350,8 @@ async fn a_lane_nobody_reads_is_a_problem_that_shows() {
     let config = config().await;
     let topic = topic(&config, "orphan").await;
     let producer = producer(&config).await;
-    let (handle, lanes) = consumer(&config, &topic, 1, 1 << 20);
-    drop(lanes);
+    let (handle, queues) = consumer(&config, &topic, 1, 1 << 20);
+    drop(queues);
     producer
         .publish(numbered(&topic, 0, 1))
         .expect("enqueued")
@@ -365,7 +368,7 @@ async fn a_consumer_fenced_by_its_double_says_so_and_comes_back() {
         ..config().await
     };
     let topic = topic(&config, "double").await;
-    let (first, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
+    let (first, mut queues) = consumer(&config, &topic, 1, 1 << 20);
     wait_until("the first has all", || first.assigned().len() == 4).await;
     // A fatal error for the first: librdkafka's client can only be thrown away.
     let (second, _lanes) = consumer(&config, &topic, 1, 1 << 20);
@@ -382,7 +385,7 @@ async fn a_consumer_fenced_by_its_double_says_so_and_comes_back() {
     let producer = producer(&config).await;
     let ack = producer.publish(numbered(&topic, 0, 1)).expect("enqueued");
     ack.await.expect("acknowledged");
-    assert_eq!(next(&mut lanes[0]).await.records.len(), 1);
+    assert_eq!(next(&mut queues[0]).await.records.len(), 1);
     tokio::time::timeout(LIMIT, first.shutdown(Duration::ZERO))
         .await
         .expect("closes");

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use eventlog::kafka::{Consumer, KafkaConfig, Producer};
 use eventlog::postgres::{PostgresLog, PostgresLogConfig, PostgresSource};
-use eventlog::{Chunk, Lane, Publisher, Record, Source};
+use eventlog::{Chunk, Publisher, Record, Source, WorkerQueue};
 use prometheus::Registry;
 use store::events::FrozenRows;
-use store::log::{self, Place};
+use store::log::{self, LogPosition};
 use store::write::{Batch, Writer};
 use store::{DatabaseConfig, Kind, migrate};
 use testkit::{Part, Parts};
@@ -56,7 +56,7 @@ pub(crate) trait Log: Send + Sync + Sized + 'static {
     /// A publisher of a log that is not there.
     fn nowhere() -> Arc<dyn Publisher>;
     /// A consumer.
-    fn consume(&self, lanes: usize, bytes: usize) -> (Arc<dyn Source>, Vec<Lane>);
+    fn consume(&self, workers: usize, bytes: usize) -> (Arc<dyn Source>, Vec<WorkerQueue>);
     /// Stores a chunk and marks it done; returns the records nobody had stored before.
     fn store(
         &self,
@@ -114,10 +114,10 @@ impl Log for Kafka {
         Arc::new(Producer::new(&config, &Registry::new()).expect("producer"))
     }
 
-    fn consume(&self, lanes: usize, bytes: usize) -> (Arc<dyn Source>, Vec<Lane>) {
-        let (handle, lanes) =
-            Consumer::start(&self.config, &[self.topic()], lanes, bytes).expect("consumer");
-        (Arc::new(handle), lanes)
+    fn consume(&self, workers: usize, bytes: usize) -> (Arc<dyn Source>, Vec<WorkerQueue>) {
+        let (handle, queues) =
+            Consumer::start(&self.config, &[self.topic()], workers, bytes).expect("consumer");
+        (Arc::new(handle), queues)
     }
 
     async fn store(&self, source: &Arc<dyn Source>, chunk: Chunk) -> Vec<Record> {
@@ -142,7 +142,7 @@ pub(crate) struct Postgres {
     /// Dropped at the end, with the database.
     pub(crate) fresh: testkit::Database,
     /// Everything removed, in the order of the commits.
-    pub(crate) journal: Mutex<Vec<Place>>,
+    pub(crate) journal: Mutex<Vec<LogPosition>>,
     writer: tokio::sync::Mutex<Option<Writer>>,
 }
 
@@ -159,14 +159,14 @@ pub(crate) fn database(url: &str) -> store::Database {
 
 impl Postgres {
     /// One storing transaction; `None` if the database went away.
-    async fn remove(&self, places: &[Place]) -> Option<HashSet<Place>> {
+    async fn remove(&self, places: &[LogPosition]) -> Option<HashSet<LogPosition>> {
         let mut writer = self.writer.lock().await;
         if !writer.as_ref().is_some_and(Writer::is_open) {
             *writer = Writer::connect(&self.db).await.ok();
         }
         let writer = writer.as_mut()?;
         let rows = FrozenRows::default();
-        let mut places: Vec<Place> = places.to_vec();
+        let mut places: Vec<LogPosition> = places.to_vec();
         loop {
             let batch = Batch {
                 rows: &rows,
@@ -183,7 +183,7 @@ impl Postgres {
                     journal.extend(&places);
                     return Some(places.into_iter().collect());
                 }
-                Err(error) if error.kind() == Kind::Raced => {
+                Err(error) if error.kind() == Kind::Conflict => {
                     let left = log::left(writer.client(), &places).await.ok()?;
                     places.retain(|place| left.contains(place));
                 }
@@ -229,19 +229,19 @@ impl Log for Postgres {
         Arc::new(PostgresLog::new(&db, config, &Registry::new()).expect("publisher"))
     }
 
-    fn consume(&self, lanes: usize, bytes: usize) -> (Arc<dyn Source>, Vec<Lane>) {
-        let (handle, lanes) = PostgresSource::start(&self.db, lanes, bytes);
-        (Arc::new(handle), lanes)
+    fn consume(&self, workers: usize, bytes: usize) -> (Arc<dyn Source>, Vec<WorkerQueue>) {
+        let (handle, queues) = PostgresSource::start(&self.db, workers, bytes);
+        (Arc::new(handle), queues)
     }
 
     async fn store(&self, source: &Arc<dyn Source>, chunk: Chunk) -> Vec<Record> {
-        let (topic, lane) = (Arc::clone(chunk.topic()), chunk.partition());
-        let place = |record: &Record| Place {
-            lane: i16::try_from(record.partition).expect("a lane"),
-            id: record.offset,
+        let (topic, queue) = (Arc::clone(chunk.topic()), chunk.partition());
+        let place = |record: &Record| LogPosition {
+            partition: i16::try_from(record.partition).expect("a partition"),
+            offset: record.offset,
         };
         let (records, permit) = chunk.into_parts();
-        let places: Vec<Place> = records.iter().map(place).collect();
+        let places: Vec<LogPosition> = records.iter().map(place).collect();
         let mut uncertain = false;
         let removed = loop {
             match self.remove(&places).await {
@@ -258,7 +258,7 @@ impl Log for Postgres {
             }
         };
         let end = records.last().expect("a record").offset + 1;
-        source.mark_done(&topic, lane, end);
+        source.mark_done(&topic, queue, end);
         drop(permit);
         records
             .into_iter()

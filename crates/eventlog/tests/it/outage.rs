@@ -20,7 +20,7 @@ async fn a_killed_kafka_is_unavailable_at_once_and_back_with_everything_acknowle
     };
     let topic = topic(&config, "outage").await;
     let producer = producer(&config).await;
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 8 << 20);
+    let (handle, mut queues) = consumer(&config, &topic, 1, 8 << 20);
     wait_until("the assignment", || handle.assigned().len() == 4).await;
     producer
         .publish(numbered(&topic, 0, 100))
@@ -51,7 +51,7 @@ async fn a_killed_kafka_is_unavailable_at_once_and_back_with_everything_acknowle
     .await;
     let mut seen = Seen::default();
     while seen.len() < 101 {
-        let chunk = next(&mut lanes[0]).await;
+        let chunk = next(&mut queues[0]).await;
         let end = chunk.records.last().expect("records").offset + 1;
         handle.mark_done(chunk.topic(), chunk.partition(), end);
         seen.add(chunk.into_parts().0);

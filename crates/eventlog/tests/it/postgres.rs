@@ -17,7 +17,7 @@ use crate::logs::{Bounds, Log, Postgres, database};
 use crate::support::{LIMIT, number, numbered, outgoing, wait_until};
 
 /// Several gateways, others that append in transactions they keep open, and processors that come and
-/// go: everything is stored once, each lane in the order of its ids, each key in the order sent.
+/// go: everything is stored once, each partition in the order of its ids, each key in the order sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_writers_and_processors_lose_double_and_reorder_nothing() {
     const GATEWAYS: usize = 3;
@@ -51,13 +51,13 @@ async fn many_writers_and_processors_lose_double_and_reorder_nothing() {
                     let payloads: Vec<Vec<u8>> = (n..n + 20)
                         .map(|n| (n * 10 + slow).to_string().into_bytes())
                         .collect();
-                    let lanes = vec![log::lane_of(key.as_bytes()); payloads.len()];
+                    let partitions = vec![log::partition_of(key.as_bytes()); payloads.len()];
                     let keys = vec![key.as_bytes(); payloads.len()];
                     let none = vec![&b""[..]; payloads.len()];
                     let topics = vec!["events.conformance"; payloads.len()];
                     tx.execute(
                         "select log_append($1, $2, $3, $4, $5)",
-                        &[&lanes, &topics, &keys, &none, &payloads],
+                        &[&partitions, &topics, &keys, &none, &payloads],
                     )
                     .await
                     .expect("appended");
@@ -73,8 +73,8 @@ async fn many_writers_and_processors_lose_double_and_reorder_nothing() {
     let seen: Arc<tokio::sync::Mutex<Vec<Record>>> = Arc::default();
     let count = Arc::new(AtomicUsize::new(0));
     let processor = || {
-        let (source, lanes) = log.consume(2, 256 * 1024);
-        let mut out = collect(&log, &source, lanes);
+        let (source, queues) = log.consume(2, 256 * 1024);
+        let mut out = collect(&log, &source, queues);
         let (seen, count) = (Arc::clone(&seen), Arc::clone(&count));
         tokio::spawn(async move {
             while let Some((_, records)) = out.recv().await {
@@ -115,10 +115,13 @@ async fn many_writers_and_processors_lose_double_and_reorder_nothing() {
     let places: HashMap<_, &Record> = seen.iter().map(|r| ((r.partition, r.offset), r)).collect();
     let journal = log.journal.lock().expect("no panic");
     let (mut last_id, mut last_of_key) = (HashMap::new(), HashMap::new());
-    for place in journal.iter() {
-        let before = last_id.insert(place.lane, place.id);
-        assert!(before.is_none_or(|before| before < place.id), "{place:?}");
-        let record = places[&(i32::from(place.lane), place.id)];
+    for position in journal.iter() {
+        let before = last_id.insert(position.partition, position.offset);
+        assert!(
+            before.is_none_or(|before| before < position.offset),
+            "{position:?}"
+        );
+        let record = places[&(i32::from(position.partition), position.offset)];
         let before = last_of_key.insert(record.key.clone(), number(record));
         assert!(before.is_none_or(|before| before < number(record)));
     }
@@ -141,8 +144,8 @@ async fn the_table_stays_small_under_sustained_load_and_is_empty_afterwards() {
         let sql = "select vacuum_count from pg_stat_user_tables where relname = 'event_log'";
         client.query_one(sql, &[]).await.expect("count").get(0)
     };
-    let (source, lanes) = log.consume(2, 8 << 20);
-    let mut out = collect(&log, &source, lanes);
+    let (source, queues) = log.consume(2, 8 << 20);
+    let mut out = collect(&log, &source, queues);
     let publisher = log.publisher(Bounds::default()).await;
     let stored = Arc::new(AtomicUsize::new(0));
     let mut vacuumed = 0;
@@ -150,7 +153,7 @@ async fn the_table_stays_small_under_sustained_load_and_is_empty_afterwards() {
         let stored = Arc::clone(&stored);
         async move {
             while stored.load(Ordering::Relaxed) < TOTAL {
-                let (_, records) = out.recv().await.expect("open lanes");
+                let (_, records) = out.recv().await.expect("open queues");
                 stored.fetch_add(records.len(), Ordering::Relaxed);
             }
         }
@@ -215,7 +218,7 @@ async fn both_ends_wait_for_a_schema_that_comes_late() {
     let db = database(&fresh.url);
     let config = PostgresLogConfig::default();
     let publisher = PostgresLog::new(&db, config, &Registry::new()).expect("publisher");
-    let (source, mut lanes) = PostgresSource::start(&db, 1, 1 << 20);
+    let (source, mut queues) = PostgresSource::start(&db, 1, 1 << 20);
     let record = outgoing(&"t".into(), "a", "0");
     let refused = publisher.publish(std::slice::from_ref(&record));
     assert_eq!(refused.err(), Some(PublishError::Unavailable));
@@ -227,8 +230,8 @@ async fn both_ends_wait_for_a_schema_that_comes_late() {
         .expect("enqueued")
         .await
         .expect("acknowledged");
-    let chunk = tokio::time::timeout(LIMIT, lanes[0].recv()).await;
-    let chunk = chunk.expect("in time").expect("an open lane");
+    let chunk = tokio::time::timeout(LIMIT, queues[0].recv()).await;
+    let chunk = chunk.expect("in time").expect("an open queue");
     assert_eq!(chunk.records.len(), 1);
     wait_until("the backlog shows", || {
         source
@@ -263,8 +266,8 @@ async fn a_log_that_is_blocked_says_so_and_goes_on_afterwards() {
     })
     .await;
     // The refusal was the server's: nothing of the first attempt is there.
-    let (source, lanes) = log.consume(1, 1 << 20);
-    let records = stored(&mut collect(&log, &source, lanes), 10).await;
+    let (source, queues) = log.consume(1, 1 << 20);
+    let records = stored(&mut collect(&log, &source, queues), 10).await;
     assert_each_once(records.iter().map(|(_, record)| record), 10);
     assert_eq!(log.fresh.count("event_log").await.expect("counts"), 0);
     source.shutdown(LIMIT).await;

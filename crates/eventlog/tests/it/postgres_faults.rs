@@ -34,8 +34,8 @@ async fn what_cannot_be_counted_is_drained_all_the_same() {
         )
         .await
         .expect("a view");
-    let (source, lanes) = log.consume(2, 1 << 20);
-    let records = stored(&mut collect(&log, &source, lanes), 1_000).await;
+    let (source, queues) = log.consume(2, 1 << 20);
+    let records = stored(&mut collect(&log, &source, queues), 1_000).await;
     assert_each_once(records.iter().map(|(_, record)| record), 1_000);
     assert!(source.connected());
     source.shutdown(LIMIT).await;

@@ -23,8 +23,8 @@ async fn a_record_comes_out_as_it_went_in() {
         .await
         .expect("acknowledged");
 
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
-    let chunk = next(&mut lanes[0]).await;
+    let (handle, mut queues) = consumer(&config, &topic, 1, 1 << 20);
+    let chunk = next(&mut queues[0]).await;
     let [record]: [Record; 1] = chunk.into_parts().0.try_into().expect("one record");
     assert_eq!(record.topic, topic);
     assert_eq!(record.key.as_deref(), Some(&b"stream:1"[..]));
@@ -58,10 +58,10 @@ async fn a_batch_is_acknowledged_once_and_whole() {
         .await
         .expect("nothing went wrong");
 
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
+    let (handle, mut queues) = consumer(&config, &topic, 1, 1 << 20);
     let mut seen = Seen::default();
     while seen.len() < 1_000 {
-        seen.add(next(&mut lanes[0]).await.into_parts().0);
+        seen.add(next(&mut queues[0]).await.into_parts().0);
     }
     seen.assert_complete(1_000);
     handle.shutdown(LIMIT).await;
@@ -87,8 +87,8 @@ async fn an_oversize_record_refuses_the_batch_before_anything_is_sent() {
         .await
         .expect("acknowledged");
 
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
-    let partition = next(&mut lanes[0]).await.partition();
+    let (handle, mut queues) = consumer(&config, &topic, 1, 1 << 20);
+    let partition = next(&mut queues[0]).await.partition();
     assert_eq!(
         handle
             .watermarks(&topic, partition)
@@ -148,10 +148,10 @@ async fn a_full_queue_refuses_the_whole_batch_and_recovers() {
         .await
         .expect("acknowledged");
 
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
+    let (handle, mut queues) = consumer(&config, &topic, 1, 1 << 20);
     let mut seen = Seen::default();
     while seen.len() < 200 {
-        seen.add(next(&mut lanes[0]).await.into_parts().0);
+        seen.add(next(&mut queues[0]).await.into_parts().0);
     }
     seen.assert_complete(200);
     handle.shutdown(LIMIT).await;
@@ -260,10 +260,10 @@ async fn ensuring_topics_twice_keeps_them_and_bad_ones_are_refused() {
         ..config.clone()
     };
     assert_eq!(topic(&more, "twice").await, name);
-    let (handle, lanes) = consumer(&config, &name, 1, 1 << 20);
+    let (handle, queues) = consumer(&config, &name, 1, 1 << 20);
     wait_until("four partitions", || handle.assigned().len() == 4).await;
     handle.shutdown(LIMIT).await;
-    drop(lanes);
+    drop(queues);
 
     let bad = topics::TopicSpec::new(&config, "not a topic name");
     let refused = topics::ensure(&config, &[bad], LIMIT).await;

@@ -15,7 +15,7 @@ async fn whatever_bytes_a_stranger_sends_come_through() {
     };
     let topic = topic(&config, "strange").await;
     let kcat = Kcat::new(&config.brokers);
-    let (handle, mut lanes) = consumer(&config, &topic, 1, 1 << 20);
+    let (handle, mut queues) = consumer(&config, &topic, 1, 1 << 20);
     kcat.produce(&topic, None, &[], b"\xff\xfe\x00binary")
         .await
         .expect("kcat");
@@ -28,7 +28,7 @@ async fn whatever_bytes_a_stranger_sends_come_through() {
 
     let mut records = Vec::new();
     while records.len() < 3 {
-        records.extend(next(&mut lanes[0]).await.into_parts().0);
+        records.extend(next(&mut queues[0]).await.into_parts().0);
     }
     assert_eq!(
         records[0].payload.as_deref(),

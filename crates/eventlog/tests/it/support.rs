@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventlog::Publisher as _;
-use eventlog::kafka::{Chunk, Consumer, Handle, KafkaConfig, Lane, Producer, TopicSpec, topics};
+use eventlog::kafka::{
+    Chunk, Consumer, Handle, KafkaConfig, Producer, TopicSpec, WorkerQueue, topics,
+};
 use eventlog::{Headers, Outgoing, Record};
 use prometheus::Registry;
 use testkit::Parts;
@@ -48,10 +50,10 @@ pub(crate) async fn producer(config: &KafkaConfig) -> Producer {
 pub(crate) fn consumer(
     config: &KafkaConfig,
     topic: &Arc<str>,
-    lanes: usize,
+    workers: usize,
     bytes: usize,
-) -> (Handle, Vec<Lane>) {
-    Consumer::start(config, std::slice::from_ref(topic), lanes, bytes).expect("consumer")
+) -> (Handle, Vec<WorkerQueue>) {
+    Consumer::start(config, std::slice::from_ref(topic), workers, bytes).expect("consumer")
 }
 
 pub(crate) fn outgoing(topic: &Arc<str>, key: &str, payload: impl Into<Vec<u8>>) -> Outgoing {
@@ -89,11 +91,11 @@ pub(crate) async fn wait_until(what: &str, mut condition: impl FnMut() -> bool) 
         .unwrap_or_else(|_| panic!("waited too long: {what}"));
 }
 
-pub(crate) async fn next(lane: &mut Lane) -> Chunk {
-    tokio::time::timeout(LIMIT, lane.recv())
+pub(crate) async fn next(queue: &mut WorkerQueue) -> Chunk {
+    tokio::time::timeout(LIMIT, queue.recv())
         .await
         .expect("a chunk in time")
-        .expect("an open lane")
+        .expect("an open queue")
 }
 
 /// What came out, by partition, in order of arrival.

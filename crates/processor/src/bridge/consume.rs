@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use eventlog::Record;
 use eventlog::Source as _;
-use eventlog::kafka::{Handle, Lane};
+use eventlog::WorkerQueue;
+use eventlog::kafka::Handle;
 use time::OffsetDateTime;
 
 use super::evaluate::{Evaluator, position};
@@ -43,7 +44,7 @@ impl Worker {
     }
 
     /// Pumps until the lane ends, or the bridge stops while Redis is given up.
-    pub async fn run(mut self, mut lane: Lane) {
+    pub async fn run(mut self, mut lane: WorkerQueue) {
         let mut changes = self.publisher.gate.changes();
         loop {
             let first = tokio::select! {

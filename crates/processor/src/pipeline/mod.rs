@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use domain::Limits;
 
-use eventlog::Lane;
+use eventlog::WorkerQueue;
 use eventlog::kafka::{Handle, Producer};
 use store::Database;
 use tokio::sync::mpsc;
@@ -41,7 +41,7 @@ use write::{Stored, WriteStage};
 pub struct Pipeline {
     /// Where events are stored.
     pub db: Database,
-    /// The consumer that the lanes belong to.
+    /// The consumer that the queues belong to.
     pub consumer: Handle,
     /// Where announcements go.
     pub producer: Arc<Producer>,
@@ -58,11 +58,11 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts one line per lane. The tasks end once their lane has ended and all it gave is
+    /// Starts one line per queue. The tasks end once their queue has ended and all it gave is
     /// stored and announced.
-    pub fn start(&self, lanes: Vec<Lane>) -> JoinSet<()> {
+    pub fn start(&self, queues: Vec<WorkerQueue>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        for lane in lanes {
+        for queue in queues {
             let decoder = Decoder::new(
                 self.limits,
                 self.topic_prefix.clone(),
@@ -74,7 +74,7 @@ impl Pipeline {
                 self.partitions.clone(),
                 Arc::clone(&self.metrics),
             );
-            let to_announce = line(&mut tasks, lane, self.batch, decoder, stage);
+            let to_announce = line(&mut tasks, queue, self.batch, decoder, stage);
             let announcer = Announcer::new(
                 Arc::clone(&self.producer),
                 self.consumer.clone(),
@@ -90,7 +90,7 @@ impl Pipeline {
 /// The stages up to the commit; what they stored comes out of the receiver.
 fn line(
     tasks: &mut JoinSet<()>,
-    mut lane: Lane,
+    mut queue: WorkerQueue,
     limits: BatchLimits,
     decoder: Decoder,
     stage: WriteStage,
@@ -99,7 +99,7 @@ fn line(
     let (decoded, to_write) = mpsc::channel(1);
     let (written, stored) = mpsc::channel(1);
     tasks.spawn(async move {
-        while let Some(batch) = batch::gather(&mut lane, limits).await {
+        while let Some(batch) = batch::gather(&mut queue, limits).await {
             if decoded.send(decoder.decode(batch)).await.is_err() {
                 break;
             }

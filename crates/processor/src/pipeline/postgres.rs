@@ -11,7 +11,7 @@ use std::sync::Arc;
 use domain::Limits;
 use eventlog::kafka::Producer;
 use eventlog::postgres::Handle;
-use eventlog::{Lane, Source};
+use eventlog::{Source, WorkerQueue};
 use store::Database;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -32,7 +32,7 @@ use crate::metrics::Metrics;
 pub struct PostgresPipeline {
     /// Where the log is and events are stored.
     pub db: Database,
-    /// The consumer that the lanes belong to.
+    /// The consumer that the queues belong to.
     pub source: Handle,
     /// Where announcements go; without Kafka there are none.
     pub producer: Option<Arc<Producer>>,
@@ -53,14 +53,14 @@ pub struct PostgresPipeline {
 }
 
 impl PostgresPipeline {
-    /// Starts one line per lane. The tasks end once their lane has ended and all it gave is stored
+    /// Starts one line per worker. The tasks end once its queue has ended and all it gave is stored
     /// and told.
-    pub fn start(&self, lanes: Vec<Lane>) -> JoinSet<()> {
+    pub fn start(&self, queues: Vec<WorkerQueue>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
         // One word is enough, however much was stored since the last.
         let (due, told) = mpsc::channel(1);
         let (tells, tellers) = mpsc::channel(1);
-        for lane in lanes {
+        for queue in queues {
             let decoder = Decoder::new(
                 self.limits,
                 self.topic_prefix.clone(),
@@ -74,7 +74,7 @@ impl PostgresPipeline {
                 Arc::clone(&self.metrics),
             )
             .noting(self.untold.clone());
-            let stored = line(&mut tasks, lane, self.batch, decoder, stage);
+            let stored = line(&mut tasks, queue, self.batch, decoder, stage);
             let teller = Teller {
                 source: self.source.clone(),
                 feed: self.feed.clone(),
@@ -116,8 +116,8 @@ impl Teller {
             if let Some(feed) = &self.feed {
                 tell(feed, &mut batch).await;
             }
-            for ((topic, lane), next) in &batch.done {
-                self.source.mark_done(topic, *lane, *next);
+            for ((topic, partition), next) in &batch.done {
+                self.source.mark_done(topic, *partition, *next);
             }
             // The batch's permits end here.
         }
@@ -131,7 +131,7 @@ async fn tell(feed: &DirectInput, batch: &mut Stored) {
     {
         return;
     }
-    // Without positions: what is stored is told once, and when a lane changes hands, what its last
+    // Without positions: what is stored is told once, and when a partition changes hands, what its last
     // owner still has to tell must not count as told.
     let events = batch.announce.iter().map(|event| (event, None));
     if feed.publish(events).await

@@ -5,7 +5,7 @@ use domain::Event;
 use eventlog::kafka::Handle;
 use store::Error;
 use store::dead_letters::DeadLetter;
-use store::log::Place;
+use store::log::LogPosition;
 use store::offsets::Advance;
 use store::write::Writer;
 
@@ -33,7 +33,7 @@ pub struct Plan<'a> {
     /// Steps of Kafka's partitions.
     pub advances: Vec<Advance>,
     /// Rows of the Postgres log.
-    pub remove: Vec<Place>,
+    pub remove: Vec<LogPosition>,
 }
 
 impl Plan<'_> {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use store::Error;
-use store::log::{self, Place};
+use store::log::{self, LogPosition};
 use store::write::Writer;
 
 use super::decode::{Content, Item};
@@ -50,7 +50,7 @@ impl Rows {
         items: &'a [Item],
         first: usize,
     ) -> Result<Plan<'a>, Error> {
-        let places: Vec<Place> = items.iter().map(place).collect();
+        let places: Vec<LogPosition> = items.iter().map(place).collect();
         let left = if self.look {
             Some(log::left(writer.client(), &places).await?)
         } else {
@@ -59,7 +59,7 @@ impl Rows {
         let mut plan = Plan::default();
         let mut seen = HashSet::with_capacity(places.len());
         for (index, (item, place)) in (first..).zip(items.iter().zip(places)) {
-            // A lane that was lost and won back gives its rows once more.
+            // A partition that was lost and won back gives its rows once more.
             if !seen.insert(place) {
                 continue;
             }
@@ -79,10 +79,10 @@ impl Rows {
     }
 }
 
-fn place(item: &Item) -> Place {
-    Place {
+fn place(item: &Item) -> LogPosition {
+    LogPosition {
         // Lanes are few; a record of another source would find no row.
-        lane: i16::try_from(item.record.partition).unwrap_or(-1),
-        id: item.record.offset,
+        partition: i16::try_from(item.record.partition).unwrap_or(-1),
+        offset: item.record.offset,
     }
 }

@@ -1,10 +1,10 @@
 //! Remembers, over a crash, that something is stored of which listeners may not have been told.
 //!
 //! Told is what came through the Postgres log from memory, after the commit. So the transaction
-//! that stores leaves a note of its lanes, unless this process has left it already: under load it
-//! costs nothing. Once all of a lane is told and it is quiet, the note is taken back; the same at
+//! that stores leaves a note of its partitions, unless this process has left it already: under load it
+//! costs nothing. Once all of a partition is told and it is quiet, the note is taken back; the same at
 //! the end. Whoever finds one of a process that is gone tells listeners that something may be missing
-//! (`reset`): before anything more of the same lane, and else within a second or so.
+//! (`reset`): before anything more of the same partition, and else within a second or so.
 //!
 //! A false alarm makes listeners load the history once more, a missed one costs them events. So
 //! whatever goes wrong, the note stays.
@@ -13,7 +13,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use store::patience::in_time;
+use store::timeout::with_timeout;
 use store::untold::{self, Note, Noted, Session};
 use store::write::Writer;
 use store::{Database, Error};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use crate::bridge::DirectInput;
 
-/// How long a lane must be quiet, and how often to look.
+/// How long a partition must be quiet, and how often to look.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// What this process has noted. One for all lines.
@@ -31,12 +31,12 @@ pub struct Untold {
     db: Database,
     feed: DirectInput,
     owner: Uuid,
-    lanes: Mutex<HashMap<i16, Lane>>,
+    partitions: Mutex<HashMap<i16, Partition>>,
     made_up: tokio::sync::Mutex<MadeUp>,
 }
 
 #[derive(Default)]
-struct Lane {
+struct Partition {
     /// Batches that are being written or told.
     batches: usize,
     /// The note stands: a transaction need not leave another.
@@ -56,11 +56,11 @@ struct MadeUp {
     standing: Vec<i64>,
 }
 
-/// A batch on its way from being written to being told. One that never arrives keeps its lanes'
+/// A batch on its way from being written to being told. One that never arrives keeps its partitions'
 /// notes where they are.
 pub struct Telling {
     untold: Arc<Untold>,
-    lanes: BTreeSet<i16>,
+    partitions: BTreeSet<i16>,
     abandoned: Vec<i64>,
 }
 
@@ -72,25 +72,27 @@ impl Untold {
             db,
             feed,
             owner: Uuid::new_v4(),
-            lanes: Mutex::default(),
+            partitions: Mutex::default(),
             made_up: tokio::sync::Mutex::default(),
         }
     }
 
-    fn lanes(&self) -> MutexGuard<'_, HashMap<i16, Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    fn partitions(&self) -> MutexGuard<'_, HashMap<i16, Partition>> {
+        self.partitions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A batch of these lanes begins.
-    pub(super) fn begin(self: &Arc<Self>, lanes: BTreeSet<i16>) -> Telling {
-        let mut all = self.lanes();
-        for lane in &lanes {
-            all.entry(*lane).or_default().batches += 1;
+    /// A batch of these partitions begins.
+    pub(super) fn begin(self: &Arc<Self>, partitions: BTreeSet<i16>) -> Telling {
+        let mut all = self.partitions();
+        for partition in &partitions {
+            all.entry(*partition).or_default().batches += 1;
         }
         drop(all);
         Telling {
             untold: Arc::clone(self),
-            lanes,
+            partitions,
             abandoned: vec![],
         }
     }
@@ -104,31 +106,31 @@ impl Untold {
 
     /// Perhaps the notes do not stand any more.
     fn doubt(&self) {
-        self.lanes()
+        self.partitions()
             .values_mut()
-            .for_each(|lane| lane.noted = false);
+            .for_each(|partition| partition.noted = false);
     }
 
-    /// The notes to be taken back: of lanes that are told and quiet for so long.
+    /// The notes to be taken back: of partitions that are told and quiet for so long.
     fn quiet(&self, quiet: Duration) -> Vec<(i16, i64)> {
-        let mut all = self.lanes();
-        let idle = all.iter_mut().filter(|(_, lane)| {
-            lane.batches == 0 && lane.told.is_none_or(|told| told.elapsed() >= quiet)
+        let mut all = self.partitions();
+        let idle = all.iter_mut().filter(|(_, partition)| {
+            partition.batches == 0 && partition.told.is_none_or(|told| told.elapsed() >= quiet)
         });
-        let taken = idle.filter_map(|(number, lane)| {
+        let taken = idle.filter_map(|(number, partition)| {
             // From here on a transaction leaves a new one, of a higher number.
-            lane.noted = false;
-            Some((*number, lane.last.take()?))
+            partition.noted = false;
+            Some((*number, partition.last.take()?))
         });
         taken.collect()
     }
 
     /// Those could not be taken back.
     fn still_stand(&self, notes: &[(i16, i64)]) {
-        let mut all = self.lanes();
+        let mut all = self.partitions();
         for (number, id) in notes {
-            let lane = all.entry(*number).or_default();
-            lane.last = lane.last.max(Some(*id));
+            let partition = all.entry(*number).or_default();
+            partition.last = partition.last.max(Some(*id));
         }
     }
 
@@ -139,8 +141,8 @@ impl Untold {
         if abandoned.iter().all(|id| made_up.all.contains(id)) {
             return true;
         }
-        // Once for all that are there now, rather than lane by lane.
-        let others = in_time(async { untold::abandoned(&*self.db.client().await?).await });
+        // Once for all that are there now, rather than partition by partition.
+        let others = with_timeout(async { untold::abandoned(&*self.db.client().await?).await });
         let others = others.await.unwrap_or_default();
         if !self.feed.mark_gap().await {
             return false;
@@ -205,7 +207,7 @@ impl Keeper {
             Some(session) => session,
             none => {
                 let (db, owner) = (&self.untold.db, self.untold.owner);
-                let session = in_time(Session::connect(db, owner)).await?;
+                let session = with_timeout(Session::connect(db, owner)).await?;
                 self.untold.doubt();
                 none.insert(session)
             }
@@ -214,7 +216,7 @@ impl Keeper {
 
     async fn look(&mut self, quiet: Duration) -> Result<(), Error> {
         let untold = Arc::clone(&self.untold);
-        let abandoned = in_time(self.connect().await?.abandoned()).await?;
+        let abandoned = with_timeout(self.connect().await?.abandoned()).await?;
         let busy = self.making_up.as_ref().is_some_and(|t| !t.is_finished());
         if !abandoned.is_empty() && !busy {
             let untold = Arc::clone(&untold);
@@ -227,9 +229,9 @@ impl Keeper {
         let session = self.connect().await?;
         let notes = untold.quiet(quiet);
         if !notes.is_empty() {
-            // Once more, after the look at the lanes: what is dropped is counted before its batch ends.
+            // Once more, after the look at the partitions: what is dropped is counted before its batch ends.
             let taken = match untold.feed.unreported_drops() {
-                0 => in_time(session.take_back(&notes)).await,
+                0 => with_timeout(session.take_back(&notes)).await,
                 _ => Err(Error::Pool(
                     "listeners are not told of a gap yet".to_owned(),
                 )),
@@ -244,7 +246,7 @@ impl Keeper {
             && !made_up.standing.is_empty()
             && untold.feed.unreported_drops() == 0
         {
-            in_time(session.remove(&made_up.standing)).await?;
+            with_timeout(session.remove(&made_up.standing)).await?;
             made_up.standing.clear();
         }
         Ok(())
@@ -254,9 +256,13 @@ impl Keeper {
     /// were given up and done all the same.
     async fn end(&mut self) -> Result<(), Error> {
         self.look(Duration::ZERO).await?;
-        let all_told = self.untold.lanes().values().all(|lane| lane.batches == 0);
+        let all_told = self
+            .untold
+            .partitions()
+            .values()
+            .all(|partition| partition.batches == 0);
         if all_told && self.untold.feed.unreported_drops() == 0 {
-            in_time(self.connect().await?.take_back_all()).await?;
+            with_timeout(self.connect().await?.take_back_all()).await?;
         }
         Ok(())
     }
@@ -264,40 +270,43 @@ impl Keeper {
 
 impl std::fmt::Debug for Telling {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(&self.lanes).finish()
+        f.debug_set().entries(&self.partitions).finish()
     }
 }
 
 impl Telling {
-    /// Which of these lanes have no note.
-    pub(super) fn unnoted(&self, lanes: impl IntoIterator<Item = i16>) -> Vec<i16> {
-        let all = self.untold.lanes();
-        let noted = |lane: &i16| all.get(lane).is_some_and(|lane| lane.noted);
-        let lanes: BTreeSet<i16> = lanes.into_iter().filter(|lane| !noted(lane)).collect();
-        lanes.into_iter().collect()
+    /// Which of these partitions have no note.
+    pub(super) fn unnoted(&self, partitions: impl IntoIterator<Item = i16>) -> Vec<i16> {
+        let all = self.untold.partitions();
+        let noted = |partition: &i16| all.get(partition).is_some_and(|partition| partition.noted);
+        let partitions: BTreeSet<i16> = partitions
+            .into_iter()
+            .filter(|partition| !noted(partition))
+            .collect();
+        partitions.into_iter().collect()
     }
 
     /// What the transaction notes.
-    pub(super) fn note<'a>(&self, lanes: &'a [i16]) -> Note<'a> {
+    pub(super) fn note<'a>(&self, partitions: &'a [i16]) -> Note<'a> {
         Note {
             owner: self.untold.owner,
-            lanes,
+            partitions,
         }
     }
 
     /// The transaction is done.
     pub(super) fn noted(&mut self, noted: Noted) {
-        let mut all = self.untold.lanes();
+        let mut all = self.untold.partitions();
         for (number, id) in noted.own {
-            let lane = all.entry(number).or_default();
-            lane.noted = true;
-            lane.last = lane.last.max(Some(id));
+            let partition = all.entry(number).or_default();
+            partition.noted = true;
+            partition.last = partition.last.max(Some(id));
         }
         drop(all);
         self.abandoned.extend(noted.abandoned);
     }
 
-    /// Before the batch is told: what others left untold in its lanes comes first. False if the
+    /// Before the batch is told: what others left untold in its partitions comes first. False if the
     /// batch must not be told after that.
     pub(super) async fn before(&self) -> bool {
         self.abandoned.is_empty() || self.untold.make_up(&self.abandoned).await
@@ -305,11 +314,11 @@ impl Telling {
 
     /// The batch is told, or counted as dropped.
     pub(super) fn told(self) {
-        let mut all = self.untold.lanes();
-        for number in &self.lanes {
-            let lane = all.entry(*number).or_default();
-            lane.batches = lane.batches.saturating_sub(1);
-            lane.told = Some(Instant::now());
+        let mut all = self.untold.partitions();
+        for number in &self.partitions {
+            let partition = all.entry(*number).or_default();
+            partition.batches = partition.batches.saturating_sub(1);
+            partition.told = Some(Instant::now());
         }
     }
 }

@@ -102,7 +102,7 @@ impl WriteStage {
                     let kind = error.kind();
                     self.metrics.write_failed(kind);
                     match kind {
-                        Kind::Raced => {
+                        Kind::Conflict => {
                             tracing::info!(error = %error, "looking again");
                             self.progress.raced();
                             todo.push(range);
@@ -127,9 +127,17 @@ impl WriteStage {
     }
 
     fn begin(&self, batch: &Decoded) -> Option<Telling> {
-        let lane = |item: &Item| i16::try_from(item.record.partition).ok();
-        let lanes = || batch.items.iter().filter_map(lane).collect::<BTreeSet<_>>();
-        self.untold.as_ref().map(|untold| untold.begin(lanes()))
+        let partition = |item: &Item| i16::try_from(item.record.partition).ok();
+        let partitions = || {
+            batch
+                .items
+                .iter()
+                .filter_map(partition)
+                .collect::<BTreeSet<_>>()
+        };
+        self.untold
+            .as_ref()
+            .map(|untold| untold.begin(partitions()))
     }
 
     /// One transaction for the items of that range, as far as they are not stored yet.
@@ -159,7 +167,7 @@ impl WriteStage {
             .collect();
         let unnoted = telling
             .as_ref()
-            .map(|telling| telling.unnoted(plan.remove.iter().map(|place| place.lane)))
+            .map(|telling| telling.unnoted(plan.remove.iter().map(|position| position.partition)))
             .unwrap_or_default();
         let started = Instant::now();
         let written = writer

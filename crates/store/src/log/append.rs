@@ -9,8 +9,8 @@ use crate::pool::Database;
 /// One record to append.
 #[derive(Debug, Clone, Copy)]
 pub struct NewRow<'a> {
-    /// Its lane, of [`lane_of`](super::lane_of) unless its order is nobody's concern.
-    pub lane: i16,
+    /// Its partition, of [`partition_of`](super::partition_of) unless its order is nobody's concern.
+    pub partition: i16,
     /// Full topic name; without NUL.
     pub topic: &'a str,
     /// `None` for a record without key.
@@ -57,13 +57,16 @@ impl Appender {
     /// None was appended; but where the connection was lost or the answer not awaited, all of them
     /// may have been.
     pub async fn append(&self, rows: &[NewRow<'_>]) -> Result<(), Error> {
-        let lanes: Vec<i16> = rows.iter().map(|row| row.lane).collect();
+        let partitions: Vec<i16> = rows.iter().map(|row| row.partition).collect();
         let topics: Vec<&str> = rows.iter().map(|row| row.topic).collect();
         let keys: Vec<Option<&[u8]>> = rows.iter().map(|row| row.key).collect();
         let headers: Vec<&[u8]> = rows.iter().map(|row| row.headers).collect();
         let payloads: Vec<Option<&[u8]>> = rows.iter().map(|row| row.payload).collect();
         self.client
-            .execute(&self.append, &[&lanes, &topics, &keys, &headers, &payloads])
+            .execute(
+                &self.append,
+                &[&partitions, &topics, &keys, &headers, &payloads],
+            )
             .await?;
         Ok(())
     }

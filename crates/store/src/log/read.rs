@@ -1,31 +1,32 @@
-//! Reading lanes, each behind a cursor.
+//! Reading partitions, each behind a cursor.
 
 use tokio_postgres::{Client, Statement};
 
-use super::{Place, unpack_headers};
+use super::headers::unpack_headers;
+use super::partition::LogPosition;
 use crate::error::Error;
 use crate::pool::Database;
 
 /// What a row costs beside its bytes, in the reckoning of [`Cursor::bytes`].
 const ROW_OVERHEAD: i32 = 512;
 
-/// The rows of each lane up to a number and a sum of bytes, but always the first. Sizes are known
+/// The rows of each partition up to a number and a sum of bytes, but always the first. Sizes are known
 /// without fetching what is stored out of line.
-const READ: &str = "select r.lane, r.id, r.topic, r.key, r.headers, r.payload, r.at \
-    from unnest($1::int2[], $2::int8[], $3::int8[]) c(lane, after, bytes) \
+const READ: &str = "select r.partition, r.id, r.topic, r.key, r.headers, r.payload, r.at \
+    from unnest($1::int2[], $2::int8[], $3::int8[]) c(partition, after, bytes) \
     cross join lateral (select x.*, sum(x.size) over (order by x.id) as total from ( \
-        select l.lane, l.id, l.topic, l.key, l.headers, l.payload, \
+        select l.partition, l.id, l.topic, l.key, l.headers, l.payload, \
             (extract(epoch from l.created_at) * 1000)::int8 as at, \
             ($5::int4 + octet_length(l.headers) + coalesce(octet_length(l.key), 0) \
                 + coalesce(octet_length(l.payload), 0)) as size \
-        from event_log l where l.lane = c.lane and l.id > c.after order by l.id limit $4::int8 \
+        from event_log l where l.partition = c.partition and l.id > c.after order by l.id limit $4::int8 \
     ) x) r where r.total <= c.bytes or r.total = r.size";
 
-/// How far a lane was read, and how much may be read next.
+/// How far a partition was read, and how much may be read next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// The lane, and the number of the last row that was read; 0 for none.
-    pub after: Place,
+    /// The partition, and the number of the last row that was read; 0 for none.
+    pub after: LogPosition,
     /// How many bytes of rows may come; the first row comes in any case.
     pub bytes: i64,
 }
@@ -34,7 +35,7 @@ pub struct Cursor {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// Where it stands.
-    pub place: Place,
+    pub position: LogPosition,
     /// Full topic name.
     pub topic: String,
     /// The record's key.
@@ -73,24 +74,30 @@ impl Reader {
         Ok(Self { client, read })
     }
 
-    /// The next rows of each lane, ordered by lane and id: of each at most `rows`, and no more bytes
+    /// The next rows of each partition, ordered by partition and id: of each at most `rows`, and no more bytes
     /// than its cursor allows.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn read(&self, cursors: &[Cursor], rows: i64) -> Result<Vec<Row>, Error> {
-        let lanes: Vec<i16> = cursors.iter().map(|cursor| cursor.after.lane).collect();
-        let after: Vec<i64> = cursors.iter().map(|cursor| cursor.after.id).collect();
+        let partitions: Vec<i16> = cursors
+            .iter()
+            .map(|cursor| cursor.after.partition)
+            .collect();
+        let after: Vec<i64> = cursors.iter().map(|cursor| cursor.after.offset).collect();
         let bytes: Vec<i64> = cursors.iter().map(|cursor| cursor.bytes).collect();
         let found = self
             .client
-            .query(&self.read, &[&lanes, &after, &bytes, &rows, &ROW_OVERHEAD])
+            .query(
+                &self.read,
+                &[&partitions, &after, &bytes, &rows, &ROW_OVERHEAD],
+            )
             .await?;
         let row = |row: &tokio_postgres::Row| -> Result<Row, tokio_postgres::Error> {
             Ok(Row {
-                place: Place {
-                    lane: row.try_get(0)?,
-                    id: row.try_get(1)?,
+                position: LogPosition {
+                    partition: row.try_get(0)?,
+                    offset: row.try_get(1)?,
                 },
                 topic: row.try_get(2)?,
                 key: row.try_get(3)?,
@@ -101,7 +108,7 @@ impl Reader {
         };
         let mut rows = found.iter().map(row).collect::<Result<Vec<_>, _>>()?;
         // They come so already, but only an `order by` would promise it, and would sort on disk.
-        rows.sort_by_key(|row| row.place);
+        rows.sort_by_key(|row| row.position);
         Ok(rows)
     }
 }

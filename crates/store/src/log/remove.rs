@@ -4,14 +4,14 @@ use std::collections::HashSet;
 
 use tokio_postgres::{Client, Statement, Transaction};
 
-use super::Place;
+use super::partition::LogPosition;
 use crate::error::Error;
 
-const REMOVE: &str = "delete from event_log l using unnest($1::int2[], $2::int8[]) u(lane, id) \
-    where l.lane = u.lane and l.id = u.id";
+const REMOVE: &str = "delete from event_log l using unnest($1::int2[], $2::int8[]) u(partition, id) \
+    where l.partition = u.partition and l.id = u.id";
 
-const LEFT: &str = "select l.lane, l.id from unnest($1::int2[], $2::int8[]) u(lane, id) \
-    join event_log l on l.lane = u.lane and l.id = u.id";
+const LEFT: &str = "select l.partition, l.id from unnest($1::int2[], $2::int8[]) u(partition, id) \
+    join event_log l on l.partition = u.partition and l.id = u.id";
 
 pub(crate) async fn prepare(client: &Client) -> Result<Statement, Error> {
     Ok(client.prepare(REMOVE).await?)
@@ -25,19 +25,19 @@ pub(crate) async fn prepare(client: &Client) -> Result<Statement, Error> {
 pub(crate) async fn remove(
     tx: &Transaction<'_>,
     statement: &Statement,
-    places: &[Place],
+    positions: &[LogPosition],
 ) -> Result<(), Error> {
-    if places.is_empty() {
+    if positions.is_empty() {
         return Ok(());
     }
-    let (lanes, ids) = columns(places);
-    let removed = tx.execute(statement, &[&lanes, &ids]).await?;
+    let (partitions, ids) = columns(positions);
+    let removed = tx.execute(statement, &[&partitions, &ids]).await?;
     let removed = usize::try_from(removed).unwrap_or(usize::MAX);
-    if removed == places.len() {
+    if removed == positions.len() {
         Ok(())
     } else {
         Err(Error::Removed {
-            expected: places.len(),
+            expected: positions.len(),
             found: removed,
         })
     }
@@ -47,18 +47,24 @@ pub(crate) async fn remove(
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn left(client: &Client, places: &[Place]) -> Result<HashSet<Place>, Error> {
-    let (lanes, ids) = columns(places);
-    let rows = client.query(LEFT, &[&lanes, &ids]).await?;
+pub async fn left(
+    client: &Client,
+    positions: &[LogPosition],
+) -> Result<HashSet<LogPosition>, Error> {
+    let (partitions, ids) = columns(positions);
+    let rows = client.query(LEFT, &[&partitions, &ids]).await?;
     Ok(rows
         .iter()
-        .map(|row| Place {
-            lane: row.get(0),
-            id: row.get(1),
+        .map(|row| LogPosition {
+            partition: row.get(0),
+            offset: row.get(1),
         })
         .collect())
 }
 
-fn columns(places: &[Place]) -> (Vec<i16>, Vec<i64>) {
-    places.iter().map(|place| (place.lane, place.id)).unzip()
+fn columns(positions: &[LogPosition]) -> (Vec<i16>, Vec<i64>) {
+    positions
+        .iter()
+        .map(|position| (position.partition, position.offset))
+        .unzip()
 }

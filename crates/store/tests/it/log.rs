@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use store::Database;
 use store::events::FrozenRows;
-use store::log::{self, Appender, Cursor, LANES, Member, NewRow, Place, Reader, Row, lane_of};
+use store::log::{
+    self, Appender, Cursor, Lease, LogPosition, NewRow, PARTITIONS, Reader, Row, partition_of,
+};
 use store::write::{Batch, Writer};
 use testkit::{LIMIT, eventually};
 use tokio::sync::Notify;
@@ -15,7 +17,7 @@ use crate::database::with_database;
 
 fn row<'a>(key: &'a str, payload: &'a [u8]) -> NewRow<'a> {
     NewRow {
-        lane: lane_of(key.as_bytes()),
+        partition: partition_of(key.as_bytes()),
         topic: "t",
         key: Some(key.as_bytes()),
         headers: b"",
@@ -24,9 +26,12 @@ fn row<'a>(key: &'a str, payload: &'a [u8]) -> NewRow<'a> {
 }
 
 fn everything(bytes: i64) -> Vec<Cursor> {
-    (0..LANES)
-        .map(|lane| Cursor {
-            after: Place { lane, id: 0 },
+    (0..PARTITIONS)
+        .map(|partition| Cursor {
+            after: LogPosition {
+                partition,
+                offset: 0,
+            },
             bytes,
         })
         .collect()
@@ -37,14 +42,14 @@ async fn read_all(db: &Database) -> Vec<Row> {
     reader.read(&everything(i64::MAX), 100_000).await.unwrap()
 }
 
-fn removing(places: &[Place]) -> Batch<'_> {
+fn removing(positions: &[LogPosition]) -> Batch<'_> {
     static NONE: std::sync::LazyLock<FrozenRows> = std::sync::LazyLock::new(FrozenRows::default);
     Batch {
         rows: &NONE,
         events: &[],
         dead_letters: &[],
         advances: &[],
-        remove: places,
+        remove: positions,
         note_announcements: false,
         untold: None,
     }
@@ -56,7 +61,7 @@ async fn rows_come_back_as_they_were_and_in_order() {
         let appender = Appender::connect(&db).await.unwrap();
         let headers = log::pack_headers([("a", &b"\0\xff"[..]), ("b", b"")].into_iter());
         let strange = NewRow {
-            lane: 7,
+            partition: 7,
             topic: "events.x",
             key: None,
             headers: &headers,
@@ -74,7 +79,7 @@ async fn rows_come_back_as_they_were_and_in_order() {
         appender.append(&[strange, empty, null]).await.unwrap();
         let rows = read_all(&db).await;
         assert_eq!(rows.len(), 3);
-        assert!(rows.is_sorted_by_key(|row| row.place));
+        assert!(rows.is_sorted_by_key(|row| row.position));
         assert_eq!(rows[0].topic, "events.x");
         assert_eq!(rows[0].key, None);
         assert_eq!(rows[0].payload.as_deref(), Some(&b"\0\xff\\x"[..]));
@@ -88,8 +93,8 @@ async fn rows_come_back_as_they_were_and_in_order() {
         );
         assert_eq!(rows[2].payload, None);
         let counter = log::Counter::connect(&db).await.unwrap();
-        let (backlog, lanes) = counter.count().await.unwrap();
-        assert_eq!((backlog.records, lanes.values().sum()), (3, 3));
+        let (backlog, partitions) = counter.count().await.unwrap();
+        assert_eq!((backlog.records, partitions.values().sum()), (3, 3));
         assert!(backlog.oldest.is_some_and(|age| age < LIMIT));
     })
     .await;
@@ -104,18 +109,18 @@ async fn a_read_is_bounded_but_never_stuck() {
         appender.append(&rows).await.unwrap();
         let reader = Reader::connect(&db).await.unwrap();
         let cursor = |id, bytes| Cursor {
-            after: Place {
-                lane: lane_of(b"k"),
-                id,
+            after: LogPosition {
+                partition: partition_of(b"k"),
+                offset: id,
             },
             bytes,
         };
         let first = reader.read(&[cursor(0, 1)], 100).await.unwrap();
         assert_eq!(first.len(), 1, "a row larger than the room comes alone");
-        let cursors = [cursor(first[0].place.id, 250_000)];
+        let cursors = [cursor(first[0].position.offset, 250_000)];
         let next = reader.read(&cursors, 100).await.unwrap();
         assert_eq!(next.len(), 2);
-        let cursors = [cursor(next[1].place.id, i64::MAX)];
+        let cursors = [cursor(next[1].position.offset, i64::MAX)];
         assert_eq!(reader.read(&cursors, 4).await.unwrap().len(), 4);
     })
     .await;
@@ -153,7 +158,7 @@ async fn a_cursor_misses_nothing_while_many_append() {
                 for n in 0..APPENDS {
                     let payload = format!("{writer}:{n}");
                     let new = NewRow {
-                        lane: i16::try_from(n % 16).unwrap(),
+                        partition: i16::try_from(n % 16).unwrap(),
                         topic: "t",
                         key: None,
                         headers: b"",
@@ -170,13 +175,13 @@ async fn a_cursor_misses_nothing_while_many_append() {
         let reading = async {
             while count < WRITERS * APPENDS {
                 for row in reader.read(&cursors, 7).await.unwrap() {
-                    let cursor = &mut cursors[usize::try_from(row.place.lane).unwrap()];
-                    assert!(row.place.id > cursor.after.id);
-                    cursor.after = row.place;
+                    let cursor = &mut cursors[usize::try_from(row.position.partition).unwrap()];
+                    assert!(row.position.offset > cursor.after.offset);
+                    cursor.after = row.position;
                     let text = String::from_utf8(row.payload.unwrap()).unwrap();
                     let (writer, n) = text.split_once(':').unwrap();
-                    let lane = row.place.lane;
-                    let mine = seen.entry(format!("{writer}/{lane}")).or_default();
+                    let partition = row.position.partition;
+                    let mine = seen.entry(format!("{writer}/{partition}")).or_default();
                     mine.push(n.parse().unwrap());
                     count += 1;
                 }
@@ -201,22 +206,24 @@ async fn rows_are_removed_by_one_writer_only() {
         let appender = Appender::connect(&db).await.unwrap();
         let rows: Vec<_> = (0..10).map(|_| row("k", b"x")).collect();
         appender.append(&rows).await.unwrap();
-        let places: Vec<Place> = read_all(&db).await.iter().map(|row| row.place).collect();
+        let positions: Vec<LogPosition> =
+            read_all(&db).await.iter().map(|row| row.position).collect();
         let mut writer = Writer::connect(&db).await.unwrap();
-        writer.write(&removing(&places[..4])).await.unwrap();
+        writer.write(&removing(&positions[..4])).await.unwrap();
 
-        let error = writer.write(&removing(&places[2..])).await.unwrap_err();
-        assert_eq!(error.kind(), store::Kind::Raced, "{error}");
-        let left = log::left(writer.client(), &places).await.unwrap();
-        assert_eq!(left, places[4..].iter().copied().collect::<HashSet<_>>());
-        writer.write(&removing(&places[4..])).await.unwrap();
+        let error = writer.write(&removing(&positions[2..])).await.unwrap_err();
+        assert_eq!(error.kind(), store::Kind::Conflict, "{error}");
+        let left = log::left(writer.client(), &positions).await.unwrap();
+        assert_eq!(left, positions[4..].iter().copied().collect::<HashSet<_>>());
+        writer.write(&removing(&positions[4..])).await.unwrap();
         assert_eq!(read_all(&db).await, []);
 
         // At the same moment: one of them waits for the other and then is told.
         appender.append(&rows).await.unwrap();
-        let places: Vec<Place> = read_all(&db).await.iter().map(|row| row.place).collect();
+        let positions: Vec<LogPosition> =
+            read_all(&db).await.iter().map(|row| row.position).collect();
         let mut other = Writer::connect(&db).await.unwrap();
-        let (one, two) = (removing(&places), removing(&places));
+        let (one, two) = (removing(&positions), removing(&positions));
         let (one, two) = tokio::join!(writer.write(&one), other.write(&two));
         assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
     })
@@ -226,26 +233,29 @@ async fn rows_are_removed_by_one_writer_only() {
 #[tokio::test]
 async fn lanes_have_one_owner_and_are_free_when_it_is_gone() {
     with_database(|db| async move {
-        let one = Member::connect(&db, Arc::default()).await.unwrap();
-        assert_eq!(one.share().await.unwrap(), 16);
+        let one = Lease::connect(&db, Arc::default()).await.unwrap();
+        assert_eq!(one.fair_share().await.unwrap(), 16);
         // One that is frozen says nothing, and the server ends its session.
         let sql = "show idle_session_timeout";
         let idle = one.client().query_one(sql, &[]).await.unwrap();
         assert_eq!(idle.get::<_, &str>(0), "20s");
         let appended = Arc::new(Notify::new());
-        let two = Member::connect(&db, Arc::clone(&appended)).await.unwrap();
+        let two = Lease::connect(&db, Arc::clone(&appended)).await.unwrap();
         assert_eq!(
-            (one.share().await.unwrap(), two.share().await.unwrap()),
+            (
+                one.fair_share().await.unwrap(),
+                two.fair_share().await.unwrap()
+            ),
             (8, 8)
         );
-        assert!(one.take(3).await.unwrap());
-        assert!(!two.take(3).await.unwrap());
-        one.give(3).await.unwrap();
-        assert!(two.take(3).await.unwrap());
-        assert!(one.take(4).await.unwrap());
+        assert!(one.acquire(3).await.unwrap());
+        assert!(!two.acquire(3).await.unwrap());
+        one.release(3).await.unwrap();
+        assert!(two.acquire(3).await.unwrap());
+        assert!(one.acquire(4).await.unwrap());
         drop(one);
-        eventually("the lane of one who is gone", LIMIT, || async {
-            if two.share().await.unwrap() == 16 && two.take(4).await.unwrap() {
+        eventually("the partition of one who is gone", LIMIT, || async {
+            if two.fair_share().await.unwrap() == 16 && two.acquire(4).await.unwrap() {
                 Ok(())
             } else {
                 Err("not yet")
@@ -253,16 +263,16 @@ async fn lanes_have_one_owner_and_are_free_when_it_is_gone() {
         })
         .await;
         // One that is frozen; here after less time.
-        let frozen = Member::connect(&db, Arc::default()).await.unwrap();
-        assert!(frozen.take(5).await.unwrap());
+        let frozen = Lease::connect(&db, Arc::default()).await.unwrap();
+        assert!(frozen.acquire(5).await.unwrap());
         let sooner = "set idle_session_timeout = '300ms'";
         frozen.client().batch_execute(sooner).await.unwrap();
-        eventually("the lane of one who is frozen", LIMIT, || async {
-            let lane = two.take(5).await.unwrap();
-            lane.then_some(()).ok_or("not yet")
+        eventually("the partition of one who is frozen", LIMIT, || async {
+            let partition = two.acquire(5).await.unwrap();
+            partition.then_some(()).ok_or("not yet")
         })
         .await;
-        assert_eq!(two.share().await.unwrap(), 16);
+        assert_eq!(two.fair_share().await.unwrap(), 16);
 
         let appender = Appender::connect(&db).await.unwrap();
         appender.append(&[row("k", b"x")]).await.unwrap();
@@ -289,9 +299,10 @@ async fn a_vacuum_gives_the_space_back() {
         };
         let full = size().await;
         assert!(full > 5_000_000, "{full}");
-        let places: Vec<Place> = read_all(&db).await.iter().map(|row| row.place).collect();
+        let positions: Vec<LogPosition> =
+            read_all(&db).await.iter().map(|row| row.position).collect();
         let mut writer = Writer::connect(&db).await.unwrap();
-        writer.write(&removing(&places)).await.unwrap();
+        writer.write(&removing(&positions)).await.unwrap();
         // Another session's snapshot of this very moment may still need the rows.
         eventually("a small table", LIMIT, || async {
             log::vacuum(&db).await.unwrap();

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::database::with_database;
 
-async fn note(writer: &mut Writer, owner: Uuid, lanes: &[i16]) -> Noted {
+async fn note(writer: &mut Writer, owner: Uuid, partitions: &[i16]) -> Noted {
     let batch = Batch {
         rows: &FrozenRows::default(),
         events: &[],
@@ -17,14 +17,14 @@ async fn note(writer: &mut Writer, owner: Uuid, lanes: &[i16]) -> Noted {
         advances: &[],
         remove: &[],
         note_announcements: false,
-        untold: Some(Note { owner, lanes }),
+        untold: Some(Note { owner, partitions }),
     };
     writer.write(&batch).await.unwrap().noted
 }
 
 async fn notes(db: &Database) -> Vec<(i16, Uuid)> {
     let client = db.client().await.unwrap();
-    let sql = "select lane, owner from untold order by id";
+    let sql = "select partition, owner from untold order by id";
     let rows = client.query(sql, &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
@@ -40,7 +40,7 @@ async fn a_note_is_left_behind_once_nothing_is_left_of_its_process() {
         assert_eq!(set.own.len(), 2);
         assert_eq!(note(&mut writer, one, &[]).await, Noted::default());
 
-        // The next owner of its lanes leaves it alone as long as it lives.
+        // The next owner of its partitions leaves it alone as long as it lives.
         let heir = Session::connect(&db, other).await.unwrap();
         let mut writes = Writer::connect(&db).await.unwrap();
         writes.notes_for(other).await.unwrap();
@@ -48,8 +48,8 @@ async fn a_note_is_left_behind_once_nothing_is_left_of_its_process() {
         assert!(heir.abandoned().await.unwrap().is_empty());
 
         drop(lives);
-        let of_lane = |lane| set.own.iter().find(|(l, _)| *l == lane).unwrap().1;
-        eventually("it is missed in its lane", LIMIT, || async {
+        let of_lane = |partition| set.own.iter().find(|(l, _)| *l == partition).unwrap().1;
+        eventually("it is missed in its partition", LIMIT, || async {
             let mut writer = Writer::connect(&db).await.unwrap();
             match note(&mut writer, other, &[3]).await.abandoned {
                 left if left == [of_lane(3)] => Ok(()),
@@ -57,7 +57,7 @@ async fn a_note_is_left_behind_once_nothing_is_left_of_its_process() {
             }
         })
         .await;
-        // Its last transaction may still be on its way, in the other lane.
+        // Its last transaction may still be on its way, in the other partition.
         assert!(heir.abandoned().await.unwrap().is_empty());
         drop(writer);
         let mut left = eventually("all it left", LIMIT, || async {

@@ -92,7 +92,7 @@ impl World {
         live: Option<(DirectInput, Arc<Untold>)>,
     ) -> (Handle, JoinSet<()>) {
         let (feed, untold) = live.unzip();
-        let (source, lanes) = PostgresSource::start(&self.db, 2, 4 << 20);
+        let (source, queues) = PostgresSource::start(&self.db, 2, 4 << 20);
         let pipeline = PostgresPipeline {
             db: self.db.clone(),
             source: source.clone(),
@@ -108,7 +108,7 @@ impl World {
             topic_prefix: self.prefix.clone(),
             metrics: Self::metrics(),
         };
-        let lines = pipeline.start(lanes);
+        let lines = pipeline.start(queues);
         (source, lines)
     }
 
@@ -180,12 +180,12 @@ async fn rows_another_processor_stored_are_left_alone() {
     let records: Vec<_> = (1..=200).map(|n| world.event(n, "a.b")).collect();
     world.publish(&records[..150]).await;
     // One takes the rows and freezes.
-    let (frozen, mut lanes) = PostgresSource::start(&world.db, 1, 4 << 20);
+    let (frozen, mut queues) = PostgresSource::start(&world.db, 1, 4 << 20);
     let mut chunks: Vec<Chunk> = Vec::new();
     while chunks.iter().map(|c| c.records.len()).sum::<usize>() < 150 {
-        chunks.push(lanes[0].recv().await.unwrap());
+        chunks.push(queues[0].recv().await.unwrap());
     }
-    drop((frozen, lanes));
+    drop((frozen, queues));
     let other = world.drain(None);
     world.wait_until_empty().await;
     assert_eq!(world.counted().await, 150);
@@ -193,9 +193,9 @@ async fn rows_another_processor_stored_are_left_alone() {
 
     // It goes on with what it had in hand; some of its batch are new to everybody.
     world.publish(&records[150..]).await;
-    let (source, mut lanes) = PostgresSource::start(&world.db, 1, 4 << 20);
+    let (source, mut queues) = PostgresSource::start(&world.db, 1, 4 << 20);
     while chunks.iter().map(|c| c.records.len()).sum::<usize>() < 200 {
-        chunks.push(lanes[0].recv().await.unwrap());
+        chunks.push(queues[0].recv().await.unwrap());
     }
     let decoder = Decoder::new(Limits::default(), world.prefix.clone(), Interval::Month);
     let decoded = decoder.of_postgres_log().decode(chunks);
@@ -267,11 +267,11 @@ async fn announcements_wait_for_kafka_and_storing_does_not() {
     world.wait_until_empty().await;
     eventually_eq("announcements due", 0, due).await;
 
-    let (consumer, mut lanes) = Consumer::start(&config, &[topic.name], 1, 8 << 20).unwrap();
+    let (consumer, mut queues) = Consumer::start(&config, &[topic.name], 1, 8 << 20).unwrap();
     let mut announced = BTreeSet::new();
     let reading = async {
         while announced.len() < 2_500 {
-            for record in lanes[0].recv().await.unwrap().records {
+            for record in queues[0].recv().await.unwrap().records {
                 let payload = record.payload.unwrap();
                 let value: serde_json::Value = serde_json::from_slice(&payload).unwrap();
                 let id = Uuid::parse_str(value["event_id"].as_str().unwrap()).unwrap();

@@ -27,14 +27,14 @@ use crate::state::{Sources, State};
 const SPILL_BUFFER: usize = 4 * 1024 * 1024;
 
 /// See the module.
-pub(crate) struct Storing {
+pub(crate) struct StoreRole {
     state: State,
     sources: Sources,
     lines: Vec<JoinSet<()>>,
     background: JoinSet<()>,
 }
 
-impl Storing {
+impl StoreRole {
     /// Starts it. Waits for no dependency. `listeners_stay` when this process ends.
     pub(crate) fn start(
         config: &Config,
@@ -57,7 +57,7 @@ impl Storing {
                 .iter()
                 .map(|name| kafka.topic(name))
                 .collect();
-            let (consumer, lanes) =
+            let (consumer, queues) =
                 Consumer::start(kafka, &topics, config.writers, config.buffer_bytes)?;
             tracing::info!(writers = config.writers, ?topics, "the processor stores");
             let announces = Arc::new(announcing(kafka, registry)?);
@@ -71,7 +71,7 @@ impl Storing {
                 topic_prefix: kafka.topic_prefix.clone(),
                 metrics: Arc::clone(&metrics),
             };
-            lines.push(pipeline.start(lanes));
+            lines.push(pipeline.start(queues));
             (from_kafka, producer) = (Some(consumer), Some(announces));
         }
         // What comes through Kafka reaches the bridge through Kafka; this is for the rest.
@@ -80,7 +80,7 @@ impl Storing {
         } else {
             config.buffer_bytes
         };
-        let (from_postgres, lanes) = PostgresSource::start(&db, config.writers, buffer);
+        let (from_postgres, queues) = PostgresSource::start(&db, config.writers, buffer);
         let noting = feed.clone().filter(|_| listeners_stay);
         let pipeline = PostgresPipeline {
             db: db.clone(),
@@ -98,7 +98,7 @@ impl Storing {
                 .unwrap_or_default(),
             metrics: Arc::clone(&metrics),
         };
-        lines.push(pipeline.start(lanes));
+        lines.push(pipeline.start(queues));
         let sources = Sources {
             kafka: from_kafka,
             postgres: from_postgres,

@@ -40,7 +40,7 @@ impl Chunk {
     }
 
     /// What the partition belongs to: the full name of the topic, which is every record's, or, in
-    /// the Postgres log, whose lanes hold several topics, the log's name.
+    /// the Postgres log, whose workers hold several topics, the log's name.
     pub fn topic(&self) -> &Arc<str> {
         &self.topic
     }
@@ -94,7 +94,7 @@ impl Drop for Permit {
     }
 }
 
-/// The part of the buffer that belongs to one lane.
+/// The part of the buffer that belongs to one worker.
 #[derive(Debug)]
 pub(crate) struct Room {
     limit: usize,
@@ -102,7 +102,7 @@ pub(crate) struct Room {
     poller: Arc<Poller>,
 }
 
-/// Who fills the lanes, a thread or a task, to be woken when it waits for room.
+/// Who fills the workers, a thread or a task, to be woken when it waits for room.
 #[derive(Debug, Default)]
 pub(crate) struct Poller {
     pub(crate) thread: OnceLock<Thread>,
@@ -129,7 +129,7 @@ impl Room {
         }
     }
 
-    /// Takes room for `bytes`; an empty lane takes anything, or a record larger than the limit
+    /// Takes room for `bytes`; an empty worker takes anything, or a record larger than the limit
     /// would never get through.
     pub(crate) fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
         // Only the one poller takes room, so nobody else raises `used` in between.
@@ -154,7 +154,7 @@ impl Room {
         self.limit.saturating_sub(self.used())
     }
 
-    /// Whether it is worth starting a paused lane again.
+    /// Whether it is worth starting a paused worker again.
     pub(crate) fn half_empty(&self) -> bool {
         self.used() <= self.limit / 2
     }
@@ -167,15 +167,15 @@ impl Room {
     }
 }
 
-/// The reading end of one lane. A partition always arrives on the same lane while it is assigned.
+/// The reading end of one worker. A partition always arrives on the same worker while it is assigned.
 #[derive(Debug)]
-pub struct Lane {
+pub struct WorkerQueue {
     index: usize,
     chunks: UnboundedReceiver<Chunk>,
 }
 
-impl Lane {
-    /// Which lane this is, from 0.
+impl WorkerQueue {
+    /// Which worker this is, from 0.
     pub fn index(&self) -> usize {
         self.index
     }
@@ -202,32 +202,32 @@ impl Lane {
     }
 }
 
-/// The poller's end of a lane.
-pub(crate) struct LaneSender {
-    /// `None` once the lanes are draining.
+/// The poller's end of a worker.
+pub(crate) struct WorkerSender {
+    /// `None` once the workers are draining.
     pub(crate) chunks: Option<UnboundedSender<Chunk>>,
     pub(crate) room: Arc<Room>,
-    /// The partitions of this lane are paused until there is room again.
+    /// The partitions of this worker are paused until there is room again.
     pub(crate) paused: bool,
 }
 
-pub(crate) fn lanes(
+pub(crate) fn worker_queues(
     count: usize,
     bytes: usize,
     poller: &Arc<Poller>,
-) -> (Vec<LaneSender>, Vec<Lane>) {
+) -> (Vec<WorkerSender>, Vec<WorkerQueue>) {
     let share = bytes / count.max(1);
     (0..count.max(1))
         .map(|index| {
             let (sender, chunks) = unbounded_channel();
             let room = Arc::new(Room::new(share, Arc::clone(poller)));
             (
-                LaneSender {
+                WorkerSender {
                     chunks: Some(sender),
                     room,
                     paused: false,
                 },
-                Lane { index, chunks },
+                WorkerQueue { index, chunks },
             )
         })
         .unzip()

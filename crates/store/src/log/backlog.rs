@@ -1,11 +1,11 @@
-//! How much is waiting, and keeping the table small.
+//! How many records wait in the log.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio_postgres::Client;
 
-use super::{LANES, LOCK_CLASS, LOCK_VACUUM};
+use super::partition::PARTITIONS;
 use crate::error::Error;
 use crate::pool::Database;
 
@@ -39,14 +39,14 @@ impl Counter {
         Ok(Self { client })
     }
 
-    /// What waits in the whole log, and the rows of each lane that has any. Counts rows, which takes
+    /// What waits in the whole log, and the rows of each partition that has any. Counts rows, which takes
     /// a tenth of a second per million where they are in memory and much longer where they are not.
     ///
     /// # Errors
     /// The database does not answer or takes too long, or the schema is not there yet.
     pub async fn count(&self) -> Result<(Backlog, HashMap<i16, i64>), Error> {
-        let counted = "select lane, count(*) from event_log group by lane";
-        let lanes: HashMap<i16, i64> = self
+        let counted = "select partition, count(*) from event_log group by partition";
+        let partitions: HashMap<i16, i64> = self
             .client
             .query(counted, &[])
             .await?
@@ -54,22 +54,22 @@ impl Counter {
             .map(|row| (row.get(0), row.get(1)))
             .collect();
         let backlog = Backlog {
-            records: lanes.values().sum(),
+            records: partitions.values().sum(),
             oldest: self.oldest().await?,
         };
-        Ok((backlog, lanes))
+        Ok((backlog, partitions))
     }
 
-    /// The age of the oldest row, from the first one of each lane.
+    /// The age of the oldest row, from the first one of each partition.
     async fn oldest(&self) -> Result<Option<Duration>, Error> {
         let row = self
             .client
             .query_one(
                 "select extract(epoch from clock_timestamp() - min(first.created_at))::float8 \
                  from generate_series(0, $1::int2 - 1) n cross join lateral ( \
-                     select created_at from event_log l where l.lane = n::int2 order by l.id limit 1 \
+                     select created_at from event_log l where l.partition = n::int2 order by l.id limit 1 \
                  ) first",
-                &[&LANES],
+                &[&PARTITIONS],
             )
             .await?;
         let seconds: Option<f64> = row.get(0);
@@ -79,28 +79,4 @@ impl Counter {
                 .map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or_default()),
         )
     }
-}
-
-/// Vacuums the log's tables on a connection of its own, unless somebody else is at it. False then.
-///
-/// # Errors
-/// The database does not answer or refuses.
-pub async fn vacuum(db: &Database) -> Result<bool, Error> {
-    let client = db.connect().await?;
-    client
-        .batch_execute("set statement_timeout = '600s'")
-        .await?;
-    let mine = format!("select pg_try_advisory_lock({LOCK_CLASS}, $1)");
-    if !client
-        .query_one(&mine, &[&LOCK_VACUUM])
-        .await?
-        .get::<_, bool>(0)
-    {
-        return Ok(false);
-    }
-    // Removed pages at the end go back to the system as far as nobody waits for the table. The lock
-    // ends with the connection.
-    client.batch_execute("vacuum event_log").await?;
-    client.batch_execute("vacuum announcements_due").await?;
-    Ok(true)
 }

@@ -1,4 +1,4 @@
-//! Owning lanes: by advisory locks of a session that does little else, so that the server ends it
+//! Owning partitions: by advisory locks of a session that does little else, so that the server ends it
 //! soon after its process froze.
 
 use std::sync::Arc;
@@ -6,14 +6,15 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_postgres::{AsyncMessage, Client, Statement};
 
-use super::{LANES, LOCK_CLASS, LOCK_MEMBER};
+use super::locks::{CLASS, CONSUMER};
+use super::partition::PARTITIONS;
 use crate::error::Error;
-use crate::patience::heard_or_dropped;
 use crate::pool::Database;
+use crate::timeout::heard_or_dropped;
 
-/// One of the processors that share the lanes. Its locks end with its connection.
+/// One of the processors that share the partitions. Its locks end with its connection.
 #[derive(Debug)]
-pub struct Member {
+pub struct Lease {
     client: Client,
     pid: i32,
     members: Statement,
@@ -21,7 +22,7 @@ pub struct Member {
     unlock: Statement,
 }
 
-impl Member {
+impl Lease {
     /// Connects, takes part from now on, and has `appended` notified after every append.
     ///
     /// # Errors
@@ -33,9 +34,9 @@ impl Member {
             }
         };
         let (client, _connection) = db.connect_watched(notify).await?;
-        // A frozen process keeps its connection and with it its lanes. It asks every second as long
+        // A frozen process keeps its connection and with it its partitions. It asks every second as long
         // as it lives.
-        heard_or_dropped(&client, "frozen processors will keep their lanes").await?;
+        heard_or_dropped(&client, "frozen processors will keep their partitions").await?;
         // Asks for the table, so that a schema that is not there yet shows here.
         let exists = client.query_one("select pg_backend_pid(), 'event_log'::regclass::oid", &[]);
         let pid = exists.await?.get(0);
@@ -46,15 +47,15 @@ impl Member {
             )
             .await?;
         client.batch_execute(listen.get(0)).await?;
-        let join = format!("select pg_advisory_lock_shared({LOCK_CLASS}, $1)");
-        client.execute(&join, &[&LOCK_MEMBER]).await?;
+        let join = format!("select pg_advisory_lock_shared({CLASS}, $1)");
+        client.execute(&join, &[&CONSUMER]).await?;
         let members = format!(
             "select pid from pg_locks where locktype = 'advisory' and objsubid = 2 and granted \
              and database = (select oid from pg_database where datname = current_database()) \
-             and classid = ({LOCK_CLASS})::oid and objid = ($1::int4)::oid order by pid"
+             and classid = ({CLASS})::oid and objid = ($1::int4)::oid order by pid"
         );
-        let lock = format!("select pg_try_advisory_lock({LOCK_CLASS}, $1::int4)");
-        let unlock = format!("select pg_advisory_unlock({LOCK_CLASS}, $1::int4)");
+        let lock = format!("select pg_try_advisory_lock({CLASS}, $1::int4)");
+        let unlock = format!("select pg_advisory_unlock({CLASS}, $1::int4)");
         Ok(Self {
             pid,
             members: client.prepare(&members).await?,
@@ -64,35 +65,35 @@ impl Member {
         })
     }
 
-    /// How many lanes are this member's fair share among those who take part now.
+    /// How many partitions are this member's fair share among those who take part now.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn share(&self) -> Result<usize, Error> {
-        let rows = self.client.query(&self.members, &[&LOCK_MEMBER]).await?;
+    pub async fn fair_share(&self) -> Result<usize, Error> {
+        let rows = self.client.query(&self.members, &[&CONSUMER]).await?;
         let pids: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
         Ok(share(&pids, self.pid))
     }
 
-    /// Takes a lane, unless another member has it.
+    /// Takes a partition, unless another member has it.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn take(&self, lane: i16) -> Result<bool, Error> {
+    pub async fn acquire(&self, partition: i16) -> Result<bool, Error> {
         let row = self
             .client
-            .query_one(&self.lock, &[&i32::from(lane)])
+            .query_one(&self.lock, &[&i32::from(partition)])
             .await?;
         Ok(row.get(0))
     }
 
-    /// Gives a lane back.
+    /// Gives a partition back.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn give(&self, lane: i16) -> Result<(), Error> {
+    pub async fn release(&self, partition: i16) -> Result<(), Error> {
         self.client
-            .execute(&self.unlock, &[&i32::from(lane)])
+            .execute(&self.unlock, &[&i32::from(partition)])
             .await?;
         Ok(())
     }
@@ -103,19 +104,19 @@ impl Member {
         &self.client
     }
 
-    /// Whether the connection, and with it every lane, is gone.
+    /// Whether the connection, and with it every partition, is gone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.client.is_closed()
     }
 }
 
-/// The lanes divided by the members; the first ones, by pid, take what is left over.
+/// The partitions divided by the members; the first ones, by pid, take what is left over.
 fn share(members: &[i32], own: i32) -> usize {
-    let lanes = usize::from(LANES.unsigned_abs());
+    let partitions = usize::from(PARTITIONS.unsigned_abs());
     let count = members.len().max(1);
     let rank = members.iter().position(|pid| *pid == own).unwrap_or(0);
-    lanes / count + usize::from(rank < lanes % count)
+    partitions / count + usize::from(rank < partitions % count)
 }
 
 #[cfg(test)]

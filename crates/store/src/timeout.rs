@@ -9,21 +9,21 @@ use crate::error::Error;
 
 /// A statement, or the making of a connection, that takes longer is given up, and the connection with
 /// it. Below the time after which the server takes the locks of a process it hears nothing from.
-const PATIENCE: Duration = Duration::from_secs(12);
+const LIMIT: Duration = Duration::from_secs(12);
 
 /// The work, unless it takes longer than anybody should wait.
 ///
 /// # Errors
 /// Those of the work, and [`Error::Pool`] if it took 12 seconds.
-pub async fn in_time<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    within(PATIENCE, work).await
+pub async fn with_timeout<T>(work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    with_timeout_of(LIMIT, work).await
 }
 
 /// The work, unless it takes longer than that.
 ///
 /// # Errors
 /// Those of the work, and [`Error::Pool`] if it took longer.
-pub async fn within<T>(
+pub async fn with_timeout_of<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Error>>,
 ) -> Result<T, Error> {

@@ -1,0 +1,11 @@
+//! The advisory locks on the log.
+
+/// First key of all advisory locks on the log of the connection's schema; the second is a partition
+/// or one of the numbers below. `log_append` writes it out.
+pub(crate) const CLASS: &str = "hashtext('tidegate log ' || current_schema())";
+/// Held, shared, by every consumer.
+pub(super) const CONSUMER: i32 = -2;
+/// Held by the one that vacuums.
+pub(super) const VACUUM: i32 = -3;
+/// Held by the one that sends what is in the outbox.
+pub(crate) const OUTBOX: i32 = -4;
