@@ -2,38 +2,25 @@
 
 use std::fmt;
 
-/// Why a field was refused; decides the HTTP status (C25) and the dead-letter reason.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Code {
-    /// A mandatory field is absent or null.
-    Missing,
-    /// The JSON type is not the field's.
-    WrongType,
-    /// A date, number or length outside the allowed range.
-    OutOfRange,
-    /// Text that is not of the field's format (dates, UUIDs).
-    BadFormat,
-    /// A value outside the field's set: empty or illegal `event_type`, unknown enum value.
-    IllegalValue,
-    /// Something PostgreSQL cannot hold: NUL, a lone surrogate, a number out of range.
-    NotStorable,
-    /// Nested deeper than the limit.
-    TooDeep,
-}
+use crate::names::names;
 
-impl Code {
-    /// The stable name used in answers, metrics and dead letters.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::WrongType => "wrong_type",
-            Self::OutOfRange => "out_of_range",
-            Self::BadFormat => "bad_format",
-            Self::IllegalValue => "illegal_value",
-            Self::NotStorable => "not_storable",
-            Self::TooDeep => "too_deep",
-        }
+names! {
+    /// Why a field was refused; decides the HTTP status (C25) and the dead-letter reason.
+    pub enum Code {
+        /// A mandatory field is absent or null.
+        Missing = "missing",
+        /// The JSON type is not the field's.
+        WrongType = "wrong_type",
+        /// A date, number or length outside the allowed range.
+        OutOfRange = "out_of_range",
+        /// Text that is not of the field's format (dates, UUIDs).
+        BadFormat = "bad_format",
+        /// A value outside the field's set: empty or illegal `event_type`, unknown enum value.
+        IllegalValue = "illegal_value",
+        /// Something PostgreSQL cannot hold: NUL, a lone surrogate, a number out of range.
+        NotStorable = "not_storable",
+        /// Nested deeper than the limit.
+        TooDeep = "too_deep",
     }
 }
 

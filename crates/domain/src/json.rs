@@ -5,152 +5,112 @@ mod scan;
 
 use std::fmt;
 
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
+
 pub use members::Members;
 pub(crate) use scan::scan_depth;
 pub use scan::{ScanError, scan};
 
-use crate::field::{Code, FieldError};
-
-/// A JSON object that PostgreSQL can hold, as text. Only [`crate::envelope`],
-/// [`Json::from_value`] and the store make one, so what is in it has been checked.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Json(Box<str>);
+/// A JSON object that PostgreSQL can hold, as text; `None` is the empty one, which most events have
+/// several of. Only [`crate::envelope`] and the store make one, so its content has been checked.
+#[derive(Clone, Default)]
+pub struct Json(Option<Box<RawValue>>);
 
 impl Json {
     /// The text, for instance `{"a":1}`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_deref().map_or("{}", RawValue::get)
     }
 
     /// True for `{}`.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0
-            .bytes()
-            .all(|b| matches!(b, b'{' | b'}' | b' ' | b'\t' | b'\n' | b'\r'))
+        self.0.is_none()
     }
 
-    /// Takes a text that the scanner has already passed as part of its event. An empty object loses
-    /// its inner space, so that leaving it out of the canonical form loses nothing.
-    pub(crate) fn from_checked(text: &str) -> Self {
-        let json = Self(text.into());
-        if json.is_empty() {
-            Self::default()
-        } else {
-            json
-        }
+    /// Takes an object that the scanner has already passed as part of its event.
+    pub(crate) fn from_checked(raw: &RawValue) -> Self {
+        Self((!is_empty(raw.get())).then(|| raw.to_owned()))
     }
 
     /// Takes an object that PostgreSQL gives back: it was checked before it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
-        Self(text.into_boxed_str())
+        Self(
+            RawValue::from_string(text)
+                .ok()
+                .filter(|raw| !is_empty(raw.get())),
+        )
     }
 
-    /// Writes an object of ours, checking it like any other.
-    ///
-    /// # Errors
-    /// The value is no object, or holds what [`scan`] refuses.
-    pub fn from_value(value: &serde_json::Value, max_depth: usize) -> Result<Self, ScanError> {
-        let text = value.to_string();
-        scan(&text, max_depth)?;
-        if !value.is_object() {
-            return Err(ScanError::Field(FieldError::new(
-                "",
-                Code::WrongType,
-                "must be an object",
-            )));
-        }
-        Ok(Self(text.into()))
-    }
-
-    /// The same object with one more member. A member of that name is replaced, as `jsonb` keeps
-    /// the last of equal keys.
+    /// The members of the object.
     #[must_use]
-    pub fn with(&self, key: &str, value: &Json) -> Self {
-        self.with_raw(key, value.as_str())
+    pub fn members(&self) -> Members<'_> {
+        self.0
+            .as_deref()
+            .and_then(|raw| Members::split(raw.get()))
+            .unwrap_or_default()
     }
 
-    /// The same object with one more text member.
+    /// The same object with one more member; a member of that name is replaced.
     #[must_use]
-    pub fn with_text(&self, key: &str, value: &str) -> Self {
-        self.with_raw(key, &quoted(value))
-    }
-
-    fn with_raw(&self, key: &str, raw: &str) -> Self {
-        self.joined([(key, raw)])
-    }
-
-    /// The object with more members of any kind, which the scanner has already passed. One of the
-    /// same name is replaced.
-    pub(crate) fn with_checked<'a>(
-        self,
-        members: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Self {
-        let mut members = members.into_iter().peekable();
-        if members.peek().is_none() {
-            self
-        } else {
-            self.joined(members)
-        }
-    }
-
-    fn joined<'a>(&self, members: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut empty = self.is_empty();
-        let body = self.0.trim_end();
-        let body = body.strip_suffix('}').unwrap_or(body).trim_end();
-        let mut out = String::from(body);
-        for (key, raw) in members {
-            if !std::mem::take(&mut empty) {
-                out.push(',');
+    pub fn with<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Self {
+        match to_raw_value(value) {
+            Ok(value) => {
+                let mut members = self.members();
+                members.set(key, &value);
+                Self::from(&members)
             }
-            out.push_str(&quoted(key));
-            out.push(':');
-            out.push_str(raw);
+            Err(_) => self.clone(),
         }
-        out.push('}');
-        Self(out.into())
     }
 
     /// The object as a tree, for the places that look inside.
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
-        serde_json::from_str(&self.0).unwrap_or_default()
+        serde_json::from_str(self.as_str()).unwrap_or_default()
     }
 }
 
-impl Default for Json {
-    fn default() -> Self {
-        Self("{}".into())
+/// An object of these members, which the scanner has already passed.
+impl From<&Members<'_>> for Json {
+    fn from(members: &Members<'_>) -> Self {
+        let any = members.iter().next().is_some();
+        Self(any.then(|| to_raw_value(members).ok()).flatten())
     }
 }
+
+impl Serialize for Json {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.0 {
+            Some(raw) => raw.serialize(serializer),
+            None => serializer.serialize_map(Some(0))?.end(),
+        }
+    }
+}
+
+impl PartialEq for Json {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Json {}
 
 impl fmt::Debug for Json {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
-/// A text as a JSON string, quotes included.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    push_quoted(&mut out, text);
-    String::from_utf8(out).unwrap_or_default()
-}
-
-/// Appends a text as a JSON string.
-pub fn push_quoted(out: &mut Vec<u8>, text: &str) {
-    let plain = text.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\');
-    if plain {
-        out.push(b'"');
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'"');
-    } else if serde_json::to_writer(&mut *out, text).is_err() {
-        // Writing text to memory cannot fail; a null is still JSON.
-        out.extend_from_slice(b"null");
-    }
+/// Whether the text of an object has no members.
+fn is_empty(object: &str) -> bool {
+    object
+        .bytes()
+        .all(|b| matches!(b, b'{' | b'}' | b' ' | b'\t' | b'\n' | b'\r'))
 }
 
 #[cfg(test)]
@@ -159,13 +119,20 @@ mod tests {
 
     use super::*;
 
+    fn checked(text: &str) -> Json {
+        Json::from_checked(serde_json::from_str(text).unwrap())
+    }
+
     #[test]
     fn an_empty_object_is_empty_however_it_is_written() {
         for text in ["{}", "{ }", "{\n\t}"] {
-            assert_eq!(Json::from_checked(text), Json::default(), "{text:?}");
+            assert_eq!(checked(text), Json::default(), "{text:?}");
+            assert_eq!(Json::from_stored(text.to_owned()), Json::default());
+            assert_eq!(serde_json::to_string(&checked(text)).unwrap(), "{}");
         }
         for text in [r#"{"":{}}"#, r#"{"{}":"{}"}"#, r#"{ "}" : null }"#] {
-            assert!(!Json::from_checked(text).is_empty(), "{text}");
+            assert!(!checked(text).is_empty(), "{text}");
+            assert_eq!(serde_json::to_string(&checked(text)).unwrap(), text);
         }
     }
 
@@ -177,34 +144,10 @@ mod tests {
             ("{ \"a\" : \"}\" \r\n}", r#"{"a":"}","k":"v"}"#),
             (r#"{"k":1,"b":{}}"#, r#"{"k":"v","b":{}}"#),
         ] {
-            let want: serde_json::Value = serde_json::from_str(want).unwrap();
-            assert_eq!(
-                Json::from_checked(text).with_text("k", "v").to_value(),
-                want
-            );
+            assert_eq!(checked(text).with("k", "v").as_str(), want);
         }
-        let twice = Json::default().with("o", &Json::default().with_text("\"", "\\\n"));
+        let twice = Json::default().with("o", &Json::default().with("\"", "\\\n"));
         assert_eq!(twice.to_value(), serde_json::json!({"o": {"\"": "\\\n"}}));
-    }
-
-    #[test]
-    fn a_value_of_ours_is_checked_like_any_other() {
-        let refused = |value, depth| Json::from_value(&value, depth).unwrap_err();
-        assert!(
-            matches!(refused(serde_json::json!([1]), 9), ScanError::Field(e) if e.code == Code::WrongType)
-        );
-        assert!(
-            matches!(refused(serde_json::json!({"a": "\0"}), 9), ScanError::Field(e) if e.path == "a" && e.code == Code::NotStorable)
-        );
-        assert!(
-            matches!(refused(serde_json::json!({"a": {"b": {}}}), 2), ScanError::Field(e) if e.path == "a.b" && e.code == Code::TooDeep)
-        );
-        assert_eq!(
-            Json::from_value(&serde_json::json!({"a": 1}), 1)
-                .unwrap()
-                .as_str(),
-            r#"{"a":1}"#
-        );
     }
 
     #[test]
@@ -231,7 +174,7 @@ mod tests {
             } else {
                 serde_json::to_string(&object)
             };
-            let grown = Json::from_checked(&written.unwrap()).with_text(&key, &text);
+            let grown = checked(&written.unwrap()).with(&key, &text);
             let mut want = object;
             want.insert(key, text.into());
             prop_assert_eq!(grown.to_value(), serde_json::Value::Object(want));
@@ -246,11 +189,8 @@ mod tests {
                 let raw = members.get(key).unwrap().get();
                 prop_assert_eq!(&serde_json::from_str::<serde_json::Value>(raw).unwrap(), value);
             }
-        }
-
-        #[test]
-        fn quoting_reads_back(text in any::<String>()) {
-            prop_assert_eq!(serde_json::from_str::<String>(&quoted(&text)).unwrap(), text);
+            let again = serde_json::to_value(&members).unwrap();
+            prop_assert_eq!(again, serde_json::Value::Object(object));
         }
     }
 }

@@ -4,7 +4,6 @@
 //! Invariants, stated as absences: no runtime, no I/O, no clock reads, no randomness. Whatever
 //! depends on the moment or on chance (received time, fresh ids) comes in through [`envelope::Context`].
 
-pub mod catalogue;
 pub mod category;
 pub mod envelope;
 pub mod event;
@@ -12,6 +11,7 @@ pub mod field;
 pub mod id;
 pub mod json;
 pub mod limits;
+mod names;
 pub mod pattern;
 pub mod stream;
 pub mod subject;

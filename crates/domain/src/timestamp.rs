@@ -1,17 +1,18 @@
 //! Times: UTC, whole microseconds (the precision PostgreSQL keeps).
 
+use serde::Serializer;
 use time::format_description::well_known::Rfc3339;
-use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
+use time::{OffsetDateTime, UtcOffset};
 
 /// Reads a date-time: RFC 3339, also without a zone (= UTC, C14), with a space instead of `T`,
 /// without seconds, or a bare date (= midnight UTC). Cut to microseconds. `None` if it is none of these.
 #[must_use]
 pub fn parse(text: &str) -> Option<OffsetDateTime> {
     let text = text.trim();
-    let parsed = match OffsetDateTime::parse(text, &Rfc3339) {
-        Ok(exact) => exact.checked_to_offset(UtcOffset::UTC)?,
-        Err(_) => parse_lenient(text)?,
-    };
+    let parsed = OffsetDateTime::parse(text, &Rfc3339)
+        .or_else(|error| OffsetDateTime::parse(&completed(text).ok_or(error)?, &Rfc3339))
+        .ok()?
+        .checked_to_offset(UtcOffset::UTC)?;
     // Years beyond 9999 cannot be written as RFC 3339; an offset can push a time over the edge.
     (0..=9999)
         .contains(&parsed.year())
@@ -55,6 +56,28 @@ pub fn format(at: OffsetDateTime) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// Serializes a time as [`format`] writes it.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize<S: Serializer>(at: &OffsetDateTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&format(*at))
+}
+
+/// As [`serialize`]; `None` is null.
+///
+/// # Errors
+/// Those of the serializer.
+pub fn serialize_option<S: Serializer>(
+    at: &Option<OffsetDateTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match at {
+        Some(at) => serialize(at, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 /// Appends the last `width` digits of a number, zeros in front.
 fn push_digits(out: &mut Vec<u8>, number: u32, width: u32) {
     for place in (0..width).rev() {
@@ -62,87 +85,21 @@ fn push_digits(out: &mut Vec<u8>, number: u32, width: u32) {
     }
 }
 
-fn parse_lenient(text: &str) -> Option<OffsetDateTime> {
-    if !text.is_ascii() {
-        return None;
-    }
-    let (day, rest) = text.split_at_checked(10)?;
-    let date = parse_date(day)?;
-    if rest.is_empty() {
-        return Some(PrimitiveDateTime::new(date, Time::MIDNIGHT).assume_utc());
-    }
-    let rest = rest.strip_prefix(['T', 't', ' '])?;
-    let (clock, offset) = split_offset(rest)?;
-    let local = PrimitiveDateTime::new(date, parse_clock(clock)?);
-    local
-        .assume_offset(offset)
-        .checked_to_offset(UtcOffset::UTC)
-}
-
-fn digits(text: &str) -> Option<u32> {
-    (!text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse().ok())?
-}
-
-fn parse_date(text: &str) -> Option<Date> {
-    let mut parts = text.split('-');
-    let (y, m, d) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() || (y.len(), m.len(), d.len()) != (4, 2, 2) {
-        return None;
-    }
-    let month = Month::try_from(u8::try_from(digits(m)?).ok()?).ok()?;
-    Date::from_calendar_date(
-        i32::try_from(digits(y)?).ok()?,
-        month,
-        u8::try_from(digits(d)?).ok()?,
-    )
-    .ok()
-}
-
-fn parse_clock(text: &str) -> Option<Time> {
-    let (whole, fraction) = text.split_once(['.', ',']).unwrap_or((text, "0"));
-    let mut parts = whole.split(':');
-    let mut two = || -> Option<u8> {
-        let part = parts.next()?;
-        (part.len() == 2).then(|| u8::try_from(digits(part)?).ok())?
+/// RFC 3339 made of the forms that leave something out: the time, the seconds, the zone.
+fn completed(text: &str) -> Option<String> {
+    let (date, rest) = text.split_at_checked(10)?;
+    let Some(rest) = rest.strip_prefix(['T', 't', ' ']) else {
+        return rest.is_empty().then(|| format!("{date}T00:00:00Z"));
     };
-    let (hour, minute) = (two()?, two()?);
-    let second = if whole.len() > 5 { two()? } else { 0 };
-    let countable = !fraction.is_empty() && fraction.bytes().all(|b| b.is_ascii_digit());
-    if parts.next().is_some() || !countable {
-        return None;
-    }
-    if (minute, second) == (59, 60) {
-        // A leap second is the last moment of its minute, as RFC 3339 texts with a zone are read.
-        return Time::from_hms_nano(hour, minute, 59, 999_999_999).ok();
-    }
-    let kept = fraction.get(..9).unwrap_or(fraction);
-    let nanos = digits(kept)? * 10_u32.pow(9 - u32::try_from(kept.len()).ok()?);
-    Time::from_hms_nano(hour, minute, second, nanos).ok()
-}
-
-fn split_offset(text: &str) -> Option<(&str, UtcOffset)> {
-    if let Some(clock) = text.strip_suffix(['Z', 'z']) {
-        return Some((clock, UtcOffset::UTC));
-    }
-    let Some(at) = text.rfind(['+', '-']) else {
-        return Some((text, UtcOffset::UTC));
+    let (clock, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len()));
+    let seconds = if clock.len() == 5 { ":00" } else { "" };
+    let zone = match zone.len() {
+        0 => "Z".to_owned(),
+        3 => format!("{zone}:00"),
+        5 => format!("{}:{}", zone.get(..3)?, zone.get(3..)?),
+        _ => zone.to_owned(),
     };
-    let (clock, offset) = text.split_at_checked(at)?;
-    let sign = if offset.starts_with('-') { -1 } else { 1 };
-    let plain: String = offset.get(1..)?.chars().filter(|c| *c != ':').collect();
-    let (hours, minutes) = match plain.len() {
-        2 => (digits(&plain)?, 0),
-        4 => (digits(plain.get(..2)?)?, digits(plain.get(2..)?)?),
-        _ => return None,
-    };
-    let (hours, minutes) = (i8::try_from(hours).ok()?, i8::try_from(minutes).ok()?);
-    if minutes > 59 {
-        return None;
-    }
-    Some((
-        clock,
-        UtcOffset::from_hms(sign * hours, sign * minutes, 0).ok()?,
-    ))
+    Some(format!("{date}T{}{seconds}{zone}", clock.replace(',', ".")))
 }
 
 #[cfg(test)]

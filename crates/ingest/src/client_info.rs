@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, REFERER, USER_AGENT, X_FORWARDED_FOR};
 use domain::field::Code;
-use domain::json::{ScanError, scan};
+use domain::json::{Members, ScanError, scan};
 use domain::{FieldError, Json};
 use ipnet::IpNet;
 
@@ -44,9 +44,8 @@ impl ClientInfo {
     /// As an object; what is unknown is left out.
     #[must_use]
     pub fn to_json(&self) -> Json {
-        self.members().fold(Json::default(), |json, (key, value)| {
-            json.with_text(key, &value)
-        })
+        self.members()
+            .fold(Json::default(), |json, (key, value)| json.with(key, &value))
     }
 
     fn members(&self) -> impl Iterator<Item = (&'static str, String)> {
@@ -84,14 +83,15 @@ pub fn merged(server: &ClientInfo, raw: &str, max_depth: usize) -> Result<Json, 
     };
     let max_depth = max_depth.saturating_sub(WRAPPED).max(1);
     scan(raw, max_depth).map_err(field)?;
-    let mut value: serde_json::Value = serde_json::from_str(raw)
-        .map_err(|error| FieldError::new("", Code::BadFormat, error.to_string()))?;
-    if let Some(object) = value.as_object_mut() {
-        for (key, value) in server.members() {
-            object.entry(key).or_insert(value.into());
+    let mut members = Members::split(raw).unwrap_or_default();
+    let known = server.to_json();
+    let known = known.members();
+    for (key, value) in known.iter() {
+        if !members.has(key) {
+            members.set(key.to_owned(), value);
         }
     }
-    Json::from_value(&value, max_depth).map_err(field)
+    Ok(Json::from(&members))
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

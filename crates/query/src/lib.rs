@@ -9,7 +9,6 @@ pub mod config;
 pub mod cursor;
 pub mod http;
 pub mod metrics;
-pub mod openapi;
 pub mod parameters;
 pub mod state;
 

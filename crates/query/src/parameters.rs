@@ -13,7 +13,7 @@ use crate::cursor::Scope;
 
 /// Most rows of one page (S4-25).
 pub const MAX_LIMIT: u32 = 1_000;
-/// Most rows passed over; whoever wants to go further uses a cursor.
+/// Most rows passed over; to go further use a cursor.
 pub const MAX_OFFSET: u32 = 100_000;
 /// Longest text of a condition, in characters; the columns are as long.
 const MAX_TEXT: usize = 255;
@@ -264,14 +264,14 @@ impl<'a> Parameters<'a> {
             tenant_id: tenant,
             user_id: self.text("user_id"),
             event_type,
-            event_source: self.choice("event_source", &EventSource::ALL, EventSource::as_str),
+            event_source: self.choice("event_source", EventSource::ALL, EventSource::as_str),
             event_category: self.choice(
                 "event_category",
-                &EventCategory::ALL,
+                EventCategory::ALL,
                 EventCategory::as_str,
             ),
             status: self
-                .choice("status", &EventStatus::ALL, EventStatus::as_str)
+                .choice("status", EventStatus::ALL, EventStatus::as_str)
                 .map_or(StatusFilter::Any, StatusFilter::Is),
             start: self.time(&["start_time", "started_at"]),
             end: self.time(&["end_time", "ended_at"]),

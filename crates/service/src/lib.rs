@@ -6,6 +6,7 @@ pub mod config;
 pub mod connection;
 pub mod cors;
 pub mod declare;
+pub mod event_response;
 pub mod health;
 pub mod http;
 pub mod metrics;
@@ -15,5 +16,6 @@ pub mod request_id;
 pub mod shutdown;
 pub mod telemetry;
 
+pub use event_response::EventResponse;
 pub use problem::Problem;
 pub use process::{main, print_settings, warn_of_ignored};

@@ -9,6 +9,7 @@ use actix_web::{HttpRequest, HttpResponse, ResponseError};
 use domain::field::Code;
 use domain::{DecodeError, FieldError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// An error answer.
 #[derive(Debug, Clone)]
@@ -21,11 +22,13 @@ pub struct Problem {
 }
 
 /// One refused field in an answer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct FieldProblem {
-    /// Where, as in [`FieldError::path`].
+    /// Where, in a batch with the index; empty for the whole body.
+    #[schema(example = "[3].user_id")]
     pub path: String,
     /// A stable word.
+    #[schema(example = "wrong_type")]
     pub code: &'static str,
     /// A sentence.
     pub message: String,
@@ -41,14 +44,20 @@ impl From<FieldError> for FieldProblem {
     }
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
-    r#type: &'static str,
-    title: &'a str,
-    status: u16,
-    detail: &'a str,
+/// The body of an error answer (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProblemBody<'a> {
+    /// `about:blank`
+    pub r#type: &'static str,
+    /// The status in words.
+    pub title: &'a str,
+    /// The status.
+    pub status: u16,
+    /// What went wrong.
+    pub detail: &'a str,
+    /// The refused fields, if it is about fields.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [FieldProblem],
+    pub errors: &'a [FieldProblem],
 }
 
 impl Problem {
@@ -152,6 +161,12 @@ impl Problem {
         }
     }
 
+    /// The same answer with another status.
+    #[must_use]
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status, ..self }
+    }
+
     /// Its status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -174,7 +189,7 @@ impl Problem {
         if let Some(allow) = &self.allow {
             answer.insert_header((ALLOW, allow.as_str()));
         }
-        let body = Body {
+        let body = ProblemBody {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Error"),
             status: self.status.as_u16(),

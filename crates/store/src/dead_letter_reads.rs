@@ -1,17 +1,12 @@
 //! Reading the records that could not be decoded or stored.
 
-use std::pin::pin;
-
-use domain::TenantId;
-use futures_util::TryStreamExt;
-use serde_json::value::RawValue;
+use domain::{Json, TenantId};
 use time::OffsetDateTime;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use crate::error::Error;
-use crate::event_reads::{Fetched, json};
-use crate::sql::Sql;
+use crate::sql::{Columns, Fetched, Sql};
 
 /// A kept record.
 #[derive(Debug, Clone)]
@@ -27,7 +22,7 @@ pub struct StoredDeadLetter {
     /// The record's key.
     pub key: Option<Vec<u8>>,
     /// The record's headers, an object.
-    pub headers: Box<RawValue>,
+    pub headers: Json,
     /// The record's bytes; in listings only their beginning.
     pub payload: Option<Vec<u8>>,
     /// How many bytes the record had.
@@ -84,18 +79,14 @@ pub async fn list(
     window: &Window,
     max_bytes: usize,
 ) -> Result<Fetched<StoredDeadLetter>, Error> {
-    let mut stream = pin!(list_sql(filter, window).stream(client).await?);
-    let mut rows = Vec::new();
-    let mut bytes = 0;
-    while let Some(row) = stream.try_next().await? {
-        let letter = StoredDeadLetter::from_row(&row)?;
-        bytes += letter.weight();
-        if bytes > max_bytes {
-            return Ok(Fetched { rows, cut: true });
-        }
-        rows.push(letter);
-    }
-    Ok(Fetched { rows, cut: false })
+    list_sql(filter, window)
+        .fetch(
+            client,
+            max_bytes,
+            StoredDeadLetter::from_row,
+            StoredDeadLetter::weight,
+        )
+        .await
 }
 
 /// The statement of [`list`].
@@ -158,24 +149,29 @@ impl Filter {
 
 impl StoredDeadLetter {
     fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        let mut columns = Columns::new(row);
         Ok(Self {
-            id: row.try_get(0)?,
-            topic: row.try_get(1)?,
-            partition: row.try_get(2)?,
-            offset: row.try_get(3)?,
-            key: row.try_get(4)?,
-            headers: json(row.try_get(5)?),
-            payload: row.try_get(6)?,
-            payload_size: row.try_get(7)?,
-            reason: row.try_get(8)?,
-            detail: row.try_get(9)?,
-            created_at: row.try_get(10)?,
+            id: columns.next()?,
+            topic: columns.next()?,
+            partition: columns.next()?,
+            offset: columns.next()?,
+            key: columns.next()?,
+            headers: columns.json()?,
+            payload: columns.next()?,
+            payload_size: columns.next()?,
+            reason: columns.next()?,
+            detail: columns.next()?,
+            created_at: columns.next()?,
         })
     }
 
     /// About how many bytes it takes in an answer: bytes appear as text and in base64.
     fn weight(&self) -> usize {
         let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len) * 3;
-        bytes(&self.payload) + bytes(&self.key) + self.headers.get().len() + self.detail.len() + 300
+        bytes(&self.payload)
+            + bytes(&self.key)
+            + self.headers.as_str().len()
+            + self.detail.len()
+            + 300
     }
 }

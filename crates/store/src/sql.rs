@@ -1,9 +1,12 @@
-//! Statements composed of fixed fragments; whatever a client sent is bound, never spliced.
+//! Statements composed of fixed fragments; what a client sent is bound, never spliced.
 
 use std::fmt;
+use std::pin::pin;
 
-use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row, RowStream};
+use domain::Json;
+use futures_util::TryStreamExt;
+use tokio_postgres::types::{FromSql, ToSql, Type};
+use tokio_postgres::{Client, Row};
 
 use crate::error::Error;
 
@@ -64,9 +67,61 @@ impl Sql {
         Ok(client.query_typed_one(&self.text, &self.params()).await?)
     }
 
-    /// The rows one by one: the connection stops reading while nobody takes them.
-    pub(crate) async fn stream(&self, client: &Client) -> Result<RowStream, Error> {
-        Ok(client.query_typed_raw(&self.text, self.params()).await?)
+    /// The rows, one by one until they weigh more than `max_bytes`: what is not read stays with
+    /// the server.
+    pub(crate) async fn fetch<T>(
+        &self,
+        client: &Client,
+        max_bytes: usize,
+        read: fn(&Row) -> Result<T, tokio_postgres::Error>,
+        weight: fn(&T) -> usize,
+    ) -> Result<Fetched<T>, Error> {
+        let stream = client.query_typed_raw(&self.text, self.params()).await?;
+        let mut stream = pin!(stream);
+        let mut rows = Vec::new();
+        let mut bytes = 0;
+        while let Some(row) = stream.try_next().await? {
+            let item = read(&row)?;
+            bytes += weight(&item);
+            if bytes > max_bytes {
+                return Ok(Fetched { rows, cut: true });
+            }
+            rows.push(item);
+        }
+        Ok(Fetched { rows, cut: false })
+    }
+}
+
+/// Rows of a listing, as far as they fit.
+#[derive(Debug)]
+pub struct Fetched<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// True if more rows of the window exist than fit into the bytes allowed.
+    pub cut: bool,
+}
+
+/// Reads the columns of a row in their order.
+pub(crate) struct Columns<'a> {
+    row: &'a Row,
+    next: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub(crate) fn new(row: &'a Row) -> Self {
+        Self { row, next: 0 }
+    }
+
+    /// The next column.
+    pub(crate) fn next<T: FromSql<'a>>(&mut self) -> Result<T, tokio_postgres::Error> {
+        self.next += 1;
+        self.row.try_get(self.next - 1)
+    }
+
+    /// The next column, a `jsonb` object as text; null stands for the empty object (S4-66).
+    pub(crate) fn json(&mut self) -> Result<Json, tokio_postgres::Error> {
+        let text: Option<String> = self.next()?;
+        Ok(text.map(Json::from_stored).unwrap_or_default())
     }
 }
 

@@ -4,12 +4,11 @@ use crate::category::EventCategory;
 use crate::event::Event;
 use crate::json::Json;
 
-use super::native::event_id;
+use super::context::{Context, Origin};
 use super::reader::{Inside, Reader, string};
-use super::{Context, Origin};
 
 pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
-    let (id, client_event_id) = event_id(r, &["id", "event_id"], cx.tenant, cx);
+    let (id, client_event_id) = r.event_id(&["id", "event_id"], cx.tenant, cx);
     let event_type = event_type(r, cx);
     let data = r.object("data");
     let inside = Inside::of(&data);
@@ -74,5 +73,5 @@ fn with_texts<const N: usize>(object: Json, members: [(&str, Option<&str>); N]) 
     members
         .into_iter()
         .filter_map(|(key, value)| Some((key, value?)))
-        .fold(object, |object, (key, value)| object.with_text(key, value))
+        .fold(object, |object, (key, value)| object.with(key, value))
 }

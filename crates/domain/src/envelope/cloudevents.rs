@@ -5,9 +5,9 @@ use crate::category::EventCategory;
 use crate::event::Event;
 use crate::field::Code;
 use crate::id;
-use crate::json::{Json, quoted};
+use crate::json::Json;
 
-use super::Context;
+use super::context::Context;
 use super::reader::{Inside, Reader, string};
 
 /// What is read into fields of the event; every other attribute is kept in `context.cloudevent`.
@@ -78,11 +78,10 @@ fn data(r: &mut Reader<'_>) -> Json {
         if binary.is_some() {
             r.complain("data_base64", Code::IllegalValue, "stands beside data");
         }
-        let text = raw.get();
-        return if text.starts_with('{') {
-            Json::from_checked(text)
+        return if raw.get().starts_with('{') {
+            Json::from_checked(raw)
         } else {
-            Json::from_checked(&format!("{{\"value\":{text}}}"))
+            Json::default().with("value", raw)
         };
     }
     let Some(raw) = binary else {
@@ -93,7 +92,7 @@ fn data(r: &mut Reader<'_>) -> Json {
         Some(text) if !is_base64(&text) => {
             r.complain("data_base64", Code::BadFormat, "must be base64");
         }
-        Some(text) => return Json::default().with_text("base64", &text),
+        Some(text) => return Json::default().with("base64", &text),
     }
     Json::default()
 }
@@ -109,15 +108,5 @@ fn is_base64(text: &str) -> bool {
 }
 
 fn attributes(r: &Reader<'_>) -> Json {
-    let mut text = String::from("{");
-    for (key, raw) in r.members().iter().filter(|(key, _)| !READ.contains(key)) {
-        if text.len() > 1 {
-            text.push(',');
-        }
-        text.push_str(&quoted(key));
-        text.push(':');
-        text.push_str(raw.get());
-    }
-    text.push('}');
-    Json::from_checked(&text)
+    Json::from(&r.members().clone().without(|key| READ.contains(&key)))
 }

@@ -5,8 +5,7 @@ use crate::category::EventCategory;
 use crate::event::{Event, EventSource};
 use crate::timestamp;
 
-use super::Context;
-use super::native::event_id;
+use super::context::Context;
 use super::reader::{Inside, Reader};
 
 /// What is read into fields of the event, or is not the sender's to say. Every other member, such as
@@ -51,7 +50,7 @@ pub(super) fn read_generic(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
 }
 
 fn read(r: &mut Reader<'_>, cx: &Context<'_>, body: &'static str) -> Event {
-    let (event_id, client_event_id) = event_id(r, &["event_id"], cx.tenant, cx);
+    let (event_id, client_event_id) = r.event_id(&["event_id"], cx.tenant, cx);
     let event_type = r.event_type("event_type");
     let (data, metadata) = (r.object(body), r.object("metadata"));
     let (in_data, in_metadata) = (Inside::of(&data), Inside::of(&metadata));

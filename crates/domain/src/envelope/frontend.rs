@@ -5,7 +5,7 @@ use crate::category::EventCategory;
 use crate::event::{Event, EventSource};
 use crate::field::Code;
 
-use super::Context;
+use super::context::Context;
 use super::reader::{Reader, string};
 
 pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {

@@ -3,10 +3,10 @@
 use crate::category::EventCategory;
 use crate::event::{Event, EventSource};
 use crate::field::Code;
-use crate::id::{self, TenantId};
+use crate::id::TenantId;
 
+use super::context::{Context, Origin};
 use super::reader::Reader;
-use super::{Context, Origin};
 
 pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
     read_as(r, cx, |r| {
@@ -36,11 +36,11 @@ pub(super) fn read_as<'a>(
     } else {
         (cx.tenant.clone(), cx.received_at, None)
     };
-    let (event_id, client_event_id) = event_id(r, &["event_id"], &tenant_id, cx);
+    let (event_id, client_event_id) = r.event_id(&["event_id"], &tenant_id, cx);
     let (event_source, event_category) = kind(r);
     let context = r.object("context");
     let context = match r.address("page_url") {
-        Some(url) => context.with_text("page_url", &url),
+        Some(url) => context.with("page_url", &url),
         None => context,
     };
     Event {
@@ -81,18 +81,4 @@ fn tenant(r: &mut Reader<'_>, cx: &Context<'_>) -> TenantId {
         );
         cx.tenant.clone()
     })
-}
-
-/// The event's own id under any of `keys`, else the fresh one. The nil UUID is the absence of one
-/// (RFC 9562, 5.9).
-pub(super) fn event_id(
-    r: &mut Reader<'_>,
-    keys: &[&'static str],
-    tenant: &TenantId,
-    cx: &Context<'_>,
-) -> (uuid::Uuid, Option<String>) {
-    match r.text_ref(keys).map(|text| id::from_client(tenant, &text)) {
-        Some(own) if !own.0.is_nil() => own,
-        _ => (cx.fresh_id, None),
-    }
 }

@@ -5,10 +5,14 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::field::{Code, FieldError};
+use crate::id::{self, TenantId};
 use crate::json::{Json, Members};
 use crate::timestamp;
+
+use super::context::Context;
 
 /// Longest text of an id or name column, in characters.
 const MAX_TEXT: usize = 255;
@@ -171,7 +175,7 @@ impl<'a> Reader<'a> {
     pub(super) fn object(&mut self, key: &'static str) -> Json {
         match self.members.get(key) {
             None => Json::default(),
-            Some(raw) if raw.get().starts_with('{') => Json::from_checked(raw.get()),
+            Some(raw) if raw.get().starts_with('{') => Json::from_checked(raw),
             Some(_) => {
                 self.complain(key, Code::WrongType, "must be an object");
                 Json::default()
@@ -181,8 +185,31 @@ impl<'a> Reader<'a> {
 
     /// `object` with every member that is not among the `known` ones; what stands outside wins.
     pub(super) fn keep_unknown(&self, object: Json, known: &[&str]) -> Json {
-        let members = self.members.iter().map(|(key, raw)| (key, raw.get()));
-        object.with_checked(members.filter(|(key, raw)| !known.contains(key) && *raw != "null"))
+        let unknown = |(key, raw): &(&str, &RawValue)| !known.contains(key) && raw.get() != "null";
+        let mut outside = self.members.iter().filter(unknown).peekable();
+        if outside.peek().is_none() {
+            return object;
+        }
+        let mut members = object.members();
+        outside.for_each(|(key, raw)| members.set(key, raw));
+        Json::from(&members)
+    }
+
+    /// The event's own id under any of `keys`, with its text where that is no UUID, else the fresh
+    /// one. The nil UUID is the absence of one (RFC 9562, 5.9).
+    pub(super) fn event_id(
+        &mut self,
+        keys: &[&'static str],
+        tenant: &TenantId,
+        cx: &Context<'_>,
+    ) -> (Uuid, Option<String>) {
+        match self
+            .text_ref(keys)
+            .map(|text| id::from_client(tenant, &text))
+        {
+            Some(own) if !own.0.is_nil() => own,
+            _ => (cx.fresh_id, None),
+        }
     }
 
     pub(super) fn time(&mut self, keys: &[&'static str]) -> Option<OffsetDateTime> {
@@ -254,11 +281,7 @@ pub(super) struct Inside<'a>(Members<'a>);
 
 impl<'a> Inside<'a> {
     pub(super) fn of(object: &'a Json) -> Self {
-        Self(if object.is_empty() {
-            Members::default()
-        } else {
-            Members::split(object.as_str()).unwrap_or_default()
-        })
+        Self(object.members())
     }
 
     /// A usable id or name: a short text, or a number as its text.

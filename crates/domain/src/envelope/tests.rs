@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::json::Json;
+use crate::{EventCategory, EventSource, Limits, TenantId};
 
 const RECEIVED: OffsetDateTime = datetime!(2024-05-01 12:00:00.5 UTC);
 const FRESH: Uuid = Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0001);
@@ -107,7 +108,7 @@ const TEXTS: [&str; 7] = [
 const OBJECTS: [&str; 4] = ["data", "metadata", "context", "properties"];
 
 fn object(text: &str) -> Json {
-    Json::from_checked(text)
+    Json::from_checked(serde_json::from_str(text).unwrap())
 }
 
 fn wrong_types(

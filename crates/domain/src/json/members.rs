@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 /// The members of an object in their order, each value as its text; the last of equal keys wins,
 /// as in `jsonb`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Members<'a> {
@@ -36,9 +36,31 @@ impl<'a> Members<'a> {
         self.0.iter().any(|(name, _)| name == key)
     }
 
+    /// Replaces the member of that name, or appends it.
+    pub fn set(&mut self, key: impl Into<Cow<'a, str>>, value: &'a RawValue) {
+        let key = key.into();
+        match self.0.iter_mut().rfind(|(name, _)| *name == key) {
+            Some(member) => member.1 = value,
+            None => self.0.push((key, value)),
+        }
+    }
+
+    /// Leaves out the members of these names.
+    #[must_use]
+    pub fn without(mut self, left_out: impl Fn(&str) -> bool) -> Self {
+        self.0.retain(|(name, _)| !left_out(name));
+        self
+    }
+
     /// Every member, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+}
+
+impl Serialize for Members<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
     }
 }
 

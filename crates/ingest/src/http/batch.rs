@@ -1,13 +1,14 @@
 //! Many events from a backend.
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use service::Problem;
+use service::problem::ProblemBody;
+use service::{EventResponse, Problem};
 
-use super::answer::{self, EventResponse, PartialBatch};
+use super::answer::{self, PartialBatch};
 use super::refusal::Refusal;
 use super::request::Request;
 use super::route::Route;
-use super::schema::{EventRequest, ProblemBody};
+use super::schema::EventRequest;
 use crate::accept::{self, Batch, Intake, Refused};
 use crate::state::State;
 
@@ -46,14 +47,7 @@ pub async fn create(
         &state,
         Route::Batch,
         accept::many,
-        |batch, partial| {
-            let events = batch.accepted.iter().map(|one| &one.event);
-            if partial {
-                answer::partial(events, &batch.rejected)
-            } else {
-                answer::created_many(events)
-            }
-        },
+        answer::created_many,
     )
     .await
 }

@@ -2,12 +2,14 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::Event;
+use service::EventResponse;
+use service::problem::ProblemBody;
 
-use super::answer::{self, EventResponse, Received};
+use super::answer::{self, Received};
 use super::refusal::Refusal;
 use super::request::Request;
 use super::route::Route;
-use super::schema::{EventRequest, ProblemBody};
+use super::schema::EventRequest;
 use crate::accept;
 use crate::state::State;
 

@@ -3,13 +3,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::timestamp;
 use serde::Serialize;
+use service::problem::ProblemBody;
 use utoipa::ToSchema;
 
 use super::answer::{self, Collected, CollectedBatch};
 use super::batch::many;
 use super::events::single;
 use super::route::Route;
-use super::schema::{FrontendBatchRequest, FrontendRequest, ProblemBody};
+use super::schema::{FrontendBatchRequest, FrontendRequest};
 use crate::accept;
 use crate::state::State;
 
@@ -65,10 +66,7 @@ pub async fn collect_many(
         &state,
         Route::FrontendBatch,
         accept::frontend_many,
-        |batch, partial| {
-            let events = batch.accepted.iter().map(|one| &one.event);
-            answer::collected_many(events, partial.then_some(&batch.rejected))
-        },
+        answer::collected_many,
     )
     .await
 }

@@ -1,12 +1,9 @@
 //! Why a request was not taken, and what it is answered.
 
 use actix_web::HttpResponse;
-use actix_web::body::BoxBody;
 use actix_web::http::StatusCode;
-use domain::FieldError;
 use eventlog::PublishError;
 use service::Problem;
-use service::problem::FieldProblem;
 
 use crate::accept::Refused;
 use crate::body::BodyError;
@@ -96,7 +93,10 @@ impl Refusal {
             Self::Content(Refused::Syntax(detail)) => Problem::bad_request(detail),
             Self::Content(Refused::TooLarge(detail)) => Problem::too_large(detail),
             Self::Content(Refused::Fields(errors)) => Problem::fields(errors),
-            Self::Content(Refused::Elements { errors, .. }) => return elements(errors),
+            // Whatever is wrong with the elements of a batch (C29).
+            Self::Content(Refused::Elements { errors, .. }) => {
+                Problem::fields(errors).with_status(StatusCode::UNPROCESSABLE_ENTITY)
+            }
         };
         problem.respond()
     }
@@ -111,22 +111,4 @@ fn body(error: &BodyError, retry_after: u32) -> Problem {
         BodyError::TooSlow(_) => Problem::timeout(detail),
         BodyError::Overloaded(_) => Problem::unavailable(detail, retry_after),
     }
-}
-
-/// As [`Problem::fields`], but 422 whatever is wrong with the elements (C29).
-fn elements(errors: Vec<FieldError>) -> HttpResponse {
-    let mut response = Problem::fields(errors.clone()).respond();
-    let status = StatusCode::UNPROCESSABLE_ENTITY;
-    if response.status() == status {
-        return response;
-    }
-    let body = serde_json::json!({
-        "type": "about:blank",
-        "title": status.canonical_reason(),
-        "status": status.as_u16(),
-        "detail": Problem::fields(errors.clone()).detail(),
-        "errors": errors.into_iter().map(FieldProblem::from).collect::<Vec<_>>(),
-    });
-    *response.status_mut() = status;
-    response.set_body(BoxBody::new(body.to_string()))
 }

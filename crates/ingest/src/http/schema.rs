@@ -65,8 +65,30 @@ pub struct EventRequest {
 pub struct FrontendRequest {
     /// The client's own id: a retry with the same id is stored once.
     pub event_id: Option<Uuid>,
-    /// What happened.
-    #[schema(example = "button_click", min_length = 1, max_length = 255)]
+    /// What happened. The examples are common ones (S0-36 to S0-38); any other is taken as well.
+    #[schema(
+        min_length = 1,
+        max_length = 255,
+        examples(
+            "page_view",
+            "button_click",
+            "link_click",
+            "scroll",
+            "focus",
+            "blur",
+            "form_submit",
+            "purchase",
+            "registration",
+            "login",
+            "logout",
+            "subscription",
+            "api_error",
+            "performance_issue",
+            "network_error",
+            "js_error",
+            "timeout"
+        )
+    )]
     pub event_type: String,
     /// `user_interaction` (default), `business_action` or `system_event`.
     #[schema(example = "user_interaction")]
@@ -99,34 +121,4 @@ pub struct FrontendBatchRequest {
     /// About the client, at most 4 KiB; added to every event (S0-24).
     #[schema(value_type = Option<Object>)]
     pub client_info: Option<serde_json::Value>,
-}
-
-/// An error (RFC 9457).
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct ProblemBody {
-    /// `about:blank`
-    pub r#type: String,
-    /// The status in words.
-    pub title: String,
-    /// The status.
-    pub status: u16,
-    /// What went wrong.
-    pub detail: String,
-    /// The refused fields.
-    #[serde(default)]
-    #[schema(nullable = false)]
-    pub errors: Option<Vec<ProblemField>>,
-}
-
-/// A refused field.
-#[derive(Debug, Deserialize, ToSchema)]
-pub struct ProblemField {
-    /// Where; in a batch with the index.
-    #[schema(example = "[3].user_id")]
-    pub path: String,
-    /// A stable word.
-    #[schema(example = "wrong_type")]
-    pub code: String,
-    /// A sentence.
-    pub message: String,
 }

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 
-use ingest::http::answer::{Collected, CollectedBatch, EventResponse, PartialBatch, Received};
 use serde_json::{Value, json};
 
 use crate::gateway::{BACKEND, Gateway, gzip};
@@ -16,9 +15,9 @@ async fn one_event_on_every_backend_route() {
         let body = r#"{"event_type":"user_click","user_id":"12345","timestamp":"2024-01-01T12:00:00Z","metadata":{"page":"/home","button":"signup"}}"#;
         let answer = gateway.post(path, body).await;
         assert_eq!(answer.status, 202, "{answer:?}");
-        let received: Received = serde_json::from_str(&answer.text).unwrap();
-        assert_eq!(received.message, "Event received successfully");
-        let id = received.event_id.to_string();
+        let received = answer.json();
+        assert_eq!(received["message"], "Event received successfully");
+        let id = text(&received["event_id"]);
         let (record, event) = gateway.record(BACKEND, &id).await;
         assert_eq!(record.key.as_deref(), Some("user:12345"));
         assert_eq!(
@@ -42,20 +41,25 @@ async fn one_event_on_every_backend_route() {
         assert_eq!(answer.status, 201, "{answer:?}");
         assert_eq!(answer.header("content-type"), "application/json");
         assert!(!answer.header("x-request-id").is_empty());
-        let created: EventResponse = serde_json::from_str(&answer.text).unwrap();
-        assert_eq!(created.timestamp, created.created_at);
+        let created = answer.json();
+        assert_eq!(created["timestamp"], created["created_at"]);
         assert_eq!(
-            answer.json(),
+            created,
             json!({
-                "event_id": created.event_id, "event_type": "user.logout", "event_source": "backend",
+                "event_id": created["event_id"], "event_type": "user.logout", "event_source": "backend",
                 "event_category": "user_action", "user_id": "u1", "session_id": "s",
                 "organization_id": "o", "device_id": "d", "correlation_id": "c",
                 "data": {"n": 1}, "metadata": {"ip_address": "::1"}, "context": {"request_id": "r"},
                 "properties": {"p": 1}, "status": "pending",
-                "timestamp": created.timestamp, "created_at": created.created_at,
+                "timestamp": created["timestamp"], "created_at": created["timestamp"],
+                "received_at": created["timestamp"], "updated_at": created["timestamp"],
+                "tenant_id": "default", "version": "1.0.0", "schema_version": "1.0.0",
+                "retry_count": 0, "processors": [], "aggregate_type": null, "aggregate_id": null,
+                "expected_version": null, "stream_version": null, "client_event_id": null,
+                "processed_at": null, "error_message": null,
             })
         );
-        gateway.record(BACKEND, &created.event_id.to_string()).await;
+        gateway.record(BACKEND, &text(&created["event_id"])).await;
     }
     let answer = gateway
         .post("/api/events/create", r#"{"event_type":"a"}"#)
@@ -72,16 +76,14 @@ async fn many_events_on_every_backend_route() {
         let body = r#"[{"event_type":"user.logout","source":"web","category":"user","user_id":"a"},{"event_type":"product.view","source":"web","category":"product","user_id":"b"}]"#;
         let answer = gateway.post(path, body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
-        let events: Vec<EventResponse> = serde_json::from_str(&answer.text).unwrap();
-        let types: Vec<_> = events
-            .iter()
-            .map(|event| event.event_type.as_str())
-            .collect();
+        let events = answer.json();
+        let events = events.as_array().unwrap();
+        let types: Vec<_> = events.iter().map(|event| &event["event_type"]).collect();
         assert_eq!(types, ["user.logout", "product.view"]);
         for event in events {
-            assert_eq!(event.event_source, "backend");
-            assert_eq!(event.event_category, "user_action");
-            gateway.record(BACKEND, &event.event_id.to_string()).await;
+            assert_eq!(event["event_source"], "backend");
+            assert_eq!(event["event_category"], "user_action");
+            gateway.record(BACKEND, &text(&event["event_id"])).await;
         }
         let body = r#"[{"event_type":"a"},{"event_type":"b","user_id":7},{"event_type":"c"}]"#;
         let before = gateway.count(BACKEND).await;
@@ -92,11 +94,14 @@ async fn many_events_on_every_backend_route() {
 
         let answer = gateway.post(&format!("{path}?partial=true"), body).await;
         assert_eq!(answer.status, 201, "{answer:?}");
-        let partial: PartialBatch = serde_json::from_str(&answer.text).unwrap();
-        assert_eq!((partial.accepted, partial.rejected), (2, 1));
-        assert_eq!(partial.events.len(), 2);
-        assert_eq!(partial.errors[0].index, 1);
-        assert_eq!(partial.errors[0].path, "[1].user_id");
+        let partial = answer.json();
+        assert_eq!(
+            (&partial["accepted"], &partial["rejected"]),
+            (&json!(2), &json!(1))
+        );
+        assert_eq!(partial["events"].as_array().unwrap().len(), 2);
+        assert_eq!(partial["errors"][0]["index"], 1);
+        assert_eq!(partial["errors"][0]["path"], "[1].user_id");
         let answer = gateway.post(&format!("{path}?partial=true"), "[7]").await;
         assert_eq!(answer.status, 422, "{answer:?}");
     }
@@ -115,13 +120,11 @@ async fn frontend_events_on_every_route() {
         let body = r#"{"event_type":"purchase","category":"business_action","page_url":"https://shop.example/cart","session_id":"s1","data":{"price":1.50},"metadata":{}}"#;
         let answer = gateway.send("POST", path, &headers, body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let collected: Collected = serde_json::from_str(&answer.text).unwrap();
-        assert_eq!(
-            (collected.status.as_str(), collected.message.as_str()),
-            ("accepted", "Event published to stream")
-        );
+        let collected = answer.json();
+        assert_eq!(collected["status"], "accepted");
+        assert_eq!(collected["message"], "Event published to stream");
         let (record, event) = gateway
-            .record(FRONTEND, &collected.event_id.to_string())
+            .record(FRONTEND, &text(&collected["event_id"]))
             .await;
         assert_eq!(record.key.as_deref(), Some("session:s1"));
         assert_eq!(record.headers[0].1, format!("{FRONTEND}.purchase"));
@@ -143,12 +146,17 @@ async fn frontend_events_on_every_route() {
         let body = r#"{"events":[{"event_type":"login","category":"business_action"},{"event_type":"logout","category":"business_action"}],"client_info":{"browser":"Firefox","user_agent":"mine"}}"#;
         let answer = gateway.send("POST", path, &headers, body).await;
         assert_eq!(answer.status, 200, "{answer:?}");
-        let collected: CollectedBatch = serde_json::from_str(&answer.text).unwrap();
-        assert_eq!(collected.status, "accepted");
-        assert_eq!(collected.processed_count, 2);
-        assert_eq!(collected.message, "Batch of 2 events published to stream");
-        for (id, event_type) in collected.event_ids.iter().zip(["login", "logout"]) {
-            let (_, event) = gateway.record(FRONTEND, &id.to_string()).await;
+        let collected = answer.json();
+        assert_eq!(collected["status"], "accepted");
+        assert_eq!(collected["processed_count"], 2);
+        assert_eq!(
+            collected["message"],
+            "Batch of 2 events published to stream"
+        );
+        let ids = collected["event_ids"].as_array().unwrap();
+        assert_eq!(ids.len(), 2);
+        for (id, event_type) in ids.iter().zip(["login", "logout"]) {
+            let (_, event) = gateway.record(FRONTEND, &text(id)).await;
             assert_eq!(event["event_type"], event_type);
             assert_eq!(
                 event["context"]["client_info"],
@@ -341,4 +349,8 @@ async fn browsers_may_call() {
         answer.header("access-control-allow-origin"),
         "https://a.example"
     );
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }

@@ -2,10 +2,13 @@
 //! nothing that is internal.
 
 use domain::Event;
-use domain::json::{Json, Members, push_quoted};
+use domain::json::Members;
 use domain::timestamp;
 use live::{Channel, Message};
+use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
+use uuid::Uuid;
 
 /// Payload fields that begin so never leave the house.
 const INTERNAL: &str = "internal_";
@@ -110,71 +113,99 @@ impl Transformer {
     }
 
     fn data(&self, event: &Event, user_id: &str, record: Option<&Members<'_>>) -> Vec<u8> {
-        let mut object = Object::with_capacity(256 + event.data.as_str().len());
-        object.text("event_id", &event.event_id.to_string());
-        object.text("event_type", &event.event_type);
-        object.text("user_id", user_id);
-        if let Some(session) = &event.session_id {
-            object.text("session_id", session);
+        let payload = event.data.members();
+        let object = Data {
+            event_id: event.event_id,
+            event_type: &event.event_type,
+            user_id,
+            session_id: event.session_id.as_deref(),
+            timestamp: event.timestamp,
+            passed_on: self.passed_on(event, &payload, record),
+            payload: self.payload(&payload),
+        };
+        // Writing to memory cannot fail.
+        let mut data = serde_json::to_vec(&object).unwrap_or_default();
+        // A line break in JSON can only stand between its tokens.
+        for byte in &mut data {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
         }
-        object.text("timestamp", &timestamp::format(event.timestamp));
-        let payload = Members::split(event.data.as_str()).unwrap_or_default();
-        self.pass_on(event, &payload, record, &mut object);
-        object.key("payload");
-        self.payload(&payload, &mut object.out);
-        object.end()
+        data
     }
 
-    fn payload(&self, payload: &Members<'_>, out: &mut Vec<u8>) {
-        match payload.get("content").map(|raw| raw.get()) {
-            Some(content) => match Members::split(content) {
-                Some(members) => object_without(&members, |key| key.starts_with(INTERNAL), out),
-                None => push_on_one_line(out, content),
+    fn payload<'a>(&self, payload: &Members<'a>) -> Payload<'a> {
+        let internal = |key: &str| key.starts_with(INTERNAL);
+        match payload.get("content") {
+            Some(content) => match Members::split(content.get()) {
+                Some(members) => Payload::Object(members.without(internal)),
+                None => Payload::Other(content),
             },
-            None => object_without(
-                payload,
-                |key| {
-                    key.starts_with(INTERNAL) || self.config.internal.iter().any(|name| name == key)
-                },
-                out,
-            ),
+            None => Payload::Object(payload.clone().without(|key| {
+                internal(key) || self.config.internal.iter().any(|name| name == key)
+            })),
         }
     }
 
     /// Looks for each field where it may be: the event's own, beside the payload, around it, in it.
     /// What stands beside it a domain event keeps in its metadata, so those are looked into first:
     /// the message is the same whether the record is at hand or not.
-    fn pass_on(
-        &self,
-        event: &Event,
-        payload: &Members<'_>,
-        record: Option<&Members<'_>>,
-        object: &mut Object,
-    ) {
-        for name in &self.config.pass_through {
+    fn passed_on<'a>(
+        &'a self,
+        event: &'a Event,
+        payload: &Members<'a>,
+        record: Option<&Members<'a>>,
+    ) -> Vec<(&'a str, Value<'a>)> {
+        let find = |name: &'a str| {
             if let Some(text) = own_field(event, name) {
-                object.text(name, text);
-                continue;
+                return Some(Value::Text(text));
             }
-            let found = record
+            record
                 .and_then(|members| members.get(name))
-                .or_else(|| member(&event.metadata, name))
+                .or_else(|| event.metadata.members().get(name))
                 .or_else(|| payload.get(name))
-                .or_else(|| member(&event.context, name))
-                .or_else(|| member(&event.properties, name));
-            if let Some(raw) = found {
-                object.key(name);
-                push_on_one_line(&mut object.out, raw.get());
-            }
-        }
+                .or_else(|| event.context.members().get(name))
+                .or_else(|| event.properties.members().get(name))
+                .map(Value::Raw)
+        };
+        let names = self.config.pass_through.iter();
+        names
+            .filter_map(|name| Some((name.as_str(), find(name)?)))
+            .collect()
     }
 }
 
-fn member<'a>(json: &'a Json, name: &str) -> Option<&'a RawValue> {
-    if json.is_empty() {
-        return None;
-    }
-    Members::split(json.as_str())?.get(name)
+/// The data of a message.
+#[derive(Serialize)]
+struct Data<'a> {
+    event_id: Uuid,
+    event_type: &'a str,
+    user_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<&'a str>,
+    #[serde(serialize_with = "timestamp::serialize")]
+    timestamp: OffsetDateTime,
+    #[serde(flatten, serialize_with = "as_map")]
+    passed_on: Vec<(&'a str, Value<'a>)>,
+    payload: Payload<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Value<'a> {
+    Text(&'a str),
+    Raw(&'a RawValue),
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Payload<'a> {
+    Object(Members<'a>),
+    Other(&'a RawValue),
+}
+
+fn as_map<S: Serializer>(members: &[(&str, Value<'_>)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(members.iter().map(|(name, value)| (name, value)))
 }
 
 fn own_field<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
@@ -190,58 +221,6 @@ fn own_field<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
         "version" => Some(&event.version),
         "schema_version" => Some(&event.schema_version),
         _ => None,
-    }
-}
-
-fn object_without(members: &Members<'_>, left_out: impl Fn(&str) -> bool, out: &mut Vec<u8>) {
-    out.push(b'{');
-    let mut first = true;
-    for (key, raw) in members.iter().filter(|(key, _)| !left_out(key)) {
-        if !std::mem::take(&mut first) {
-            out.push(b',');
-        }
-        push_quoted(out, key);
-        out.push(b':');
-        push_on_one_line(out, raw.get());
-    }
-    out.push(b'}');
-}
-
-/// A line break in JSON can only stand between its tokens.
-fn push_on_one_line(out: &mut Vec<u8>, json: &str) {
-    let one_line = |byte| match byte {
-        b'\n' | b'\r' => b' ',
-        byte => byte,
-    };
-    out.extend(json.bytes().map(one_line));
-}
-
-/// A JSON object under construction.
-struct Object {
-    out: Vec<u8>,
-}
-
-impl Object {
-    fn with_capacity(bytes: usize) -> Self {
-        Self {
-            out: Vec::with_capacity(bytes),
-        }
-    }
-
-    fn key(&mut self, key: &str) {
-        self.out.push(if self.out.is_empty() { b'{' } else { b',' });
-        push_quoted(&mut self.out, key);
-        self.out.push(b':');
-    }
-
-    fn text(&mut self, key: &str, text: &str) {
-        self.key(key);
-        push_quoted(&mut self.out, text);
-    }
-
-    fn end(mut self) -> Vec<u8> {
-        self.out.push(b'}');
-        self.out
     }
 }
 

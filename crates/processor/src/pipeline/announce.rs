@@ -4,16 +4,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::json::push_quoted;
-use domain::{Event, TenantId, stream, subject, timestamp};
+use domain::{Event, EventCategory, EventSource, Json, TenantId, stream, subject, timestamp};
 use eventlog::kafka::{Handle, Producer};
 use eventlog::{Headers, Outgoing, PublishError};
 use eventlog::{Publisher as _, Source as _};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use serde::Serialize;
 use store::announcements::{self, Announced};
 use store::{Database, Error};
+use time::OffsetDateTime;
 use tokio::sync::mpsc;
+use uuid::Uuid;
 
 use super::write::Stored;
 use crate::metrics::Metrics;
@@ -250,31 +252,35 @@ fn headers(tenant: &TenantId) -> Headers {
     ])
 }
 
-/// `event_id, event_type, event_source, event_category, user_id?, organization_id?, timestamp,
-/// data` (S4-98).
+/// The payload of `event.stored` (S4-98).
+#[derive(Serialize)]
+struct EventStored<'a> {
+    event_id: Uuid,
+    event_type: &'a str,
+    event_source: EventSource,
+    event_category: EventCategory,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    organization_id: Option<&'a str>,
+    #[serde(serialize_with = "timestamp::serialize")]
+    timestamp: OffsetDateTime,
+    data: &'a Json,
+}
+
 fn payload(event: &Event) -> Vec<u8> {
-    let mut out = Vec::with_capacity(300 + event.data.as_str().len());
-    let mut member = |key: &str, text: &str| {
-        out.push(if out.is_empty() { b'{' } else { b',' });
-        push_quoted(&mut out, key);
-        out.push(b':');
-        push_quoted(&mut out, text);
+    let stored = EventStored {
+        event_id: event.event_id,
+        event_type: &event.event_type,
+        event_source: event.event_source,
+        event_category: event.event_category,
+        user_id: event.user_id.as_deref(),
+        organization_id: event.organization_id.as_deref(),
+        timestamp: event.timestamp,
+        data: &event.data,
     };
-    member("event_id", &event.event_id.to_string());
-    member("event_type", &event.event_type);
-    member("event_source", event.event_source.as_str());
-    member("event_category", event.event_category.as_str());
-    if let Some(user) = &event.user_id {
-        member("user_id", user);
-    }
-    if let Some(organization) = &event.organization_id {
-        member("organization_id", organization);
-    }
-    member("timestamp", &timestamp::format(event.timestamp));
-    out.extend_from_slice(b",\"data\":");
-    out.extend_from_slice(event.data.as_str().as_bytes());
-    out.push(b'}');
-    out
+    // Writing to memory cannot fail.
+    serde_json::to_vec(&stored).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -4,14 +4,16 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::field::Code;
+use domain::{Json, timestamp};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use service::Problem;
 use store::dead_letter_reads::{self, Filter, StoredDeadLetter, Window};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
+use super::page::{fresh, page};
+use super::request::tenant;
 use crate::cursor::Scope;
-use crate::http::{fresh, tenant, too_much};
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -37,7 +39,7 @@ pub struct DeadLetter {
     pub key_base64: Option<String>,
     /// The record's headers.
     #[schema(value_type = Object)]
-    pub headers: Box<RawValue>,
+    pub headers: Json,
     /// The record, if it is text.
     pub payload: Option<String>,
     /// The record in base64.
@@ -47,8 +49,8 @@ pub struct DeadLetter {
     /// True where only the beginning is shown; `GET …/dead-letters/{id}` shows all.
     pub payload_truncated: bool,
     /// When it was kept.
-    #[schema(format = DateTime)]
-    pub created_at: String,
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub created_at: OffsetDateTime,
 }
 
 /// A page of kept records, newest first.
@@ -103,29 +105,24 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
         before,
     };
     let max_bytes = state.max_response_bytes;
-    let (mut page, total) = state
+    let (fetched, total) = state
         .read("dead_letters", async |client| {
-            let page = dead_letter_reads::list(client, &filter, &window, max_bytes).await?;
+            let fetched = dead_letter_reads::list(client, &filter, &window, max_bytes).await?;
             let total = if count {
                 Some(dead_letter_reads::count(client, &filter).await?)
             } else {
                 None
             };
-            Ok((page, total))
+            Ok((fetched, total))
         })
         .await?;
-    let full = usize::try_from(limit).unwrap_or(usize::MAX);
-    if page.cut && page.rows.len() < full {
-        return Err(too_much(limit, page.rows.len(), max_bytes));
-    }
-    let has_more = page.cut || page.rows.len() > full;
-    page.rows.truncate(full);
-    let next_cursor = match page.rows.last() {
+    let (rows, has_more) = page(fetched, limit, max_bytes)?;
+    let next_cursor = match rows.last() {
         Some(last) if has_more => Some(scope.after_row(last.id)),
         _ => None,
     };
     Ok(fresh(&DeadLetterList {
-        dead_letters: page.rows.into_iter().map(Into::into).collect(),
+        dead_letters: rows.into_iter().map(Into::into).collect(),
         total,
         limit,
         offset,
@@ -183,7 +180,7 @@ impl From<StoredDeadLetter> for DeadLetter {
                 .map(|bytes| STANDARD.encode(bytes)),
             payload_size: letter.payload_size,
             payload_truncated: truncated,
-            created_at: domain::timestamp::format(letter.created_at),
+            created_at: letter.created_at,
         }
     }
 }

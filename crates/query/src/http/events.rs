@@ -3,12 +3,13 @@
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use service::Problem;
+use service::{EventResponse, Problem};
 use store::event_reads::{self, StatusFilter};
 use utoipa::ToSchema;
 
-use crate::http::listing::{self, EventList, EventResponse};
-use crate::http::{body, fresh, tenant};
+use super::listing::{self, EventList};
+use super::page::fresh;
+use super::request::{body, tenant};
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -82,15 +83,15 @@ pub async fn by_id(
             event_reads::find(client, &tenant, event_id).await
         })
         .await?;
-    let Some(event) = found else {
+    let Some(found) = found else {
         return Err(Problem::not_found(format!("Event not found: {id}")));
     };
-    // The content never changes, what became of the event does, and then `updated_at`.
-    let updated = event.updated_at.unix_timestamp_nanos() / 1_000;
+    // The content never changes; with the status `updated_at` does.
+    let updated = found.updated_at.unix_timestamp_nanos() / 1_000;
     let etag = format!(
         "\"{}-{updated:x}-{}\"",
-        event.event_id.simple(),
-        event.status
+        found.event.event_id.simple(),
+        found.status
     );
     let known = request
         .headers()
@@ -111,7 +112,7 @@ pub async fn by_id(
     }
     // A strong tag names these very bytes, so they are not compressed on the way.
     answer.insert_header((CONTENT_ENCODING, "identity"));
-    Ok(answer.json(EventResponse::from(event)))
+    Ok(answer.json(listing::response(&found)))
 }
 
 /// Events under a filter (S4-23 to S4-26).
@@ -133,7 +134,7 @@ pub async fn query(
     let filter = parameters.filter(tenant(&request));
     let list = parameters.list("query", filter, 100, true);
     parameters.finish()?;
-    Ok(fresh(&listing::read(&state, "query", &list).await?))
+    Ok(fresh(&listing::read(&state, "query", &list).await?.list()))
 }
 
 /// The most recent events (S3-26 to S3-28); takes every condition of `POST /query`.
@@ -155,17 +156,19 @@ pub async fn history(
     let filter = parameters.filter(tenant(&request));
     let list = parameters.list("history", filter, 10, false);
     parameters.finish()?;
-    Ok(fresh(&listing::read(&state, "history", &list).await?))
+    Ok(fresh(
+        &listing::read(&state, "history", &list).await?.list(),
+    ))
 }
 
 /// Events that wait, are being handled or have failed (S3-48).
 #[derive(Debug, Serialize, ToSchema)]
-pub struct UnprocessedList {
+pub struct UnprocessedList<'a> {
     /// How many there are; the same as `total`.
     pub count: Option<u64>,
     /// The page.
     #[serde(flatten)]
-    pub list: EventList,
+    pub list: EventList<'a>,
 }
 
 /// Events that are not processed yet, or never were (S3-48); takes every condition of
@@ -187,9 +190,9 @@ pub async fn unprocessed(
     filter.status = StatusFilter::Unprocessed;
     let list = parameters.list("unprocessed", filter, 100, true);
     parameters.finish()?;
-    let list = listing::read(&state, "unprocessed", &list).await?;
+    let page = listing::read(&state, "unprocessed", &list).await?;
     Ok(fresh(&UnprocessedList {
-        count: list.total,
-        list,
+        count: page.total,
+        list: page.list(),
     }))
 }

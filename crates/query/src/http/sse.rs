@@ -16,10 +16,10 @@ use domain::field::Code;
 use live::{Channel, Resume};
 use service::{Problem, connection};
 
+use crate::http::request::tenant;
 use crate::http::sse::feed::{Feed, Form};
 use crate::http::sse::stream::Stream;
 use crate::http::sse::types::Types;
-use crate::http::tenant;
 use crate::parameters::Parameters;
 use crate::state::State;
 

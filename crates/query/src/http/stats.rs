@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use domain::timestamp;
 use serde::Serialize;
 use service::Problem;
 use store::statistics::{self, Scope, Statistics};
 use time::{Date, Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
-use crate::http::{fresh, tenant};
+use super::page::fresh;
+use super::request::tenant;
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -53,8 +55,8 @@ pub struct EventStatistics {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_id: Option<String>,
     /// When this was computed.
-    #[schema(format = DateTime)]
-    pub calculated_at: String,
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub calculated_at: OffsetDateTime,
 }
 
 /// Events of a type.
@@ -82,11 +84,11 @@ pub struct DailyCount {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Period {
     /// Begin, inclusive.
-    #[schema(format = DateTime)]
-    pub start_time: String,
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub start_time: OffsetDateTime,
     /// End, inclusive; null = open.
-    #[schema(format = DateTime)]
-    pub end_time: Option<String>,
+    #[serde(serialize_with = "timestamp::serialize_option")]
+    pub end_time: Option<OffsetDateTime>,
 }
 
 /// How many events there are and of what kinds (S4-27 to S4-29, S1-20). Counted in the transaction
@@ -167,11 +169,11 @@ fn answer(scope: Scope, counts: Statistics, now: OffsetDateTime) -> EventStatist
             })
             .collect(),
         period: Period {
-            start_time: domain::timestamp::format(scope.start),
-            end_time: scope.end.map(domain::timestamp::format),
+            start_time: scope.start,
+            end_time: scope.end,
         },
         user_id: scope.user_id,
-        calculated_at: domain::timestamp::format(now),
+        calculated_at: now,
     }
 }
 

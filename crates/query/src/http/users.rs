@@ -1,15 +1,16 @@
 //! What a user did.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use domain::{Json, timestamp};
 use serde::Serialize;
-use serde_json::value::RawValue;
 use service::Problem;
 use store::event_reads;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
-use crate::http::listing;
-use crate::http::{fresh, tenant, too_much};
+use super::listing;
+use super::page::{fresh, page};
+use super::request::tenant;
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -19,11 +20,11 @@ pub struct TrackedEvent {
     /// What happened.
     pub event_type: String,
     /// When it happened.
-    #[schema(format = DateTime)]
-    pub timestamp: String,
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub timestamp: OffsetDateTime,
     /// About the event.
     #[schema(value_type = Object)]
-    pub metadata: Box<RawValue>,
+    pub metadata: Json,
 }
 
 #[derive(Clone, Copy)]
@@ -78,25 +79,25 @@ pub async fn events(
     let list = parameters.list("user", filter, 100, true);
     parameters.finish()?;
     if matches!(format, Format::Full) {
-        return Ok(fresh(&listing::read(&state, "user", &list).await?));
+        return Ok(fresh(&listing::read(&state, "user", &list).await?.list()));
     }
     let max_bytes = state.max_response_bytes;
-    let page = state
+    let fetched = state
         .read("user", async |client| {
             event_reads::list_tracked(client, &list.filter, &list.window, max_bytes).await
         })
         .await?;
-    if page.cut {
-        return Err(too_much(list.window.limit, page.rows.len(), max_bytes));
-    }
-    let events: Vec<TrackedEvent> = page
-        .rows
-        .into_iter()
-        .map(|event| TrackedEvent {
-            event_type: event.event_type,
-            timestamp: domain::timestamp::format(event.timestamp),
-            metadata: event.metadata,
-        })
-        .collect();
+    let (rows, _) = page(fetched, list.window.limit, max_bytes)?;
+    let events: Vec<TrackedEvent> = rows.into_iter().map(Into::into).collect();
     Ok(fresh(&events))
+}
+
+impl From<event_reads::TrackedEvent> for TrackedEvent {
+    fn from(event: event_reads::TrackedEvent) -> Self {
+        Self {
+            event_type: event.event_type,
+            timestamp: event.timestamp,
+            metadata: event.metadata,
+        }
+    }
 }

@@ -4,9 +4,6 @@ use actix_web::{HttpResponse, web};
 use anyhow::Context as _;
 use serde_json::{Map, Value, json};
 
-/// The path of the schemas in a description.
-const SCHEMAS: &str = "#/components/schemas/";
-
 /// The merged description as JSON, made once.
 #[derive(Debug, Clone)]
 pub(super) struct Text(web::Bytes);
@@ -29,9 +26,8 @@ pub(super) async fn serve(text: web::Data<Text>) -> HttpResponse {
 }
 
 fn document() -> anyhow::Result<Value> {
-    let mut all = serde_json::to_value(query::openapi::document())?;
+    let mut all = serde_json::to_value(query::http::openapi::document())?;
     let mut ingest = serde_json::to_value(ingest::openapi::document())?;
-    tell_apart(&mut ingest, &all, "Ingest");
     all["info"]["title"] = json!("Tidegate");
     all["info"]["description"] = json!(
         "Takes events, keeps each exactly once, counts them, pushes them live and answers questions \
@@ -57,48 +53,12 @@ fn members(value: &mut Value) -> anyhow::Result<&mut Map<String, Value>> {
     value.as_object_mut().context("a description is no object")
 }
 
-/// Adds `prefix` to the names of the schemas that the other description has too.
-fn tell_apart(document: &mut Value, other: &Value, prefix: &str) {
-    let Some(schemas) = document["components"]["schemas"].as_object_mut() else {
-        return;
-    };
-    let same: Vec<String> = schemas
-        .keys()
-        .filter(|name| other["components"]["schemas"].get(name.as_str()).is_some())
-        .cloned()
-        .collect();
-    for name in &same {
-        if let Some(schema) = schemas.remove(name) {
-            schemas.insert(format!("{prefix}{name}"), schema);
-        }
-    }
-    rename(document, &same, prefix);
-}
-
-fn rename(value: &mut Value, names: &[String], prefix: &str) {
-    match value {
-        Value::Object(members) => {
-            for (key, value) in members {
-                if key == "$ref"
-                    && let Some(name) = value.as_str().and_then(|text| text.strip_prefix(SCHEMAS))
-                    && names.iter().any(|known| known == name)
-                {
-                    *value = json!(format!("{SCHEMAS}{prefix}{name}"));
-                } else {
-                    rename(value, names, prefix);
-                }
-            }
-        }
-        Value::Array(items) => items
-            .iter_mut()
-            .for_each(|item| rename(item, names, prefix)),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Where schemas are kept in a description.
+    const SCHEMAS: &str = "#/components/schemas/";
 
     /// Every `$ref` of a document.
     fn references(value: &Value, found: &mut Vec<String>) {
@@ -128,9 +88,22 @@ mod tests {
                 "{reference}"
             );
         }
-        // The two answer different things under one name.
-        let schemas = &all["components"]["schemas"];
-        assert_ne!(schemas["EventResponse"], schemas["IngestEventResponse"]);
+        // A name means the same to both.
+        let [query, ingest] = [
+            query::http::openapi::document(),
+            ingest::openapi::document(),
+        ]
+        .map(|document| serde_json::to_value(document).unwrap()["components"]["schemas"].take());
+        let shared: Vec<_> = query
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|(name, _)| ingest.get(name.as_str()).is_some())
+            .collect();
+        assert!(shared.iter().any(|(name, _)| *name == "EventResponse"));
+        for (name, schema) in shared {
+            assert_eq!(*schema, ingest[name], "{name}");
+        }
         let mut ids: Vec<&str> = paths
             .values()
             .flat_map(|item| item.as_object().unwrap().values())

@@ -1,11 +1,13 @@
 //! The description of the API, generated from the code.
 
 use actix_web::HttpResponse;
+use service::problem::ProblemBody;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
-use utoipa::openapi::{ContentBuilder, ResponseBuilder};
+use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 
-use crate::http::{PREFIXES, ROUTES, dead_letters, events, listing, sse, stats, users};
+use super::routes::{PREFIXES, ROUTES};
+use super::{dead_letters, events, sse, stats, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -25,7 +27,7 @@ use crate::http::{PREFIXES, ROUTES, dead_letters, events, listing, sse, stats, u
         dead_letters::by_id,
         sse::listen
     ),
-    components(schemas(listing::EventResponse))
+    components(schemas(ProblemBody))
 )]
 struct Described;
 
@@ -51,19 +53,17 @@ pub const COMMON: [(&str, &str, &str); 5] = [
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Described::openapi();
     let described = std::mem::take(&mut document.paths.paths);
-    for prefix in PREFIXES {
-        for route in ROUTES {
+    let aliases = PREFIXES.iter().flat_map(|prefix| {
+        ROUTES.iter().map(move |route| {
             let canonical = format!("{}{}", PREFIXES[0], route.described_as);
-            let path = format!("{prefix}{}", route.path);
-            if let Some(item) = described.get(&canonical) {
-                let item = renamed(item.clone(), &path);
-                document.paths.paths.insert(path, item);
-            }
+            (canonical, format!("{prefix}{}", route.path))
+        })
+    });
+    for (canonical, path) in aliases.chain([(sse::PATH.to_owned(), sse::PATH.to_owned())]) {
+        if let Some(item) = described.get(&canonical) {
+            let item = completed(item.clone(), &path);
+            document.paths.paths.insert(path, item);
         }
-    }
-    if let Some(item) = described.get(sse::PATH) {
-        let item = renamed(item.clone(), sse::PATH);
-        document.paths.paths.insert(sse::PATH.to_owned(), item);
     }
     for (path, media_type, says) in COMMON {
         let response = ResponseBuilder::new()
@@ -79,23 +79,24 @@ pub fn document() -> utoipa::openapi::OpenApi {
     document
 }
 
-/// Operation ids are unique in a description.
-fn renamed(mut item: PathItem, path: &str) -> PathItem {
+/// The item under that path: with an operation id of its own, and every error with its body.
+fn completed(mut item: PathItem, path: &str) -> PathItem {
     for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
-        if let Some(operation) = operation {
-            operation.operation_id = Some(name(method, path));
-            // What the doc comment says of errors stands in the responses.
-            operation.description = operation
-                .description
-                .take()
-                .map(|text| {
-                    text.split("# Errors")
-                        .next()
-                        .unwrap_or_default()
-                        .trim()
-                        .to_owned()
-                })
-                .filter(|text| !text.is_empty());
+        let Some(operation) = operation else { continue };
+        operation.operation_id = Some(name(method, path));
+        // What the doc comment says of errors stands in the responses.
+        let text = operation.description.take();
+        operation.description = text
+            .and_then(|text| Some(text.split("# Errors").next()?.trim().to_owned()))
+            .filter(|text| !text.is_empty());
+        for (status, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response
+                && status.starts_with(['4', '5'])
+            {
+                let body = Content::new(Some(Ref::from_schema_name("ProblemBody")));
+                let media_type = "application/problem+json".to_owned();
+                response.content.insert(media_type, body.into());
+            }
         }
     }
     item

@@ -1,0 +1,40 @@
+//! What every listing answers with.
+
+use actix_web::HttpResponse;
+use domain::field::Code;
+use serde::Serialize;
+use service::Problem;
+use store::sql::Fetched;
+
+/// An answer of the moment, not to be kept.
+pub(super) fn fresh(body: &impl Serialize) -> HttpResponse {
+    HttpResponse::Ok()
+        .insert_header(("cache-control", "no-store"))
+        .json(body)
+}
+
+/// The rows of a page, of which one more than `limit` was asked for, and whether there are more.
+///
+/// # Errors
+/// 422 if the page would be larger than an answer may be.
+pub(super) fn page<T>(
+    mut fetched: Fetched<T>,
+    limit: u32,
+    max_bytes: usize,
+) -> Result<(Vec<T>, bool), Problem> {
+    let full = usize::try_from(limit).unwrap_or(usize::MAX);
+    if fetched.cut && fetched.rows.len() < full {
+        let fits = fetched.rows.len();
+        return Err(Problem::unprocessable(
+            "limit",
+            Code::OutOfRange,
+            format!(
+                "the first {fits} rows fill the {max_bytes} bytes an answer may hold; ask for \
+                 fewer than {limit}"
+            ),
+        ));
+    }
+    let more = fetched.cut || fetched.rows.len() > full;
+    fetched.rows.truncate(full);
+    Ok((fetched.rows, more))
+}

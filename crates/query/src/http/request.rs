@@ -1,0 +1,52 @@
+//! What every handler reads of a request: whose events it is about, and the body of a question.
+
+use std::time::Duration;
+
+use actix_web::http::header::CONTENT_ENCODING;
+use actix_web::{HttpMessage, HttpRequest, web};
+use domain::TenantId;
+use service::Problem;
+
+/// Bytes of a request body.
+const MAX_BODY: usize = 256 * 1024;
+/// How long a request body may take to come.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Whose events a request is about: until there is authentication, those of the one tenant.
+pub(super) fn tenant(_request: &HttpRequest) -> TenantId {
+    TenantId::default()
+}
+
+/// Reads the body of a question.
+pub(super) async fn body(
+    request: &HttpRequest,
+    payload: web::Payload,
+) -> Result<web::Bytes, Problem> {
+    let kind = request.content_type();
+    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let json = essence.is_empty()
+        || essence.eq_ignore_ascii_case("text/plain")
+        || essence.to_ascii_lowercase().ends_with("json");
+    if !json {
+        return Err(Problem::unsupported_media_type(format!(
+            "Content-Type {essence} is not supported; use application/json"
+        )));
+    }
+    if let Some(encoding) = request.headers().get(CONTENT_ENCODING)
+        && encoding != "identity"
+    {
+        return Err(Problem::unsupported_media_type(
+            "Send the question without Content-Encoding",
+        ));
+    }
+    match tokio::time::timeout(BODY_TIMEOUT, payload.to_bytes_limited(MAX_BODY)).await {
+        Err(_) => Err(Problem::timeout("The body came too slowly")),
+        Ok(Err(_)) => Err(Problem::too_large(format!(
+            "The body is larger than {MAX_BODY} bytes"
+        ))),
+        Ok(Ok(Err(error))) => Err(Problem::bad_request(format!(
+            "The body could not be read: {error}"
+        ))),
+        Ok(Ok(Ok(bytes))) => Ok(bytes),
+    }
+}

@@ -1,0 +1,58 @@
+//! The routes: one table for the router and the description of the API.
+
+use actix_web::Resource;
+use service::http::{get, post};
+
+use super::{dead_letters, events, stats, users};
+
+/// Everything is served under both (C01).
+pub const PREFIXES: [&str; 2] = ["/api/v1/events", "/api/events"];
+
+/// A route below each prefix.
+pub struct Route {
+    /// Its path, `/…`.
+    pub path: &'static str,
+    /// The path it is described under; an alias has that of the other.
+    pub described_as: &'static str,
+    /// Its handler.
+    pub(super) resource: fn(&str) -> Resource,
+}
+
+const fn route(path: &'static str, resource: fn(&str) -> Resource) -> Route {
+    alias(path, path, resource)
+}
+
+const fn alias(
+    path: &'static str,
+    described_as: &'static str,
+    resource: fn(&str) -> Resource,
+) -> Route {
+    Route {
+        path,
+        described_as,
+        resource,
+    }
+}
+
+/// All routes, in the order the router tries them: those with fixed words before `/{event_id}`,
+/// which would take any word (C41).
+pub const ROUTES: &[Route] = &[
+    route("/query", |path| post(path, events::query)),
+    route("/stats", |path| get(path, stats::statistics)),
+    alias("/statistics", "/stats", |path| get(path, stats::statistics)),
+    route("/history", |path| get(path, events::history)),
+    route("/unprocessed", |path| get(path, events::unprocessed)),
+    route("/dead-letters", |path| get(path, dead_letters::list)),
+    alias("/dead_letters", "/dead-letters", |path| {
+        get(path, dead_letters::list)
+    }),
+    route("/dead-letters/{id}", |path| get(path, dead_letters::by_id)),
+    alias("/dead_letters/{id}", "/dead-letters/{id}", |path| {
+        get(path, dead_letters::by_id)
+    }),
+    route("/user/{user_id}", |path| get(path, users::events)),
+    alias("/users/{user_id}", "/user/{user_id}", |path| {
+        get(path, users::events)
+    }),
+    route("/{event_id}", |path| get(path, events::by_id)),
+];
