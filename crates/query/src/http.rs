@@ -78,6 +78,7 @@ async fn measure<B: MessageBody>(
         };
         state
             .metrics
+            .reads
             .http_seconds
             .with_label_values(&[route.as_str(), method, response.status().as_str()])
             .observe(started.elapsed().as_secs_f64());

@@ -1,24 +1,13 @@
-//! What the query service counts.
+//! The query service's metrics.
 
-use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::Registry;
+use service::declare::exponential;
 
-/// The query service's metrics.
+/// All metrics of the query service.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Seconds from request to answer, by route, method and status.
-    pub http_seconds: HistogramVec,
-    /// Seconds one read of the database took, connection included, by what was read.
-    pub read_seconds: HistogramVec,
-    /// Reads that gave no answer, by reason: unavailable, too_slow, data.
-    pub read_failures: IntCounterVec,
-    /// Connections of the pool by state.
-    pub pool: IntGaugeVec,
-    /// 1 while PostgreSQL answers.
-    pub database_connected: IntGauge,
-    /// 1 while the channels of live events can be used.
-    pub live_connected: IntGauge,
+    /// Of the requests and of the reads behind them.
+    pub reads: ReadMetrics,
     /// Of the streams of live events.
     pub sse: SseMetrics,
 }
@@ -27,129 +16,68 @@ impl Metrics {
     /// Creates and registers them.
     ///
     /// # Errors
-    /// One is registered already.
+    /// A metric of one of these names is registered already.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let seconds = || prometheus::exponential_buckets(0.000_5, 2.0, 16);
         let metrics = Self {
-            http_seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "tidegate_query_http_request_duration_seconds",
-                    "Seconds from request to answer, by route, method and status.",
-                )
-                .buckets(seconds()?),
-                &["route", "method", "status"],
-            )?,
-            read_seconds: HistogramVec::new(
-                HistogramOpts::new(
-                    "tidegate_query_read_duration_seconds",
-                    "Seconds one read of the database took, connection included.",
-                )
-                .buckets(seconds()?),
-                &["read"],
-            )?,
-            read_failures: IntCounterVec::new(
-                Opts::new(
-                    "tidegate_query_read_failures_total",
-                    "Reads that gave no answer, by reason: unavailable, too_slow, data.",
-                ),
-                &["reason"],
-            )?,
-            pool: IntGaugeVec::new(
-                Opts::new(
-                    "tidegate_database_pool_connections",
-                    "Connections of the pool by state.",
-                ),
-                &["state"],
-            )?,
-            database_connected: IntGauge::new("database_connected", "1 while PostgreSQL answers.")?,
-            live_connected: IntGauge::new(
-                "tidegate_live_connected",
-                "1 while the channels of live events can be used.",
-            )?,
+            reads: ReadMetrics::register(registry)?,
             sse: SseMetrics::register(registry)?,
         };
-        registry.register(Box::new(metrics.http_seconds.clone()))?;
-        registry.register(Box::new(metrics.read_seconds.clone()))?;
-        registry.register(Box::new(metrics.read_failures.clone()))?;
-        registry.register(Box::new(metrics.pool.clone()))?;
-        registry.register(Box::new(metrics.database_connected.clone()))?;
-        registry.register(Box::new(metrics.live_connected.clone()))?;
-        for reason in ["unavailable", "too_slow", "data"] {
-            metrics.read_failures.with_label_values(&[reason]);
+        // Each counter is there, at 0, before anything is counted.
+        let (reads, sse) = (&metrics.reads, &metrics.sse);
+        for (counter, values) in [
+            (&reads.failures, &["unavailable", "too_slow", "data"][..]),
+            (&sse.opened, &["live", "after", "malformed"]),
+            (&sse.closed, &["client", "slow", "shutdown"]),
+            (&sse.refused, &["user_limit", "process_limit", "draining"]),
+            (
+                &sse.resets,
+                &["malformed", "unknown", "trimmed", "expired", "gap"],
+            ),
+        ] {
+            for value in values {
+                counter.with_label_values(&[*value]);
+            }
         }
         Ok(metrics)
     }
 }
 
-/// What is counted of the streams of live events; also the business metric of session activity
-/// (S2-62).
-#[derive(Debug, Clone)]
-pub struct SseMetrics {
-    /// Open streams.
-    pub connections: IntGauge,
-    /// Users with an open stream.
-    pub users: IntGauge,
-    /// Streams opened, by how they begin: live, after, malformed.
-    pub opened: IntCounterVec,
-    /// Streams ended, by reason: client, slow, shutdown.
-    pub closed: IntCounterVec,
-    /// Streams refused, by reason: user_limit, process_limit, draining.
-    pub refused: IntCounterVec,
-    /// Messages sent.
-    pub messages: IntCounter,
-    /// Clients told that they missed something, by reason.
-    pub resets: IntCounterVec,
+service::metrics! {
+    /// Metrics of the requests and of the reads behind them.
+    pub struct ReadMetrics {
+        /// Seconds from request to answer, by route, method and status.
+        pub http_seconds: HistogramVec("tidegate_query_http_request_duration_seconds",
+            ["route", "method", "status"], buckets = exponential(0.000_5, 2.0, 16)),
+        /// Seconds one read of the database took, connection included.
+        pub seconds: HistogramVec("tidegate_query_read_duration_seconds", ["read"],
+            buckets = exponential(0.000_5, 2.0, 16)),
+        /// Reads that gave no answer, by reason: unavailable, too_slow, data.
+        pub failures: IntCounterVec("tidegate_query_read_failures_total", ["reason"]),
+        /// Connections of the pool by state.
+        pub pool: IntGaugeVec("tidegate_database_pool_connections", ["state"]),
+        /// 1 while PostgreSQL answers.
+        pub database_connected: IntGauge("database_connected"),
+        /// 1 while the channels of live events can be used.
+        pub live_connected: IntGauge("tidegate_live_connected"),
+    }
 }
 
-impl SseMetrics {
-    /// Creates and registers them.
-    ///
-    /// # Errors
-    /// One is registered already.
-    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counter = |name: &str, help: &str, label: &str, values: &[&str]| {
-            let counter = IntCounterVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(counter.clone()))?;
-            for value in values {
-                counter.with_label_values(&[*value]);
-            }
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let metrics = Self {
-            connections: IntGauge::new("tidegate_sse_connections", "Open live streams.")?,
-            users: IntGauge::new("tidegate_sse_users", "Users with an open live stream.")?,
-            opened: counter(
-                "tidegate_sse_opened_total",
-                "Live streams opened, by how they begin: live, after, malformed.",
-                "resume",
-                &["live", "after", "malformed"],
-            )?,
-            closed: counter(
-                "tidegate_sse_closed_total",
-                "Live streams ended, by reason: client, slow, shutdown.",
-                "reason",
-                &["client", "slow", "shutdown"],
-            )?,
-            refused: counter(
-                "tidegate_sse_refused_total",
-                "Live streams refused, by reason: user_limit, process_limit, draining.",
-                "reason",
-                &["user_limit", "process_limit", "draining"],
-            )?,
-            messages: IntCounter::new(
-                "tidegate_sse_messages_total",
-                "Messages sent on live streams.",
-            )?,
-            resets: counter(
-                "tidegate_sse_resets_total",
-                "Live streams told that something may be missing, by reason.",
-                "reason",
-                &["malformed", "unknown", "trimmed", "expired", "gap"],
-            )?,
-        };
-        registry.register(Box::new(metrics.connections.clone()))?;
-        registry.register(Box::new(metrics.users.clone()))?;
-        registry.register(Box::new(metrics.messages.clone()))?;
-        Ok(metrics)
+service::metrics! {
+    /// Metrics of the streams of live events; also the business metric of session activity (S2-62).
+    pub struct SseMetrics {
+        /// Open live streams.
+        pub connections: IntGauge("tidegate_sse_connections"),
+        /// Users with an open live stream.
+        pub users: IntGauge("tidegate_sse_users"),
+        /// Live streams opened, by how they begin: live, after, malformed.
+        pub opened: IntCounterVec("tidegate_sse_opened_total", ["resume"]),
+        /// Live streams ended, by reason: client, slow, shutdown.
+        pub closed: IntCounterVec("tidegate_sse_closed_total", ["reason"]),
+        /// Live streams refused, by reason: user_limit, process_limit, draining.
+        pub refused: IntCounterVec("tidegate_sse_refused_total", ["reason"]),
+        /// Messages sent on live streams.
+        pub messages: IntCounter("tidegate_sse_messages_total"),
+        /// Live streams that were sent a reset, because something may be missing, by reason.
+        pub resets: IntCounterVec("tidegate_sse_resets_total", ["reason"]),
     }
 }

@@ -24,7 +24,7 @@ pub struct State {
     pool: Database,
     /// A connection apart from the reads, so that probes do not queue behind them.
     watch: Database,
-    /// What is counted.
+    /// Its metrics.
     pub metrics: Metrics,
     /// Bytes of events one answer may hold.
     pub max_response_bytes: usize,
@@ -85,13 +85,15 @@ impl State {
         let started = Instant::now();
         let answer = self.reader.read(work).await;
         self.metrics
-            .read_seconds
+            .reads
+            .seconds
             .with_label_values(&[what])
             .observe(started.elapsed().as_secs_f64());
         answer.map_err(|error| {
             let (reason, problem) = refuse(&error);
             self.metrics
-                .read_failures
+                .reads
+                .failures
                 .with_label_values(&[reason])
                 .inc();
             tracing::warn!(read = what, reason, error = %error, "read failed");
@@ -160,12 +162,13 @@ impl State {
             };
             self.database.store(up, Ordering::Relaxed);
             self.schema.store(current, Ordering::Relaxed);
-            self.metrics.database_connected.set(i64::from(up));
+            self.metrics.reads.database_connected.set(i64::from(up));
             let live = i64::from(self.channels.connected());
-            self.metrics.live_connected.set(live);
+            self.metrics.reads.live_connected.set(live);
             let (used, open, max) = self.pool.usage();
             for (name, count) in [("in_use", used), ("open", open), ("max", max)] {
                 self.metrics
+                    .reads
                     .pool
                     .with_label_values(&[name])
                     .set(i64::try_from(count).unwrap_or(i64::MAX));
