@@ -168,6 +168,19 @@ impl Env {
         }
     }
 
+    /// One of two words, the first of which is the default.
+    pub fn get_one_of<T: Copy>(&self, name: &'static str, words: [(&str, T); 2], doc: &str) -> T {
+        let [(default, value), (other, other_value)] = words;
+        let text: String = self.get(&[name], default, doc);
+        if text == other {
+            return other_value;
+        }
+        if text != default {
+            self.complain(name, &text, &format!("{default} or {other}"));
+        }
+        value
+    }
+
     /// A text that may be absent.
     pub fn get_opt(&self, names: &[&'static str], doc: &str) -> Option<String> {
         self.note(names, "", doc);

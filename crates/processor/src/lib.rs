@@ -200,7 +200,7 @@ pub async fn test_event(
     } else {
         None
     };
-    bridge::try_event(config, channels, body).await
+    bridge::test_event(config, channels, body).await
 }
 
 fn kafka_check(connected: bool) -> Check {

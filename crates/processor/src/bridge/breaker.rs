@@ -1,50 +1,115 @@
-//! The circuit breaker (S2-24 … S2-30, C33): when to stop trying Redis, and when to try again.
+//! The circuit breaker between the bridge and Redis (S2-24 … S2-30, C33, C34).
 //!
-//! Pure: the time comes in with every call. Whoever tries holds an [`Attempt`], which is worth
-//! something only in the state that gave it, so that an answer that comes late decides nothing.
+//! One lock holds the state and the number of messages dropped since listeners were last sent a gap.
+//! So no message is dropped once the probe that sends the gap has begun, and a gap covers every
+//! dropped message.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+mod window;
 
-/// The window moves in this many steps.
-const STEPS: u32 = 20;
+use std::sync::Arc;
+use std::time::Duration;
 
-/// When it opens and how long it stays so.
+use backon::{ExponentialBuilder, Retryable as _};
+use config::Env;
+use live::{Channels, LiveError};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::metrics::Metrics;
+use window::Window;
+
+/// Pauses between attempts to publish while the breaker is closed.
+const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
+    .with_min_delay(Duration::from_millis(50))
+    .with_max_delay(Duration::from_secs(1))
+    .without_max_times();
+
+/// What happens to messages while the breaker is open (C34).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnOpen {
+    /// Messages are dropped and counted; listeners are sent a gap afterwards.
+    Drop,
+    /// Messages wait in Kafka.
+    Pause,
+}
+
+/// When the breaker opens, for how long, and what happens meanwhile.
 #[derive(Debug, Clone, Copy)]
 pub struct BreakerConfig {
-    /// Opens at that many failures within the window (S2-43).
+    /// Failures within the window that open it (S2-43).
     pub failure_threshold: u32,
-    /// Opens at that rate of failures, 0 to 1, within the window …
+    /// Share of failed attempts within the window, 0 to 1, that opens it too …
     pub failure_rate: f64,
-    /// … once there were that many attempts in it.
+    /// … once the window has this many attempts.
     pub min_samples: u32,
     /// How long an outcome counts.
     pub window: Duration,
-    /// How long it stays open before it is tried again (S2-44).
+    /// How long it stays open before the probe (S2-44).
     pub recovery_timeout: Duration,
+    /// What happens to messages meanwhile.
+    pub on_open: OnOpen,
 }
 
-impl Default for BreakerConfig {
-    fn default() -> Self {
+impl BreakerConfig {
+    /// Reads the settings.
+    #[must_use]
+    pub fn from_env(env: &Env) -> Self {
         Self {
-            failure_threshold: 5,
-            failure_rate: 0.5,
-            min_samples: 20,
-            window: Duration::from_secs(60),
-            recovery_timeout: Duration::from_secs(60),
+            failure_threshold: env.get_in(
+                &["BREAKER_FAILURE_THRESHOLD"],
+                5,
+                1..=1_000_000,
+                "Failures of Redis within the window that open the breaker.",
+            ),
+            failure_rate: env.get_in(
+                &["BREAKER_FAILURE_RATE"],
+                0.5,
+                0.01..=1.0,
+                "Share of failed attempts within the window that opens the breaker too.",
+            ),
+            min_samples: env.get_in(
+                &["BREAKER_MIN_SAMPLES"],
+                20,
+                1..=1_000_000,
+                "Attempts within the window before that share counts.",
+            ),
+            window: Duration::from_secs(env.get_in(
+                &["BREAKER_WINDOW_SECONDS"],
+                60,
+                1..=3_600,
+                "Seconds an outcome counts.",
+            )),
+            recovery_timeout: Duration::from_secs(env.get_in(
+                &["BREAKER_RECOVERY_TIMEOUT"],
+                60,
+                1..=3_600,
+                "Seconds until an open breaker is probed.",
+            )),
+            on_open: env.get_one_of(
+                "BRIDGE_ON_OPEN",
+                [("drop", OnOpen::Drop), ("pause", OnOpen::Pause)],
+                "While the breaker is open: drop messages (listeners get a `reset` afterwards) or pause.",
+            ),
         }
+    }
+
+    /// Whether a window has too many failures (C33).
+    fn opens_at(&self, window: &Window) -> bool {
+        let (attempts, failures) = window.totals();
+        let often = window.failure_rate() >= self.failure_rate;
+        failures >= self.failure_threshold || (attempts >= self.min_samples && often)
     }
 }
 
-/// Where it stands.
+/// The three states of a circuit breaker, with their numbers in metrics (S2-55).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Everything is tried.
-    Closed,
-    /// Nothing is tried.
-    Open,
+    /// Every message is tried.
+    Closed = 0,
+    /// None is tried.
+    Open = 1,
     /// One probe is under way.
-    HalfOpen,
+    HalfOpen = 2,
 }
 
 impl BreakerState {
@@ -57,316 +122,276 @@ impl BreakerState {
             Self::HalfOpen => "half_open",
         }
     }
-
-    /// The value of the gauge (S2-55): 0 closed, 1 open, 2 half-open.
-    #[must_use]
-    pub fn gauge(self) -> i64 {
-        match self {
-            Self::Closed => 0,
-            Self::Open => 1,
-            Self::HalfOpen => 2,
-        }
-    }
 }
 
-/// The permission to try once. Its outcome counts only while the breaker has not changed its state.
+/// What to do with a batch now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "its outcome has to be recorded"]
-pub struct Attempt {
-    epoch: u64,
+pub enum Permit {
+    /// Publish it, and record the outcome.
+    Publish,
+    /// Drop it; the breaker has counted its messages.
+    Drop,
+    /// Leave it to the next process, because this one stops.
+    Stop,
 }
 
-/// See the module.
+/// How publishing through the breaker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishOutcome<T> {
+    /// It was published.
+    Published(T),
+    /// It was dropped because the breaker is open; listeners will be sent a gap.
+    Dropped,
+    /// Nothing was done, because the bridge stops.
+    Stopped,
+}
+
+/// The breaker with all that share it: those that publish, and the timer that probes.
 #[derive(Debug)]
-pub struct CircuitBreaker {
+pub struct Breaker {
+    inner: watch::Sender<Inner>,
     config: BreakerConfig,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Inner {
     state: BreakerState,
-    /// When an open breaker is to be tried again.
-    retry_at: Option<Instant>,
-    /// Rises with every change of state.
-    epoch: u64,
-    steps: VecDeque<Step>,
+    /// When an open breaker is to be probed.
+    probe_at: Instant,
+    window: Window,
+    /// Messages dropped since listeners were last sent a gap.
+    unreported_drops: u64,
+    stopping: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    begun: Instant,
-    successes: u32,
-    failures: u32,
-}
-
-impl CircuitBreaker {
+impl Breaker {
     /// A closed breaker (S2-25).
     #[must_use]
-    pub fn new(config: BreakerConfig) -> Self {
-        Self {
-            config,
+    pub fn new(config: BreakerConfig, metrics: Arc<Metrics>) -> Self {
+        let inner = Inner {
             state: BreakerState::Closed,
-            retry_at: None,
-            epoch: 0,
-            steps: VecDeque::new(),
+            probe_at: Instant::now(),
+            window: Window::new(config.window),
+            unreported_drops: 0,
+            stopping: false,
+        };
+        Self {
+            inner: watch::Sender::new(inner),
+            config,
+            metrics,
         }
     }
 
-    /// Where it stands.
+    /// The current state.
     #[must_use]
     pub fn state(&self) -> BreakerState {
-        self.state
+        self.inner.borrow().state
     }
 
-    /// When an open breaker may be probed.
+    /// Share of failures among the attempts of the window, 0 to 1; 1 unless closed.
     #[must_use]
-    pub fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+    pub fn failure_rate(&self) -> f64 {
+        let inner = self.inner.borrow();
+        if inner.state == BreakerState::Closed {
+            inner.window.failure_rate()
+        } else {
+            1.0
+        }
     }
 
-    /// `Some` while closed. The probe of a half-open breaker comes from [`Self::begin_probe`].
+    /// Time until an open breaker is probed.
     #[must_use]
-    pub fn can_attempt(&self) -> Option<Attempt> {
-        (self.state == BreakerState::Closed).then_some(Attempt { epoch: self.epoch })
+    pub fn probe_in(&self) -> Option<Duration> {
+        let inner = self.inner.borrow();
+        (inner.state == BreakerState::Open)
+            .then(|| inner.probe_at.saturating_duration_since(Instant::now()))
     }
 
-    /// Open and due: half-open, with the one permission to probe. `None` otherwise, in particular
-    /// while a probe is under way.
+    /// Messages dropped since listeners were last sent a gap.
     #[must_use]
-    pub fn begin_probe(&mut self, now: Instant) -> Option<Attempt> {
-        if self.state != BreakerState::Open || self.retry_at.is_some_and(|at| now < at) {
-            return None;
-        }
-        self.enter(BreakerState::HalfOpen);
-        Some(Attempt { epoch: self.epoch })
+    pub fn unreported_drops(&self) -> u64 {
+        self.inner.borrow().unreported_drops
     }
 
-    /// It worked: half-open closes, closed stays closed.
-    pub fn record_success(&mut self, attempt: Attempt, now: Instant) {
-        if attempt.epoch != self.epoch {
-            return;
-        }
-        match self.state {
-            BreakerState::HalfOpen => self.enter(BreakerState::Closed),
-            _ => self.step(now).successes += 1,
-        }
+    /// Waits until listeners were sent a gap for every dropped message.
+    pub async fn drops_reported(&self) {
+        let mut changes = self.inner.subscribe();
+        // An error means that the sender is gone, which is borrowed here.
+        let _ = changes.wait_for(|inner| inner.unreported_drops == 0).await;
     }
 
-    /// It failed: half-open opens again, closed opens when there were too many.
-    pub fn record_failure(&mut self, attempt: Attempt, now: Instant) {
-        if attempt.epoch != self.epoch {
-            return;
-        }
-        if self.state == BreakerState::Closed {
-            self.step(now).failures += 1;
-            let (attempts, failures) = self.counts(now);
-            let often = attempts >= self.config.min_samples
-                && f64::from(failures) >= self.config.failure_rate * f64::from(attempts);
-            if failures < self.config.failure_threshold && !often {
-                return;
+    /// Ends all waiting; failures are not retried any more.
+    pub fn stop(&self) {
+        self.inner.send_modify(|inner| inner.stopping = true);
+    }
+
+    /// Whether messages may be tried now (S2-24).
+    #[must_use]
+    pub fn can_attempt(&self) -> bool {
+        self.state() == BreakerState::Closed
+    }
+
+    /// Decides about a batch of so many messages: at once while the breaker is closed; after the
+    /// probe while it is half-open; and at once again while it is open, if `may_drop` or the
+    /// settings say so.
+    pub async fn acquire(&self, messages: usize, may_drop: bool) -> Permit {
+        let drops = may_drop || self.config.on_open == OnOpen::Drop;
+        let mut changes = self.inner.subscribe();
+        loop {
+            let mut permit = None;
+            self.inner.send_if_modified(|inner| {
+                permit = match inner.state {
+                    BreakerState::Closed => Some(Permit::Publish),
+                    BreakerState::Open if drops => {
+                        inner.unreported_drops += messages as u64;
+                        Some(Permit::Drop)
+                    }
+                    _ => inner.stopping.then_some(Permit::Stop),
+                };
+                false
+            });
+            if let Some(permit) = permit {
+                return permit;
+            }
+            if changes.changed().await.is_err() {
+                return Permit::Stop;
             }
         }
-        self.enter(BreakerState::Open);
-        self.retry_at = Some(now + self.config.recovery_timeout);
     }
 
-    /// The probe ended without an outcome: another may begin at once.
-    pub fn release(&mut self, attempt: Attempt, now: Instant) {
-        if attempt.epoch == self.epoch && self.state == BreakerState::HalfOpen {
-            self.enter(BreakerState::Open);
-            self.retry_at = Some(now);
+    /// Publishes with a permit, again after each failure, until it works, the breaker opens or the
+    /// bridge stops. `messages` and `may_drop` are those of [`Self::acquire`].
+    pub async fn run<T, F>(
+        &self,
+        messages: usize,
+        may_drop: bool,
+        publish: impl Fn() -> F,
+    ) -> PublishOutcome<T>
+    where
+        F: Future<Output = Result<T, LiveError>>,
+    {
+        let attempt = async || match self.acquire(messages, may_drop).await {
+            Permit::Drop => Ok(PublishOutcome::Dropped),
+            Permit::Stop => Ok(PublishOutcome::Stopped),
+            Permit::Publish => {
+                let result = publish().await;
+                self.record(&result);
+                result.map(PublishOutcome::Published)
+            }
+        };
+        attempt
+            .retry(PAUSES)
+            .when(|_| !self.inner.borrow().stopping)
+            .await
+            .unwrap_or(PublishOutcome::Stopped)
+    }
+
+    /// Records the result of an attempt (S2-24). Counts only while the breaker is closed, and opens it
+    /// if there were too many failures.
+    pub fn record<T>(&self, result: &Result<T, LiveError>) {
+        let error = result.as_ref().err();
+        let opened = self.change(|inner| {
+            if inner.state == BreakerState::Closed {
+                inner.window.record(error.is_some());
+                if error.is_some() && self.config.opens_at(&inner.window) {
+                    inner.open(self.config.recovery_timeout);
+                }
+            }
+        });
+        let Some(error) = error else { return };
+        self.count_error(error);
+        if opened {
+            tracing::warn!(%error, on_open = ?self.config.on_open, "the breaker opened: live delivery pauses, nothing else does");
+        } else {
+            tracing::debug!(%error, "publishing to Redis failed");
         }
     }
 
-    /// Share of failures among the attempts of the window, 0 to 1; of an open breaker 1.
-    #[must_use]
-    pub fn failure_rate(&self, now: Instant) -> f64 {
-        if self.state != BreakerState::Closed {
-            return 1.0;
+    /// Probes an open breaker when it is due (S2-27), until dropped. Only one task may run this.
+    pub async fn probe_when_due(&self, channels: &dyn Channels) {
+        let mut changes = self.inner.subscribe();
+        loop {
+            let open = changes.wait_for(|inner| inner.state != BreakerState::Closed);
+            let Ok(at) = open.await.map(|inner| inner.probe_at) else {
+                return;
+            };
+            tokio::time::sleep_until(at).await;
+            self.probe(channels).await;
         }
-        let (attempts, failures) = self.counts(now);
-        f64::from(failures) / f64::from(attempts.max(1))
     }
 
-    /// Attempts and failures of the window.
-    fn counts(&self, now: Instant) -> (u32, u32) {
-        let fresh = |step: &&Step| now.duration_since(step.begun) < self.config.window;
-        self.steps
-            .iter()
-            .filter(fresh)
-            .fold((0, 0), |(attempts, failures), step| {
-                (
-                    attempts.saturating_add(step.successes.saturating_add(step.failures)),
-                    failures.saturating_add(step.failures),
-                )
-            })
-    }
-
-    fn step(&mut self, now: Instant) -> &mut Step {
-        let (window, width) = (self.config.window, self.config.window / STEPS);
-        self.steps
-            .retain(|step| now.duration_since(step.begun) < window);
-        let current = self
-            .steps
-            .back()
-            .is_some_and(|step| now.duration_since(step.begun) < width);
-        if !current {
-            self.steps.push_back(Step {
-                begun: now,
-                successes: 0,
-                failures: 0,
-            });
+    /// The one probe: marks the gap if messages were dropped, a write that has to be made anyway and
+    /// that reaches every listener before what is published afterwards. A probe that was cancelled
+    /// leaves the breaker half-open, and the next one begins at once.
+    async fn probe(&self, channels: &dyn Channels) {
+        let mut drops = 0;
+        self.change(|inner| {
+            inner.state = BreakerState::HalfOpen;
+            drops = inner.unreported_drops;
+        });
+        let outcome = if drops > 0 {
+            channels.mark_gap().await.map(drop)
+        } else {
+            channels.publish(&[]).await.map(drop)
+        };
+        match outcome {
+            Ok(()) => {
+                if drops > 0 {
+                    self.metrics.collectors.gaps.inc();
+                }
+                self.change(|inner| {
+                    inner.state = BreakerState::Closed;
+                    inner.window.clear();
+                    inner.unreported_drops = inner.unreported_drops.saturating_sub(drops);
+                });
+                tracing::info!(
+                    messages.dropped = drops,
+                    "the breaker closed: live delivery goes on"
+                );
+            }
+            Err(error) => {
+                self.count_error(&error);
+                self.change(|inner| inner.open(self.config.recovery_timeout));
+                tracing::info!(%error, "the probe failed: the breaker stays open");
+            }
         }
-        let last = self.steps.len() - 1;
-        &mut self.steps[last]
     }
 
-    fn enter(&mut self, state: BreakerState) {
-        self.state = state;
-        self.retry_at = None;
-        self.epoch += 1;
-        self.steps.clear();
+    /// Changes the breaker, and wakes all that wait if it enters another state; true if it does.
+    fn change(&self, act: impl FnOnce(&mut Inner)) -> bool {
+        self.inner.send_if_modified(|inner| {
+            let before = inner.state;
+            act(inner);
+            let changed = inner.state != before;
+            if changed {
+                self.count_state(inner.state);
+            }
+            changed
+        })
+    }
+
+    fn count_state(&self, state: BreakerState) {
+        let collectors = &self.metrics.collectors;
+        collectors.breaker_state.set(state as i64);
+        let transitions = &collectors.breaker_transitions;
+        transitions.with_label_values(&[state.as_str()]).inc();
+    }
+
+    fn count_error(&self, error: &LiveError) {
+        self.metrics.error(match error {
+            LiveError::Unavailable(_) => "redis_unavailable",
+            LiveError::Refused(_) => "redis_refused",
+        });
+    }
+}
+
+impl Inner {
+    fn open(&mut self, recovery_timeout: Duration) {
+        self.state = BreakerState::Open;
+        self.probe_at = Instant::now() + recovery_timeout;
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const COOL: Duration = Duration::from_secs(60);
-
-    fn breaker() -> (CircuitBreaker, Instant) {
-        (
-            CircuitBreaker::new(BreakerConfig::default()),
-            Instant::now(),
-        )
-    }
-
-    fn fail(breaker: &mut CircuitBreaker, now: Instant) {
-        let attempt = breaker.can_attempt().unwrap();
-        breaker.record_failure(attempt, now);
-    }
-
-    fn succeed(breaker: &mut CircuitBreaker, now: Instant) {
-        let attempt = breaker.can_attempt().unwrap();
-        breaker.record_success(attempt, now);
-    }
-
-    fn opened() -> (CircuitBreaker, Instant) {
-        let (mut breaker, now) = breaker();
-        (0..5).for_each(|_| fail(&mut breaker, now));
-        (breaker, now)
-    }
-
-    #[test]
-    fn opens_at_the_count_of_failures_within_the_window() {
-        let (mut breaker, now) = breaker();
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        (0..4).for_each(|_| fail(&mut breaker, now));
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        // The four are out of the window by then.
-        let later = now + Duration::from_secs(61);
-        fail(&mut breaker, later);
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        (0..4).for_each(|_| fail(&mut breaker, later));
-        assert_eq!(breaker.state(), BreakerState::Open);
-        assert!(breaker.can_attempt().is_none());
-    }
-
-    #[test]
-    fn opens_at_the_rate_once_there_are_enough_samples() {
-        let config = BreakerConfig {
-            failure_threshold: u32::MAX,
-            ..BreakerConfig::default()
-        };
-        let mut breaker = CircuitBreaker::new(config);
-        let now = Instant::now();
-        (0..19).for_each(|_| fail(&mut breaker, now));
-        assert_eq!(breaker.state(), BreakerState::Closed, "19 samples");
-        fail(&mut breaker, now);
-        assert_eq!(breaker.state(), BreakerState::Open, "20 samples");
-
-        let mut breaker = CircuitBreaker::new(config);
-        (0..30).for_each(|_| succeed(&mut breaker, now));
-        (0..29).for_each(|_| fail(&mut breaker, now));
-        assert_eq!(breaker.state(), BreakerState::Closed, "29 of 59");
-        assert!((breaker.failure_rate(now) - 29.0 / 59.0).abs() < 1e-9);
-        fail(&mut breaker, now);
-        assert_eq!(breaker.state(), BreakerState::Open, "30 of 60");
-    }
-
-    #[test]
-    fn one_probe_after_the_cool_down_decides() {
-        let (mut breaker, now) = opened();
-        assert!(
-            breaker
-                .begin_probe(now + COOL - Duration::from_millis(1))
-                .is_none()
-        );
-        let at = now + COOL;
-        let probe = breaker.begin_probe(at).unwrap();
-        assert_eq!(breaker.state(), BreakerState::HalfOpen);
-        assert!(breaker.can_attempt().is_none() && breaker.begin_probe(at).is_none());
-        breaker.record_failure(probe, at);
-        assert_eq!(breaker.state(), BreakerState::Open);
-        assert_eq!(breaker.retry_at(), Some(at + COOL));
-
-        let probe = breaker.begin_probe(at + COOL).unwrap();
-        breaker.record_success(probe, at + COOL);
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        assert!(breaker.failure_rate(at + COOL) < 1e-9, "it begins anew");
-    }
-
-    #[test]
-    fn a_probe_that_was_cancelled_gives_its_permission_back() {
-        let (mut breaker, now) = opened();
-        let at = now + COOL;
-        let probe = breaker.begin_probe(at).unwrap();
-        breaker.release(probe, at);
-        assert_eq!(breaker.state(), BreakerState::Open);
-        let again = breaker.begin_probe(at).unwrap();
-        // The cancelled one says something after all: too late.
-        breaker.record_success(probe, at);
-        assert_eq!(breaker.state(), BreakerState::HalfOpen);
-        breaker.record_success(again, at);
-        assert_eq!(breaker.state(), BreakerState::Closed);
-        breaker.release(again, at);
-        assert_eq!(breaker.state(), BreakerState::Closed);
-    }
-
-    #[test]
-    fn an_attempt_of_an_earlier_state_decides_nothing() {
-        let (mut breaker, now) = breaker();
-        let slow = breaker.can_attempt().unwrap();
-        let slower = breaker.can_attempt().unwrap();
-        (0..5).for_each(|_| fail(&mut breaker, now));
-        breaker.record_success(slow, now);
-        assert_eq!(breaker.state(), BreakerState::Open);
-        let retry_at = breaker.retry_at();
-        breaker.record_failure(slow, now + Duration::from_secs(9));
-        assert_eq!(breaker.retry_at(), retry_at);
-        let probe = breaker.begin_probe(now + COOL).unwrap();
-        breaker.record_failure(slower, now + COOL);
-        breaker.record_success(slower, now + COOL);
-        assert_eq!(breaker.state(), BreakerState::HalfOpen);
-        breaker.record_success(probe, now + COOL);
-        breaker.record_failure(slower, now + COOL);
-        assert!(breaker.failure_rate(now + COOL) < 1e-9);
-    }
-
-    #[test]
-    fn permissions_given_at_once_all_count() {
-        let (mut breaker, now) = breaker();
-        let attempts: Vec<_> = (0..5).filter_map(|_| breaker.can_attempt()).collect();
-        for attempt in attempts {
-            breaker.record_failure(attempt, now);
-        }
-        assert_eq!(breaker.state(), BreakerState::Open);
-    }
-
-    #[test]
-    fn the_window_holds_few_steps_however_many_outcomes() {
-        let (mut breaker, now) = breaker();
-        for second in 0..10_000 {
-            succeed(&mut breaker, now + Duration::from_secs(second) / 10);
-        }
-        assert!(breaker.steps.len() <= STEPS as usize + 1);
-        assert_eq!(breaker.state(), BreakerState::Closed);
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
-//! Kafka → Redis, one lane: take what is there, settle it, say that it is done. A partition stays on
-//! its lane and the next batch waits for this one, so a user's events keep their order.
+//! Kafka → Redis: each worker takes the records of its queue in batches, and marks them as done once
+//! they are published, dropped or rejected. A partition stays with its worker and the next batch
+//! waits for this one, so a user's events keep their order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,46 +11,47 @@ use eventlog::WorkerQueue;
 use eventlog::kafka::Handle;
 use time::OffsetDateTime;
 
+use super::breaker::PublishOutcome;
 use super::evaluate::{Evaluator, position};
-use super::publish::{Batch, PublishOutcome, Publisher};
+use super::publish::{Batch, Publisher};
 
-/// Records settled together at most; their offsets are done together too (S2-11).
+/// Records published together at most; their offsets are done together too (S2-11).
 const BATCH: usize = 100;
 
-/// A partition of a topic.
-type Partition = (Arc<str>, i32);
-
-/// See the module.
+/// A worker of the bridge: consumes one queue of records.
 pub struct Worker {
     consumer: Handle,
     evaluator: Arc<Evaluator>,
     publisher: Arc<Publisher>,
-    /// The name of each partition in [`live::Position`].
-    names: HashMap<Partition, Arc<str>>,
-    /// Up to where each partition is done, where Kafka was not told yet.
-    done: HashMap<Partition, i64>,
+    partitions: HashMap<(Arc<str>, i32), Partition>,
+}
+
+struct Partition {
+    /// Its name in [`live::Position`].
+    name: Arc<str>,
+    /// The next offset after what is done, where the consumer has not been informed yet.
+    done: Option<i64>,
 }
 
 impl Worker {
-    /// A pump for one lane of that consumer.
+    /// A worker for one queue of that consumer.
     #[must_use]
     pub fn new(consumer: Handle, evaluator: Arc<Evaluator>, publisher: Arc<Publisher>) -> Self {
         Self {
             consumer,
             evaluator,
             publisher,
-            names: HashMap::new(),
-            done: HashMap::new(),
+            partitions: HashMap::new(),
         }
     }
 
-    /// Pumps until the lane ends, or the bridge stops while Redis is given up.
-    pub async fn run(mut self, mut lane: WorkerQueue) {
-        let mut changes = self.publisher.gate.changes();
+    /// Works until the queue ends, or the bridge stops while the breaker is open.
+    pub async fn run(mut self, mut queue: WorkerQueue) {
         loop {
+            let waiting = self.partitions.values().any(|p| p.done.is_some());
             let first = tokio::select! {
-                first = lane.recv() => first,
-                Ok(()) = changes.changed() => {
+                first = queue.recv() => first,
+                () = self.publisher.breaker.drops_reported(), if waiting => {
                     self.mark_done();
                     continue;
                 }
@@ -58,14 +60,14 @@ impl Worker {
             let (mut records, permit) = first.into_parts();
             let mut permits = vec![permit];
             while records.len() < BATCH
-                && let Some(chunk) = lane.try_recv()
+                && let Some(chunk) = queue.try_recv()
             {
                 let (more, permit) = chunk.into_parts();
                 records.extend(more);
                 permits.push(permit);
             }
             for batch in records.chunks(BATCH) {
-                if self.settle(batch).await == PublishOutcome::Stopped {
+                if !self.publish(batch).await {
                     return;
                 }
             }
@@ -73,47 +75,50 @@ impl Worker {
         self.mark_done();
     }
 
-    async fn settle(&mut self, records: &[Record]) -> PublishOutcome {
+    /// Publishes records; false if the bridge stops before that.
+    async fn publish(&mut self, records: &[Record]) -> bool {
         let now = service::clock::now();
         let mut batch = Batch::begin();
-        let waited = self.publisher.metrics.consume_seconds.local();
+        let waited = self.publisher.metrics.collectors.consume_seconds.local();
         for record in records {
             if let Some(seconds) = age(record, now) {
                 waited.observe(seconds);
             }
-            let position = position(self.name(record), record);
+            let position = position(&self.partition(record).name, record);
             match self.evaluator.record(record, now, Some(position)) {
                 Ok(ready) => batch.push(*ready, &record.topic),
-                Err(ended) => self.publisher.ended(&ended, batch.taken()),
+                Err(rejected) => self.publisher.rejected(&rejected, batch.begun()),
             }
         }
         waited.flush();
-        let settled = self.publisher.settle(batch, false).await;
-        if settled != PublishOutcome::Stopped {
-            for record in records {
-                let partition = (Arc::clone(&record.topic), record.partition);
-                self.done.insert(partition, record.offset + 1);
-            }
-            self.mark_done();
+        if self.publisher.publish(batch, false).await == PublishOutcome::Stopped {
+            return false;
         }
-        settled
+        for record in records {
+            self.partition(record).done = Some(record.offset + 1);
+        }
+        self.mark_done();
+        true
     }
 
-    fn name(&mut self, record: &Record) -> &Arc<str> {
-        let partition = (Arc::clone(&record.topic), record.partition);
-        self.names
-            .entry(partition)
-            .or_insert_with(|| format!("{}/{}", record.topic, record.partition).into())
+    fn partition(&mut self, record: &Record) -> &mut Partition {
+        let key = (Arc::clone(&record.topic), record.partition);
+        self.partitions.entry(key).or_insert_with(|| Partition {
+            name: format!("{}/{}", record.topic, record.partition).into(),
+            done: None,
+        })
     }
 
-    /// Tells Kafka (through its client, which commits every so many records or seconds), unless messages were
-    /// dropped and listeners do not know it yet: should we die now, those are to be read again.
+    /// Informs the consumer, which commits after so many records or seconds; but not while dropped
+    /// messages are unreported, so that a crash makes them be read again.
     fn mark_done(&mut self) {
-        if self.publisher.gate.unreported_drops() > 0 {
+        if self.publisher.breaker.unreported_drops() > 0 {
             return;
         }
-        for ((topic, partition), next) in self.done.drain() {
-            self.consumer.mark_done(&topic, partition, next);
+        for ((topic, number), partition) in &mut self.partitions {
+            if let Some(next) = partition.done.take() {
+                self.consumer.mark_done(topic, *number, next);
+            }
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Record → publication, or why not: decode, filter, transform. No I/O; the same for the lanes,
-//! the feed and the hand-made events of [`super::dry_run`].
+//! Record → publication, or why not: decode, filter, transform. No I/O; the same for records, direct
+//! input and hand-made events.
 
 use std::sync::Arc;
 
@@ -26,30 +26,30 @@ pub struct Ready {
     pub event: Event,
 }
 
-/// An event that goes no further.
+/// An event that is not published.
 #[derive(Debug)]
 pub struct Rejected {
     /// Its type, as far as it could be read.
     pub event_type: String,
     /// Whether it passed the filter.
-    pub passed: bool,
-    /// RejectReason it ended.
-    pub why: RejectReason,
+    pub passed_filter: bool,
+    /// Why it is not published.
+    pub reason: RejectReason,
 }
 
-/// RejectReason an event is not published.
+/// Why an event is not published.
 #[derive(Debug)]
 pub enum RejectReason {
     /// It cannot be read: a bounded word, and a sentence.
     Malformed(&'static str, String),
     /// The filter rejected it.
     Filtered(FailedStep),
-    /// It passed, and has nowhere to go.
+    /// It passed the filter, and has no channel or no message.
     Unroutable(Unroutable),
 }
 
 impl RejectReason {
-    /// What it counts as.
+    /// The status it counts as.
     #[must_use]
     pub fn status(&self) -> Status {
         match self {
@@ -60,11 +60,11 @@ impl RejectReason {
 
     /// The bounded word in metrics.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
+    pub fn word(&self) -> &'static str {
         match self {
-            Self::Malformed(reason, _) => reason,
-            Self::Filtered(rejection) => rejection.step.reason(),
-            Self::Unroutable(why) => why.reason(),
+            Self::Malformed(word, _) => word,
+            Self::Filtered(failed) => failed.step.reason(),
+            Self::Unroutable(unroutable) => unroutable.reason(),
         }
     }
 
@@ -73,13 +73,13 @@ impl RejectReason {
     pub fn detail(&self) -> String {
         match self {
             Self::Malformed(_, detail) => detail.clone(),
-            Self::Filtered(rejection) => rejection.detail.clone(),
-            Self::Unroutable(why) => why.to_string(),
+            Self::Filtered(failed) => failed.detail.clone(),
+            Self::Unroutable(unroutable) => unroutable.to_string(),
         }
     }
 }
 
-/// See the module.
+/// Decodes, filters and transforms events by the rules of one bridge.
 #[derive(Debug, Clone)]
 pub struct Evaluator {
     filter: EventFilter,
@@ -89,7 +89,7 @@ pub struct Evaluator {
 }
 
 impl Evaluator {
-    /// With the bridge's rules. Limits and prefix are the processor's, so that an event is read,
+    /// An evaluator with the bridge's rules. Limits and prefix are the processor's, so that an event is read,
     /// and gets its id, as when it is stored.
     #[must_use]
     pub fn new(config: &BridgeConfig, limits: Limits, topic_prefix: &str) -> Self {
@@ -105,14 +105,14 @@ impl Evaluator {
     /// A record of the log. `position` makes publishing it again harmless.
     ///
     /// # Errors
-    /// Where and why it ended.
+    /// Why it is not published.
     pub fn record(
         &self,
         record: &Record,
         now: OffsetDateTime,
         position: Option<Position>,
     ) -> Result<Box<Ready>, Rejected> {
-        // What is no JSON object, or too large to look into, is complained of by the decoder.
+        // The decoder rejects what is not a JSON object or too large.
         let text = record
             .payload
             .as_deref()
@@ -120,40 +120,40 @@ impl Evaluator {
             .and_then(|payload| std::str::from_utf8(payload).ok());
         let members = text.and_then(Members::split);
         let fields = members.as_ref().map(EventFields::from_record);
-        let unread = |why| {
-            let name = fields.as_ref().map(|c| c.field("event_type"));
+        let unread = |reason| {
+            let name = fields.as_ref().map(|fields| fields.field("event_type"));
             Rejected {
                 event_type: match name {
                     Some(Field::Text(name)) => name.into_owned(),
                     _ => "unknown".to_owned(),
                 },
-                passed: false,
-                why,
+                passed_filter: false,
+                reason,
             }
         };
         if let Some(fields) = &fields {
             self.filter
                 .validate(fields)
-                .map_err(|rejection| unread(RejectReason::Filtered(rejection)))?;
+                .map_err(|failed| unread(RejectReason::Filtered(failed)))?;
         }
         let event = self
             .decoder
             .event(record, now)
-            .map_err(|(_, reason, detail)| unread(RejectReason::Malformed(reason, detail)))?;
+            .map_err(|(_, word, detail)| unread(RejectReason::Malformed(word, detail)))?;
         self.route(event, members.as_ref(), position)
     }
 
     /// An event that has been decoded before.
     ///
     /// # Errors
-    /// Where and why it ended.
+    /// Why it is not published.
     pub fn event(&self, event: &Event, position: Option<Position>) -> Result<Box<Ready>, Rejected> {
         match self.filter.validate(&EventFields::from_event(event)) {
             Ok(()) => self.route(event.clone(), None, position),
-            Err(rejection) => Err(Rejected {
+            Err(failed) => Err(Rejected {
                 event_type: event.event_type.clone(),
-                passed: false,
-                why: RejectReason::Filtered(rejection),
+                passed_filter: false,
+                reason: RejectReason::Filtered(failed),
             }),
         }
     }
@@ -174,16 +174,16 @@ impl Evaluator {
                 },
                 event,
             })),
-            Err(why) => Err(Rejected {
+            Err(unroutable) => Err(Rejected {
                 event_type: event.event_type,
-                passed: true,
-                why: RejectReason::Unroutable(why),
+                passed_filter: true,
+                reason: RejectReason::Unroutable(unroutable),
             }),
         }
     }
 }
 
-/// A record's place, for [`Position`].
+/// A record's position, for [`Position`].
 #[must_use]
 pub fn position(partition: &Arc<str>, record: &Record) -> Position {
     Position {
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn every_end_has_its_status_and_reason() {
+    fn every_rejected_event_has_its_status_and_reason() {
         let evaluator = evaluator(&[("BRIDGE_MAX_MESSAGE_BYTES", "1000")]);
         let large = format!(
             r#"{{"event_type":"a","user_id":"u","data":{{"x":"{}"}}}}"#,
@@ -235,11 +235,11 @@ mod tests {
         );
         let mut tombstone = record("");
         tombstone.payload = None;
-        let mut stranger = record(r#"{"event_type":"a","user_id":"u","data":{}}"#);
-        stranger.headers = vec![("tenant".to_owned(), b"no tenant".to_vec())];
+        let mut unknown_tenant = record(r#"{"event_type":"a","user_id":"u","data":{}}"#);
+        unknown_tenant.headers = vec![("tenant".to_owned(), b"no tenant".to_vec())];
         for (record, status, reason) in [
             (tombstone, Status::Filtered, "no_payload"),
-            (stranger, Status::Filtered, "illegal_value"),
+            (unknown_tenant, Status::Filtered, "illegal_value"),
             (record("no json"), Status::Filtered, "invalid_json"),
             (record([0xff, 0xfe]), Status::Filtered, "invalid_json"),
             (record("[1]"), Status::Filtered, "wrong_type"),
@@ -262,11 +262,14 @@ mod tests {
             ),
             (record(large), Status::Dropped, "too_large"),
         ] {
-            let ended = evaluator
+            let rejected = evaluator
                 .record(&record, service::clock::now(), None)
                 .unwrap_err();
-            assert_eq!((ended.why.status(), ended.why.reason()), (status, reason));
-            assert!(!ended.why.detail().is_empty());
+            assert_eq!(
+                (rejected.reason.status(), rejected.reason.word()),
+                (status, reason)
+            );
+            assert!(!rejected.reason.detail().is_empty());
         }
     }
 

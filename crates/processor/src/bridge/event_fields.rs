@@ -19,7 +19,7 @@ pub enum Field<'a> {
     Other,
 }
 
-/// See the module.
+/// The fields of one event, for the filter.
 #[derive(Debug)]
 pub struct EventFields<'a> {
     seen: Seen<'a>,

@@ -1,11 +1,14 @@
 //! The filter (S2-15 … S2-23): five steps in order, and the first that fails is the reason.
 
+use config::Env;
 use domain::timestamp;
 use regex::RegexSet;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::allow_list;
 use super::event_fields::{EventFields, Field};
+use super::profile::{Profile, list};
 
 /// Longest event type that is looked at, in characters.
 const MAX_TYPE: usize = 255;
@@ -49,23 +52,23 @@ impl Step {
     }
 }
 
-/// RejectReason an event does not go on.
+/// Why an event does not pass the filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedStep {
-    /// The step that it failed.
+    /// The first step that it failed.
     pub step: Step,
     /// A sentence that names the field.
     pub detail: String,
 }
 
-/// What is asked of an event.
+/// What an event must be to pass.
 #[derive(Debug, Clone)]
 pub struct FilterConfig {
     /// Fields that must be there and not null or empty.
     pub required: Vec<String>,
     /// What a type must begin with; empty allows every type.
     pub type_prefixes: Vec<String>,
-    /// Which types go on; `None` allows every type.
+    /// Which types pass; `None` allows every type.
     pub allowed: Option<RegexSet>,
     /// Fields that must be UUIDs where they are given.
     pub uuids: Vec<String>,
@@ -73,7 +76,36 @@ pub struct FilterConfig {
     pub payload_timestamp: bool,
 }
 
-/// See the module.
+impl FilterConfig {
+    /// Reads the settings, with the defaults of that profile.
+    #[must_use]
+    pub fn from_env(env: &Env, profile: Profile) -> Self {
+        Self {
+            required: list(
+                env,
+                "BRIDGE_REQUIRED_FIELDS",
+                profile.required(),
+                "Fields an event must have, by commas, or `none`. Generic: event_type; genesis: event_id, event_type, aggregate_id, payload.",
+            ),
+            type_prefixes: list(
+                env,
+                "BRIDGE_TYPE_PREFIXES",
+                profile.type_prefixes(),
+                "What an event type may begin with, by commas, or `none`. Genesis: `Genesis.Session.`.",
+            ),
+            allowed: allow_list::from_env(env, profile.type_patterns()),
+            uuids: list(
+                env,
+                "BRIDGE_UUID_FIELDS",
+                profile.uuids(),
+                "Fields that must be UUIDs where given, by commas, or `none`. Generic: event_id. Genesis: event_id, aggregate_id, user_id, session_id, correlation_id.",
+            ),
+            payload_timestamp: profile.payload_timestamp(),
+        }
+    }
+}
+
+/// The filter of the bridge.
 #[derive(Debug, Clone)]
 pub struct EventFilter {
     config: FilterConfig,
@@ -124,7 +156,7 @@ impl EventFilter {
     fn event_type(&self, fields: &EventFields<'_>) -> Result<(), String> {
         let text = match fields.field("event_type") {
             Field::Text(text) => text,
-            // Whether it has to be there was asked before.
+            // The first step rejects it where it is required.
             Field::Absent => return Ok(()),
             Field::Other => return Err("event_type must be a string".to_owned()),
         };
@@ -187,16 +219,18 @@ impl EventFilter {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use domain::json::Members;
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::bridge::config::Profile;
 
     const ID: &str = "8f14e45f-ceea-467f-a8f5-5f9b1c0b7a11";
 
-    fn genesis() -> EventFilter {
-        EventFilter::new(Profile::Genesis.filter())
+    fn filter(profile: Profile) -> EventFilter {
+        let env = Env::from_map(HashMap::new());
+        EventFilter::new(FilterConfig::from_env(&env, profile))
     }
 
     fn event() -> Value {
@@ -211,7 +245,7 @@ mod tests {
         let members = Members::split(&text).unwrap();
         filter
             .validate(&EventFields::from_record(&members))
-            .map_err(|rejection| (rejection.step, rejection.detail))
+            .map_err(|failed| (failed.step, failed.detail))
     }
 
     fn with(changes: Value) -> Value {
@@ -227,7 +261,7 @@ mod tests {
 
     #[test]
     fn every_step_has_its_reason_and_comes_in_order() {
-        let filter = genesis();
+        let filter = filter(Profile::Genesis);
         assert_eq!(verdict(&filter, &event()), Ok(()));
         // Each event is wrong from one step on, in all that follow as well.
         let mut wrong = with(json!({"timestamp": "soon"}));
@@ -253,7 +287,7 @@ mod tests {
 
     #[test]
     fn the_genesis_list_is_the_specifications() {
-        let filter = genesis();
+        let filter = filter(Profile::Genesis);
         for name in [
             "Started",
             "Command.Received",
@@ -295,7 +329,7 @@ mod tests {
 
     #[test]
     fn genesis_wants_its_fields_and_uuids_in_payload_too() {
-        let filter = genesis();
+        let filter = filter(Profile::Genesis);
         for (change, step, field) in [
             (json!({"event_id": ""}), Step::RequiredFields, "event_id"),
             (json!({"payload": null}), Step::RequiredFields, "payload"),
@@ -328,7 +362,7 @@ mod tests {
 
     #[test]
     fn generic_wants_a_type_only() {
-        let filter = EventFilter::new(Profile::Generic.filter());
+        let filter = filter(Profile::Generic);
         for fine in [
             json!({"event_type": "any thing", "data": {"timestamp": 5}, "user_id": "u"}),
             json!({"type": "a", "source": "s", "data": {"user_id": "not-a-uuid"}}),

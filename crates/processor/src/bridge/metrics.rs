@@ -1,33 +1,86 @@
-//! What the bridge counts (S2-38, S2-51 … S2-62, S2-68, S2-69).
+//! What the bridge counts (S2-38, S2-51 … S2-62, S2-68, S2-69). Each number is kept once, by
+//! Prometheus; the bridge's health is computed from it.
 
-mod sums;
+mod sessions;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use domain::Event;
 use eventlog::kafka::PartitionLag;
-use prometheus::{
-    Gauge, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::core::Collector as _;
+use prometheus::{IntCounterVec, Registry};
+use serde_json::{Map, Value};
+use service::declare::exponential;
 
-use super::registrar::Registrar;
-use super::sessions::Sessions;
-use sums::by_label;
+use sessions::Sessions;
 
-/// Event types that get a label of their own; those that come later share `other` (S2-61).
-const TYPES: usize = 100;
-/// Names of custom metrics.
-const CUSTOM: usize = 100;
-/// What became of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Event types that get a label of their own; later ones share `other` (S2-61). Also the limit of
+/// the names of custom metrics.
+const NAMES: usize = 100;
+
+/// Upper bounds in seconds: half a millisecond to a minute.
+fn seconds() -> Vec<f64> {
+    exponential(0.000_5, 2.0, 18)
+}
+
+service::metrics! {
+    /// The Prometheus metrics of the bridge.
+    pub struct Collectors {
+        /// Events of the bridge by type and status: consumed, filtered, dropped, published, duplicate, failed.
+        pub(super) events: IntCounterVec("eventbridge_events_total", ["type", "status"]),
+        /// Events that were not published, by status and reason.
+        pub(super) rejected: IntCounterVec("eventbridge_rejected_total", ["status", "reason"]),
+        /// Failures by kind: redis_unavailable, redis_refused, key_refused.
+        pub(super) errors: IntCounterVec("eventbridge_errors_total", ["kind"]),
+        /// Changes of the breaker's state by the state entered: open, half_open, closed.
+        pub(super) breaker_transitions: IntCounterVec("eventbridge_breaker_transitions_total", ["to"]),
+        /// State of the circuit breaker: 0 closed, 1 open, 2 half-open.
+        pub(super) breaker_state: IntGauge("eventbridge_breaker_state"),
+        /// Gaps that listeners were sent after messages had been dropped.
+        pub(super) gaps: IntCounter("eventbridge_gaps_total"),
+        /// Seconds from taking an event to its publication or drop.
+        pub(super) processing_seconds: Histogram("eventbridge_processing_seconds", buckets = seconds()),
+        /// Seconds from the receipt of an event to its publication.
+        pub(super) end_to_end_seconds: Histogram("eventbridge_end_to_end_seconds", buckets = seconds()),
+        /// Seconds one publishing round trip took.
+        pub(super) publish_seconds: Histogram("eventbridge_redis_publish_seconds", buckets = seconds()),
+        /// Seconds from the writing of a record to its consumption.
+        pub(super) consume_seconds: Histogram("eventbridge_kafka_consume_latency_seconds", buckets = seconds()),
+        /// 1 while Redis answers.
+        pub(super) redis_connected: IntGauge("eventbridge_redis_connected"),
+        /// Records of the log that the bridge is not done with; while the breaker is open, dropped ones count until listeners can be sent a gap.
+        pub(super) lag: IntGaugeVec("eventbridge_consumer_lag_records", ["topic", "partition"]),
+        /// Sessions with a published event within the last five to ten minutes.
+        pub(super) active_sessions: IntGauge("eventbridge_active_sessions"),
+        /// Figures of an extension, by name.
+        pub(super) custom: GaugeVec("eventbridge_custom", ["name"]),
+    }
+}
+
+/// Adds figures of its own to the bridge (S2-67). Every method has a default that does nothing, and
+/// must not block.
+pub trait Extension: Send + Sync + 'static {
+    /// An event was published. Figures go to [`Metrics::record_custom_metric`].
+    fn published(&self, event: &Event, metrics: &Metrics) {
+        let _ = (event, metrics);
+    }
+
+    /// The members of `custom` in the bridge's health.
+    fn get_custom_health_status(&self) -> Map<String, Value> {
+        Map::new()
+    }
+}
+
+/// No extension.
+impl Extension for () {}
+
+/// How an event ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// It was looked at; it has one of the others too.
-    Consumed,
-    /// It is no event for browsers, or none at all.
+    /// It is not for browsers, or not an event.
     Filtered,
-    /// It had no channel, was too large, or Redis was given up.
+    /// It had no channel, was too large, or the breaker was open.
     Dropped,
     /// It is in its channel.
     Published,
@@ -38,20 +91,10 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 6] = [
-        Self::Consumed,
-        Self::Filtered,
-        Self::Dropped,
-        Self::Published,
-        Self::Duplicate,
-        Self::Failed,
-    ];
-
     /// The label.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Consumed => "consumed",
             Self::Filtered => "filtered",
             Self::Dropped => "dropped",
             Self::Published => "published",
@@ -61,330 +104,210 @@ impl Status {
     }
 }
 
-/// The bridge's metrics.
+/// The metrics of the bridge, with labels bounded.
 #[derive(Debug)]
 pub struct Metrics {
-    events: IntCounterVec,
-    reasons: IntCounterVec,
-    errors: IntCounterVec,
-    transitions: IntCounterVec,
-    /// Seconds from taking an event to its publication or drop.
-    pub processing_seconds: Histogram,
-    /// Seconds from the receipt of an event to its publication.
-    pub end_to_end_seconds: Histogram,
-    /// Seconds one publishing round trip took.
-    pub publish_seconds: Histogram,
-    /// Seconds from the writing of a record to its consumption.
-    pub consume_seconds: Histogram,
-    /// 0 closed, 1 open, 2 half-open.
-    pub breaker_state: IntGauge,
-    /// Failures among the attempts of the breaker's window.
-    pub breaker_failure_rate: Gauge,
-    /// 1 while Redis answers.
-    pub redis_connected: IntGauge,
-    /// Records not marked as done, by topic and partition.
-    lag: IntGaugeVec,
-    /// Gaps that listeners were told of.
-    pub gaps: IntCounter,
-    throughput: Gauge,
-    error_rate: Gauge,
-    filter_rate: Gauge,
-    success_rate: Gauge,
-    active_sessions: IntGauge,
-    custom: GaugeVec,
-    totals: [AtomicU64; Status::ALL.len()],
-    types: Mutex<HashMap<String, [IntCounter; Status::ALL.len()]>>,
+    pub(super) collectors: Collectors,
+    types: Names,
+    custom: Names,
     sessions: Mutex<Sessions>,
-    customs: Mutex<HashSet<String>>,
-    taken: Mutex<Taken>,
-}
-
-/// Figures that are made of others.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Rates {
-    /// Published events a second (S2-51).
-    pub throughput: f64,
-    /// Failed publishing attempts a second (S2-58).
-    pub errors: f64,
-    /// Filtered among consumed, since the start (S2-59).
-    pub filter: f64,
-    /// Published among those that passed the filter, since the start (S2-60).
-    pub success: f64,
-}
-
-#[derive(Debug)]
-struct Taken {
-    at: Instant,
-    published: u64,
-    errors: u64,
 }
 
 impl Metrics {
-    /// Creates them, and registers them where a registry is given.
+    /// Registers the metrics with a registry; with none they are counted all the same.
     ///
     /// # Errors
-    /// One is registered already.
+    /// A metric of one of these names is registered already.
     pub fn new(registry: Option<&Registry>) -> Result<Self, prometheus::Error> {
-        let new = Registrar(registry);
-        let seconds = || prometheus::exponential_buckets(0.000_5, 2.0, 18);
+        let collectors = match registry {
+            Some(registry) => Collectors::register(registry)?,
+            None => Collectors::register(&Registry::new())?,
+        };
         Ok(Self {
-            events: new.counters(
-                "eventbridge_events_total",
-                "Events of the bridge by type and by what became of them: consumed, filtered, dropped, published, duplicate, failed.",
-                &["type", "status"],
-            )?,
-            reasons: new.counters(
-                "eventbridge_rejected_total",
-                "Events that were not published, by status and reason.",
-                &["status", "reason"],
-            )?,
-            errors: new.counters(
-                "eventbridge_errors_total",
-                "Failures by kind: redis_unavailable, redis_refused, key_refused.",
-                &["kind"],
-            )?,
-            transitions: new.counters(
-                "eventbridge_breaker_transitions_total",
-                "Changes of the breaker's state by the state entered: open, half_open, closed.",
-                &["to"],
-            )?,
-            processing_seconds: new.histogram(
-                "eventbridge_processing_seconds",
-                "Seconds from taking an event to its publication or drop.",
-                seconds()?,
-            )?,
-            end_to_end_seconds: new.histogram(
-                "eventbridge_end_to_end_seconds",
-                "Seconds from the receipt of an event to its publication.",
-                seconds()?,
-            )?,
-            publish_seconds: new.histogram(
-                "eventbridge_redis_publish_seconds",
-                "Seconds one publishing round trip took.",
-                seconds()?,
-            )?,
-            consume_seconds: new.histogram(
-                "eventbridge_kafka_consume_latency_seconds",
-                "Seconds from the writing of a record to its consumption.",
-                seconds()?,
-            )?,
-            breaker_state: new.gauge(
-                "eventbridge_breaker_state",
-                "State of the circuit breaker: 0 closed, 1 open, 2 half-open.",
-            )?,
-            breaker_failure_rate: new.rate(
-                "eventbridge_breaker_failure_rate",
-                "Share of failures among the attempts of the breaker's window.",
-            )?,
-            redis_connected: new.gauge("eventbridge_redis_connected", "1 while Redis answers.")?,
-            lag: new.add(IntGaugeVec::new(
-                Opts::new(
-                    "eventbridge_consumer_lag_records",
-                    "Records of the log that the bridge is not done with; while Redis is given up, dropped ones count until listeners can be told.",
-                ),
-                &["topic", "partition"],
-            )?)?,
-            gaps: new.add(IntCounter::new(
-                "eventbridge_gaps_total",
-                "Gaps that listeners were told of after messages had been dropped.",
-            )?)?,
-            throughput: new.rate(
-                "eventbridge_throughput_events_per_second",
-                "Published events a second, over the last interval.",
-            )?,
-            error_rate: new.rate(
-                "eventbridge_errors_per_second",
-                "Failed publishing attempts a second, over the last interval.",
-            )?,
-            filter_rate: new.rate(
-                "eventbridge_filter_rate",
-                "Share of the consumed events that were filtered, since the start.",
-            )?,
-            success_rate: new.rate(
-                "eventbridge_push_success_rate",
-                "Share of the events that passed the filter that are in their channel, since the start.",
-            )?,
-            active_sessions: new.gauge(
-                "eventbridge_active_sessions",
-                "Sessions with a published event within the last five to ten minutes.",
-            )?,
-            custom: new.add(GaugeVec::new(
-                Opts::new("eventbridge_custom", "Figures of an extension, by name."),
-                &["name"],
-            )?)?,
-            totals: Default::default(),
-            types: Mutex::default(),
+            collectors,
+            types: Names::default(),
+            custom: Names::default(),
             sessions: Mutex::default(),
-            customs: Mutex::default(),
-            taken: Mutex::new(Taken {
-                at: Instant::now(),
-                published: 0,
-                errors: 0,
-            }),
         })
     }
 
-    /// Counts an event. `known` says that its type passed the filter: only such types get a label
-    /// of their own, for anybody can send others.
-    pub(crate) fn count(&self, event_type: &str, known: bool, status: Status) {
-        self.totals[status as usize].fetch_add(1, Ordering::Relaxed);
-        let mut types = self.types.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counters) = types.get(event_type) {
-            counters[status as usize].inc();
-            return;
-        }
-        let own = known && types.len() < TYPES;
+    /// Counts an event as consumed, and by how it ended. `known` says that its type passed the
+    /// filter: only such types get a label of their own, because anybody can send others.
+    pub(super) fn count(&self, event_type: &str, known: bool, status: Status) {
+        let own = self.types.admit(event_type, known);
         let label = if own { event_type } else { "other" };
-        let counters = Status::ALL.map(|s| self.events.with_label_values(&[label, s.as_str()]));
-        counters[status as usize].inc();
-        if own {
-            types.insert(event_type.to_owned(), counters);
+        for status in ["consumed", status.as_str()] {
+            let counter = self.collectors.events.with_label_values(&[label, status]);
+            counter.inc();
         }
     }
 
     /// Counts why an event was not published.
-    pub(crate) fn rejected(&self, status: Status, reason: &str) {
-        self.reasons
-            .with_label_values(&[status.as_str(), reason])
-            .inc();
+    pub(super) fn rejected(&self, status: Status, reason: &str) {
+        let labels = [status.as_str(), reason];
+        self.collectors.rejected.with_label_values(&labels).inc();
     }
 
-    pub(crate) fn error(&self, kind: &str) {
-        self.errors.with_label_values(&[kind]).inc();
+    /// Counts a failure of Redis.
+    pub(super) fn error(&self, kind: &str) {
+        self.collectors.errors.with_label_values(&[kind]).inc();
     }
 
-    pub(crate) fn transition(&self, to: &str) {
-        self.transitions.with_label_values(&[to]).inc();
+    /// Notes a session with a published event.
+    pub(super) fn session(&self, session_id: &str) {
+        lock(&self.sessions).see(session_id);
     }
 
-    pub(crate) fn session(&self, session_id: &str) {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.see(session_id);
+    /// Sessions with a published event lately.
+    pub(super) fn sessions(&self) -> usize {
+        lock(&self.sessions).count()
     }
 
-    /// Shows the lag of each partition and forgets those of `shown` that are gone. Those that stay
-    /// are there all the time, for somebody may read the metrics just now. Returns what is shown.
-    pub(crate) fn show_lag(
+    /// Shows the lag of each partition, and removes those of `shown` that are gone; the others are
+    /// there all the time, even if the metrics are read meanwhile. Returns what is shown.
+    pub(super) fn show_lag(
         &self,
         lag: &[PartitionLag],
         shown: &HashSet<[String; 2]>,
     ) -> HashSet<[String; 2]> {
-        let mut now = HashSet::new();
-        for lag in lag {
-            if let Some(records) = lag.lag {
-                let labels = [lag.topic.to_string(), lag.partition.to_string()];
-                self.lag.with_label_values(&labels).set(records);
-                now.insert(labels);
-            }
-        }
+        let gauge = &self.collectors.lag;
+        let known = lag.iter().filter_map(|lag| Some((lag, lag.lag?)));
+        let now = known.map(|(lag, records)| {
+            let labels = [lag.topic.to_string(), lag.partition.to_string()];
+            gauge.with_label_values(&labels).set(records);
+            labels
+        });
+        let now = now.collect();
         for gone in shown.difference(&now) {
-            // An error says that it is not there, which is what is wanted.
-            let _ = self.lag.remove_label_values(gone);
+            // An error says that it is gone already.
+            let _ = gauge.remove_label_values(gone);
         }
         now
     }
 
     /// Sets a figure of an extension (S2-67). At most a hundred names are kept.
     pub fn record_custom_metric(&self, name: &str, value: f64) {
-        let mut customs = self.customs.lock().unwrap_or_else(PoisonError::into_inner);
-        if customs.len() < CUSTOM || customs.contains(name) {
-            customs.insert(name.to_owned());
-            self.custom.with_label_values(&[name]).set(value);
+        if self.custom.admit(name, true) {
+            self.collectors.custom.with_label_values(&[name]).set(value);
         }
     }
 
-    /// How many events had that status since the start.
+    /// Events since the start, by status.
     #[must_use]
-    pub fn total(&self, status: Status) -> u64 {
-        self.totals[status as usize].load(Ordering::Relaxed)
-    }
-
-    /// All of them, by the name of the status.
-    #[must_use]
-    pub fn totals(&self) -> BTreeMap<&'static str, u64> {
-        let total = |status: Status| (status.as_str(), self.total(status));
-        Status::ALL.map(total).into()
+    pub fn totals(&self) -> Totals {
+        let by_status = sum_by(&self.collectors.events, "status", None);
+        let of = |status: &str| by_status.get(status).copied().unwrap_or_default();
+        Totals {
+            consumed: of("consumed"),
+            filtered: of("filtered"),
+            dropped: of("dropped"),
+            published: of("published"),
+            duplicate: of("duplicate"),
+            failed: of("failed"),
+        }
     }
 
     /// Published events by type.
     #[must_use]
     pub fn published_types(&self) -> BTreeMap<String, u64> {
-        by_label(&self.events, "type", ("status", "published"))
+        let published = Some(("status", "published"));
+        sum_by(&self.collectors.events, "type", published)
     }
 
     /// Events that were not published, by reason.
     #[must_use]
     pub fn rejections(&self) -> BTreeMap<String, u64> {
-        by_label(&self.reasons, "reason", ("", ""))
+        sum_by(&self.collectors.rejected, "reason", None)
     }
 
     /// Failures by kind.
     #[must_use]
-    pub fn failures(&self) -> BTreeMap<String, u64> {
-        by_label(&self.errors, "kind", ("", ""))
-    }
-
-    /// Sessions seen lately.
-    #[must_use]
-    pub fn sessions(&self) -> usize {
-        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.count()
-    }
-
-    /// The rates of now: those a second over the time since they were last taken.
-    #[must_use]
-    pub fn rates(&self) -> Rates {
-        let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        self.since(&taken).0
-    }
-
-    /// The rates, with published events and errors so far.
-    fn since(&self, taken: &Taken) -> (Rates, u64, u64) {
-        let published = self.total(Status::Published);
-        let errors: u64 = self.failures().values().sum();
-        let consumed = self.total(Status::Consumed);
-        let filtered = self.total(Status::Filtered);
-        let seconds = taken.at.elapsed().as_secs_f64().max(0.001);
-        let rates = Rates {
-            throughput: ratio(published.saturating_sub(taken.published), seconds),
-            errors: ratio(errors.saturating_sub(taken.errors), seconds),
-            filter: share(filtered, consumed),
-            success: share(
-                published + self.total(Status::Duplicate),
-                consumed.saturating_sub(filtered),
-            ),
-        };
-        (rates, published, errors)
-    }
-
-    /// Takes the rates anew.
-    pub(crate) fn collect(&self) -> Rates {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let (rates, published, errors) = self.since(&taken);
-        *taken = Taken {
-            at: Instant::now(),
-            published,
-            errors,
-        };
-        drop(taken);
-        self.throughput.set(rates.throughput);
-        self.error_rate.set(rates.errors);
-        self.filter_rate.set(rates.filter);
-        self.success_rate.set(rates.success);
-        self.active_sessions
-            .set(i64::try_from(self.sessions()).unwrap_or(i64::MAX));
-        rates
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        sum_by(&self.collectors.errors, "kind", None)
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
-fn ratio(count: u64, by: f64) -> f64 {
-    count as f64 / by
+/// Events since the start, by status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Totals {
+    /// All of them.
+    pub consumed: u64,
+    /// [`Status::Filtered`].
+    pub filtered: u64,
+    /// [`Status::Dropped`].
+    pub dropped: u64,
+    /// [`Status::Published`].
+    pub published: u64,
+    /// [`Status::Duplicate`].
+    pub duplicate: u64,
+    /// [`Status::Failed`].
+    pub failed: u64,
+}
+
+impl Totals {
+    /// Share of the consumed events that were filtered (S2-59).
+    #[must_use]
+    pub fn filter_rate(&self) -> f64 {
+        share(self.filtered, self.consumed)
+    }
+
+    /// Share of the events that passed the filter that are in their channel (S2-60).
+    #[must_use]
+    pub fn push_success_rate(&self) -> f64 {
+        let passed = self.consumed.saturating_sub(self.filtered);
+        share(self.published + self.duplicate, passed)
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^52")]
 fn share(part: u64, whole: u64) -> f64 {
     part as f64 / whole.max(1) as f64
+}
+
+/// Sums of a counter by one label, where another has this value.
+fn sum_by(
+    counters: &IntCounterVec,
+    label: &str,
+    filter: Option<(&str, &str)>,
+) -> BTreeMap<String, u64> {
+    let mut sums = BTreeMap::new();
+    for family in counters.collect() {
+        for metric in family.get_metric() {
+            let value = |name: &str| {
+                let pair = metric.get_label().iter().find(|pair| pair.name() == name);
+                pair.map(prometheus::proto::LabelPair::value)
+            };
+            if filter.is_none_or(|(name, wanted)| value(name) == Some(wanted)) {
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_sign_loss,
+                    reason = "a whole count"
+                )]
+                let count = metric.get_counter().get_value() as u64;
+                *sums
+                    .entry(value(label).unwrap_or_default().to_owned())
+                    .or_insert(0) += count;
+            }
+        }
+    }
+    sums.retain(|_, count| *count > 0);
+    sums
+}
+
+/// At most [`NAMES`] names that came first.
+#[derive(Debug, Default)]
+struct Names(Mutex<HashSet<String>>);
+
+impl Names {
+    /// Whether a name is among them; a new one is added if `may_add` and there is room.
+    fn admit(&self, name: &str, may_add: bool) -> bool {
+        let mut names = lock(&self.0);
+        names.contains(name) || (may_add && names.len() < NAMES && names.insert(name.to_owned()))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

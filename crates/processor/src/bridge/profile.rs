@@ -1,8 +1,6 @@
 //! Sets of defaults for the bridge's rules (C15).
 
-use regex::RegexSet;
-
-use super::filter::FilterConfig;
+use config::Env;
 
 /// Topic of the profile [`Profile::Genesis`] (S2-40).
 pub const GENESIS_TOPIC: &str = "genesis.domain.events";
@@ -25,54 +23,84 @@ pub enum Profile {
 }
 
 impl Profile {
-    /// Its rules.
+    /// Reads the setting.
     #[must_use]
-    pub fn filter(self) -> FilterConfig {
-        FilterConfig {
-            required: self.required(),
-            type_prefixes: self.type_prefixes(),
-            allowed: (self == Self::Genesis)
-                .then(|| RegexSet::new(GENESIS_TYPES).unwrap_or_default()),
-            uuids: self.uuids(),
-            payload_timestamp: self == Self::Genesis,
+    pub fn from_env(env: &Env) -> Self {
+        env.get_one_of(
+            "BRIDGE_PROFILE",
+            [("generic", Self::Generic), ("genesis", Self::Genesis)],
+            "Defaults of the bridge's rules: generic (every type, any id) or genesis (the specification's).",
+        )
+    }
+
+    /// One of two defaults.
+    fn select<T>(self, generic: T, genesis: T) -> T {
+        match self {
+            Self::Generic => generic,
+            Self::Genesis => genesis,
         }
     }
 
-    fn required(self) -> Vec<String> {
-        owned(match self {
-            Self::Generic => &["event_type"],
-            Self::Genesis => &["event_id", "event_type", "aggregate_id", "payload"],
-        })
+    /// Fields an event must have.
+    pub(super) fn required(self) -> &'static [&'static str] {
+        self.select(
+            &["event_type"],
+            &["event_id", "event_type", "aggregate_id", "payload"],
+        )
     }
 
-    fn type_prefixes(self) -> Vec<String> {
-        owned(match self {
-            Self::Generic => &[],
-            Self::Genesis => &["Genesis.Session."],
-        })
+    /// What an event type may begin with; empty for anything.
+    pub(super) fn type_prefixes(self) -> &'static [&'static str] {
+        self.select(&[], &["Genesis.Session."])
     }
 
-    fn uuids(self) -> Vec<String> {
-        owned(match self {
-            Self::Generic => &["event_id"],
-            Self::Genesis => &[
+    /// Regular expressions of the event types that are published; `None` for every type.
+    pub(super) fn type_patterns(self) -> Option<&'static [&'static str]> {
+        self.select(None, Some(&GENESIS_TYPES))
+    }
+
+    /// Fields that must be UUIDs where they are given.
+    pub(super) fn uuids(self) -> &'static [&'static str] {
+        self.select(
+            &["event_id"],
+            &[
                 "event_id",
                 "aggregate_id",
                 "user_id",
                 "session_id",
                 "correlation_id",
             ],
-        })
+        )
     }
 
-    pub(super) fn pass_through(self) -> Vec<String> {
-        owned(match self {
-            Self::Generic => &["correlation_id"],
-            Self::Genesis => &["correlation_id", "novel_id", "trace_id"],
-        })
+    /// Whether a time inside the payload counts where there is none beside it.
+    pub(super) fn payload_timestamp(self) -> bool {
+        self == Self::Genesis
+    }
+
+    /// Fields passed on beside the payload.
+    pub(super) fn pass_through(self) -> &'static [&'static str] {
+        self.select(
+            &["correlation_id"],
+            &["correlation_id", "novel_id", "trace_id"],
+        )
     }
 }
 
-pub(super) fn owned(names: &[&str]) -> Vec<String> {
-    names.iter().map(ToString::to_string).collect()
+/// Reads a list with a default of the profile's; `none` empties it.
+pub(super) fn list(env: &Env, name: &'static str, default: &[&str], doc: &str) -> Vec<String> {
+    match env.get_opt(&[name], doc) {
+        None => default.iter().map(ToString::to_string).collect(),
+        Some(text) if text.eq_ignore_ascii_case("none") => vec![],
+        Some(text) => split(&text),
+    }
+}
+
+/// The parts between commas.
+pub(super) fn split(text: &str) -> Vec<String> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
+        .map(str::to_owned)
+        .collect()
 }

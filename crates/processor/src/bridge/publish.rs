@@ -1,42 +1,38 @@
-//! Ready events → their channels, through the breaker; what became of each is counted and logged.
+//! Ready events → their channels, through the breaker; counts and logs each.
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use domain::Event;
 use live::{Channels, LiveError, Outcome, Publication, StreamId};
 use prometheus::local::LocalHistogram;
 use time::OffsetDateTime;
 
+use super::breaker::{Breaker, PublishOutcome};
 use super::evaluate::{Ready, Rejected};
-use super::extension::Extension;
-use super::gate::{Admission, Gate};
-use super::log_budget::LogBudget;
-use super::metrics::{Metrics, Status};
+use super::metrics::{Extension, Metrics, Status};
 
-/// The name in the log lines (S2-63).
+/// The bridge's name in its logs (S2-63).
 pub const SERVICE: &str = "eventbridge";
-
-/// The first pause before a batch is tried again; doubled up to the second.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Events that are published together, in order.
 #[derive(Debug)]
 pub struct Batch {
     publications: Vec<Publication>,
     events: Vec<(Event, Arc<str>)>,
-    taken: Instant,
+    begun: Instant,
 }
 
 impl Batch {
-    /// An empty batch, taken up now.
+    /// An empty batch that begins now.
     #[must_use]
     pub fn begin() -> Self {
         Self {
             publications: vec![],
             events: vec![],
-            taken: Instant::now(),
+            begun: Instant::now(),
         }
     }
 
@@ -46,137 +42,109 @@ impl Batch {
         self.events.push((ready.event, Arc::clone(topic)));
     }
 
-    /// When it was taken up.
+    /// How many events it has.
     #[must_use]
-    pub fn taken(&self) -> Instant {
-        self.taken
+    #[expect(clippy::len_without_is_empty, reason = "never needed")]
+    pub fn len(&self) -> usize {
+        self.events.len()
+    }
+
+    /// When it was begun.
+    #[must_use]
+    pub fn begun(&self) -> Instant {
+        self.begun
     }
 }
 
-/// How a batch ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PublishOutcome {
-    /// It was published, as far as each event allows.
-    Done,
-    /// Redis is given up; it was dropped, which listeners will be told.
-    Dropped,
-    /// The bridge stops before anything could be done with it.
-    Stopped,
-}
-
-/// See the module.
+/// Publishes batches, and counts and logs how each event ends.
 pub struct Publisher {
     /// Where messages go.
     pub channels: Arc<dyn Channels>,
-    /// The breaker.
-    pub gate: Arc<Gate>,
+    /// Decides whether Redis is tried.
+    pub breaker: Breaker,
     /// Counters.
     pub metrics: Arc<Metrics>,
-    /// What somebody added.
+    /// Figures of the composition's own.
     pub extension: Arc<dyn Extension>,
-    /// How many published events are logged at INFO.
-    pub logged: LogBudget,
 }
 
 impl Publisher {
-    /// Publishes a batch, and again until it is published or the breaker opens: what has been
-    /// published of it is recognised by its position and its events. `may_drop` as in
-    /// [`Gate::admit`].
-    pub async fn settle(&self, batch: Batch, may_drop: bool) -> PublishOutcome {
+    /// Publishes a batch, again after failures until it is published or the breaker opens: positions
+    /// and event ids make that harmless. `may_drop` as in [`Breaker::acquire`].
+    pub async fn publish(&self, batch: Batch, may_drop: bool) -> PublishOutcome<()> {
         if batch.publications.is_empty() {
-            return PublishOutcome::Done;
+            return PublishOutcome::Published(());
         }
-        let mut pause = PAUSE.0;
-        let mut tried = false;
-        loop {
-            let attempt = match self.gate.admit(batch.publications.len(), may_drop).await {
-                Admission::Attempt(attempt) => attempt,
-                Admission::Drop => {
-                    self.dropped(&batch, "breaker_open");
-                    return PublishOutcome::Dropped;
-                }
-                Admission::Stop => return PublishOutcome::Stopped,
-            };
-            match self.publish(&batch.publications).await {
-                Ok(outcomes) => {
-                    self.gate.succeeded(attempt);
-                    self.published(&batch, outcomes, tried);
-                    return PublishOutcome::Done;
-                }
-                Err(error) if self.gate.failed(attempt, &error) => return PublishOutcome::Stopped,
-                Err(_) => tried = true,
+        let attempts = AtomicUsize::new(0);
+        let outcome = self.breaker.run(batch.len(), may_drop, || {
+            attempts.fetch_add(1, Ordering::Relaxed);
+            self.send(&batch.publications)
+        });
+        match outcome.await {
+            PublishOutcome::Published(outcomes) => {
+                self.published(&batch, outcomes, attempts.into_inner() > 1);
+                PublishOutcome::Published(())
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE.1);
+            PublishOutcome::Dropped => {
+                for (event, _) in &batch.events {
+                    self.count(event, Status::Dropped);
+                    self.metrics.rejected(Status::Dropped, "breaker_open");
+                }
+                self.observe(&batch);
+                PublishOutcome::Dropped
+            }
+            PublishOutcome::Stopped => PublishOutcome::Stopped,
         }
     }
 
-    /// Publishes one event now, or says why not; for hand-made events.
-    ///
-    /// # Errors
-    /// `None` while the breaker lets nothing through.
+    /// Publishes one hand-made event, once. `None` unless the breaker is closed.
     pub async fn publish_one(&self, ready: Ready) -> Option<Result<Outcome, LiveError>> {
-        let attempt = self.gate.attempt_now()?;
-        let topic = Arc::from("test");
+        if !self.breaker.can_attempt() {
+            return None;
+        }
         let mut batch = Batch::begin();
-        batch.push(ready, &topic);
-        Some(match self.publish(&batch.publications).await {
-            Ok(outcomes) => {
-                self.gate.succeeded(attempt);
-                self.published(&batch, outcomes.clone(), false);
-                let nothing = || Err(LiveError::Unavailable("no answer".to_owned()));
-                outcomes.into_iter().next().map_or_else(nothing, Ok)
-            }
-            Err(error) => {
-                self.gate.failed(attempt, &error);
-                Err(error)
-            }
-        })
+        batch.push(ready, &"test".into());
+        let result = self.send(&batch.publications).await;
+        self.breaker.record(&result);
+        Some(result.and_then(|outcomes| {
+            let outcome = outcomes.first().cloned();
+            self.published(&batch, outcomes, false);
+            outcome.ok_or_else(|| LiveError::Unavailable("no answer".to_owned()))
+        }))
     }
 
-    /// Counts an event that goes no further.
-    pub fn ended(&self, ended: &Rejected, taken: Instant) {
-        let (status, reason) = (ended.why.status(), ended.why.reason());
-        let (name, known) = (&ended.event_type, ended.passed);
-        self.metrics.count(name, known, Status::Consumed);
-        self.metrics.count(name, known, status);
+    /// Counts an event that is not published.
+    pub fn rejected(&self, rejected: &Rejected, begun: Instant) {
+        let (status, reason) = (rejected.reason.status(), rejected.reason.word());
+        let name = &rejected.event_type;
+        self.metrics.count(name, rejected.passed_filter, status);
         self.metrics.rejected(status, reason);
-        self.metrics
-            .processing_seconds
-            .observe(taken.elapsed().as_secs_f64());
+        let processing = &self.metrics.collectors.processing_seconds;
+        processing.observe(begun.elapsed().as_secs_f64());
         tracing::debug!(
             target: SERVICE,
-            status = status.as_str(), reason, detail = ended.why.detail(),
+            status = status.as_str(), reason, detail = rejected.reason.detail(),
             domain_event_type = name.chars().take(255).collect::<String>(), "event not published"
         );
     }
 
-    async fn publish(&self, publications: &[Publication]) -> Result<Vec<Outcome>, LiveError> {
-        let started = Instant::now();
+    async fn send(&self, publications: &[Publication]) -> Result<Vec<Outcome>, LiveError> {
+        let begun = Instant::now();
         let outcomes = self.channels.publish(publications).await;
-        self.metrics
-            .publish_seconds
-            .observe(started.elapsed().as_secs_f64());
+        let seconds = &self.metrics.collectors.publish_seconds;
+        seconds.observe(begun.elapsed().as_secs_f64());
         outcomes
     }
 
-    fn dropped(&self, batch: &Batch, reason: &str) {
-        for (event, _) in &batch.events {
-            self.count(event, Status::Dropped);
-            self.metrics.rejected(Status::Dropped, reason);
-        }
-        self.observe(batch);
-    }
-
-    /// Counts and logs what became of a batch. If it was `tried` before, what is in its channel
-    /// already is there by that attempt, of which nobody knew how far it got.
-    fn published(&self, batch: &Batch, outcomes: Vec<Outcome>, tried: bool) {
+    /// Counts and logs each event of a batch. If the batch was `retried`, an event that is in its
+    /// channel already was published by an earlier attempt whose answer was lost.
+    fn published(&self, batch: &Batch, outcomes: Vec<Outcome>, retried: bool) {
         let now = service::clock::now();
-        let latencies = self.metrics.end_to_end_seconds.local();
-        let mut told = HashSet::new();
+        let latencies = self.metrics.collectors.end_to_end_seconds.local();
+        let mut seen = HashSet::new();
         for ((event, topic), outcome) in batch.events.iter().zip(outcomes) {
             // Each event once, even if the batch has it twice.
-            let ours = tried && told.insert((&event.tenant_id, event.event_id));
+            let ours = retried && seen.insert((&event.tenant_id, event.event_id));
             match outcome {
                 Outcome::Published(id) => {
                     self.count_published(event, topic, Some(id), &latencies, now)
@@ -189,7 +157,7 @@ impl Publisher {
                     self.count(event, Status::Failed);
                     self.metrics.rejected(Status::Failed, "refused");
                     self.metrics.error("key_refused");
-                    tracing::warn!(event_id = %event.event_id, user_id = event.user_id, reason, "Redis refuses this message; it is not published");
+                    tracing::warn!(event_id = %event.event_id, user_id = event.user_id, reason, "Redis refused a message: it is not published");
                 }
             }
         }
@@ -215,42 +183,30 @@ impl Publisher {
     }
 
     fn count(&self, event: &Event, status: Status) {
-        self.metrics
-            .count(&event.event_type, true, Status::Consumed);
         self.metrics.count(&event.event_type, true, status);
     }
 
     fn observe(&self, batch: &Batch) {
-        let seconds = batch.taken.elapsed().as_secs_f64();
-        let processing = self.metrics.processing_seconds.local();
+        let seconds = batch.begun.elapsed().as_secs_f64();
+        let processing = self.metrics.collectors.processing_seconds.local();
         (0..batch.events.len()).for_each(|_| processing.observe(seconds));
         processing.flush();
     }
 
-    /// The line of S2-63; `timestamp` is the line's own. The id is not known where only an attempt
-    /// without an answer can have published the event.
+    /// The line of S2-63, on a target of its own; `timestamp` is the line's own. The stream id is
+    /// unknown if the answer was lost.
     fn log(&self, event: &Event, topic: &Arc<str>, id: Option<StreamId>) {
-        macro_rules! line {
-            ($level:expr) => {
-                tracing::event!(
-                    target: SERVICE,
-                    $level,
-                    service = SERVICE,
-                    event_type = "event_published",
-                    domain_event_type = event.event_type,
-                    event_id = %event.event_id,
-                    user_id = event.user_id,
-                    session_id = event.session_id,
-                    topic = &**topic,
-                    stream_id = id.map(tracing::field::display),
-                )
-            };
-        }
-        if self.logged.take(service::clock::now().unix_timestamp()) {
-            line!(tracing::Level::INFO);
-        } else {
-            line!(tracing::Level::DEBUG);
-        }
+        tracing::debug!(
+            target: "eventbridge::published",
+            service = SERVICE,
+            event_type = "event_published",
+            domain_event_type = event.event_type,
+            event_id = %event.event_id,
+            user_id = event.user_id,
+            session_id = event.session_id,
+            topic = &**topic,
+            stream_id = id.map(tracing::field::display),
+        );
     }
 }
 
@@ -304,11 +260,11 @@ mod tests {
         }
     }
 
-    /// Notes whom it was told of.
+    /// Keeps the ids of published events.
     #[derive(Default)]
-    struct Told(Mutex<Vec<uuid::Uuid>>);
+    struct Delivered(Mutex<Vec<uuid::Uuid>>);
 
-    impl Extension for Told {
+    impl Extension for Delivered {
         fn published(&self, event: &Event, _: &Metrics) {
             self.0.lock().unwrap().push(event.event_id);
         }
@@ -339,20 +295,15 @@ mod tests {
         let config = BridgeConfig::from_env(&env, &KafkaConfig::default(), &[]);
         let evaluator = Evaluator::new(&config, Limits::default(), "");
         let metrics = Arc::new(Metrics::new(None).unwrap());
-        let told = Arc::new(Told::default());
+        let delivered = Arc::new(Delivered::default());
         let publisher = Publisher {
             channels: Arc::new(Unanswered {
                 channels: LocalChannels::new(LocalConfig::default()),
                 done: Mutex::new(Some(3)),
             }),
-            gate: Arc::new(Gate::new(
-                config.breaker,
-                config.on_open,
-                Arc::clone(&metrics),
-            )),
+            breaker: Breaker::new(config.breaker, Arc::clone(&metrics)),
             metrics: Arc::clone(&metrics),
-            extension: Arc::clone(&told) as Arc<dyn Extension>,
-            logged: LogBudget::new(0),
+            extension: Arc::clone(&delivered) as Arc<dyn Extension>,
         };
         let topic = Arc::from("t");
         let batch = |which: &[usize]| {
@@ -363,23 +314,23 @@ mod tests {
             batch
         };
         // Of these, the first three were done; the second 0 is the sender's doing, then and now.
-        let settled = publisher.settle(batch(&[0, 1, 0, 2]), false).await;
-        assert_eq!(settled, PublishOutcome::Done);
+        let outcome = publisher.publish(batch(&[0, 1, 0, 2]), false).await;
+        assert_eq!(outcome, PublishOutcome::Published(()));
         let totals = || {
-            let total = |status| metrics.total(status);
-            (total(Status::Published), total(Status::Duplicate))
+            let totals = metrics.totals();
+            (totals.published, totals.duplicate)
         };
         assert_eq!(totals(), (3, 1));
-        // What somebody else published before is no work of ours, however well it goes.
-        publisher.settle(batch(&[1]), false).await;
+        // What another process published before is a duplicate, however well it goes.
+        publisher.publish(batch(&[1]), false).await;
         assert_eq!(totals(), (3, 2));
-        let told: Vec<_> = told
+        let delivered: Vec<_> = delivered
             .0
             .lock()
             .unwrap()
             .iter()
             .map(ToString::to_string)
             .collect();
-        assert_eq!(told, ids);
+        assert_eq!(delivered, ids);
     }
 }

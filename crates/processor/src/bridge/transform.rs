@@ -1,6 +1,7 @@
 //! Event → message (S2-32 … S2-36): one JSON object on one line with what a browser needs, and
 //! nothing that is internal.
 
+use config::Env;
 use domain::Event;
 use domain::json::Members;
 use domain::timestamp;
@@ -10,8 +11,20 @@ use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// Payload fields that begin so never leave the house.
+use super::profile::{Profile, list};
+
+/// Payload fields that begin so are never published.
 const INTERNAL: &str = "internal_";
+
+/// The fields every message may have.
+const OWN: [&str; 6] = [
+    "event_id",
+    "event_type",
+    "user_id",
+    "session_id",
+    "timestamp",
+    "payload",
+];
 
 /// What a message holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,33 +38,44 @@ pub struct TransformConfig {
 }
 
 impl TransformConfig {
-    /// The fields every message may have.
-    pub const OWN: [&str; 6] = [
-        "event_id",
-        "event_type",
-        "user_id",
-        "session_id",
-        "timestamp",
-        "payload",
-    ];
-}
-
-impl Default for TransformConfig {
-    fn default() -> Self {
+    /// Reads the settings, with the defaults of that profile.
+    #[must_use]
+    pub fn from_env(env: &Env, profile: Profile) -> Self {
+        let pass_through = list(
+            env,
+            "BRIDGE_PASS_THROUGH",
+            profile.pass_through(),
+            "Fields passed on beside the payload, by commas, or `none`. Generic: correlation_id; genesis: correlation_id, novel_id, trace_id.",
+        );
+        for name in pass_through
+            .iter()
+            .filter(|name| OWN.contains(&name.as_str()))
+        {
+            let expected = "a field that no message has yet";
+            env.complain("BRIDGE_PASS_THROUGH", name, expected);
+        }
         Self {
-            pass_through: vec!["correlation_id".to_owned()],
-            internal: ["user_id", "session_id", "timestamp", "novel_id"]
-                .map(str::to_owned)
-                .to_vec(),
-            max_bytes: 64 * 1024,
+            pass_through,
+            internal: list(
+                env,
+                "BRIDGE_INTERNAL_FIELDS",
+                &["user_id", "session_id", "timestamp", "novel_id"],
+                "Fields left out of the payload, by commas, or `none`, besides those that begin with `internal_`. Default: user_id, session_id, timestamp, novel_id.",
+            ),
+            max_bytes: env.get_in(
+                &["BRIDGE_MAX_MESSAGE_BYTES"],
+                64 * 1024,
+                256..=8 * 1024 * 1024,
+                "Bytes of one message; larger ones are dropped and counted.",
+            ),
         }
     }
 }
 
-/// RejectReason there is no message.
+/// Why there is no message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unroutable {
-    /// Nobody to send it to (S2-32).
+    /// It has no user, so there is no channel for it (S2-32).
     #[error("the event has no user_id, so there is no channel for it")]
     NoUser,
     /// More than the channels take.
@@ -75,7 +99,7 @@ impl Unroutable {
     }
 }
 
-/// See the module.
+/// Makes live messages of events.
 #[derive(Debug, Clone)]
 pub struct Transformer {
     config: TransformConfig,
@@ -226,6 +250,8 @@ fn own_field<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::HashMap;
+
     use domain::envelope::Origin;
     use domain::{Context, EventCategory, EventSource, Limits, TenantId};
     use serde_json::{Value, json};
@@ -252,10 +278,14 @@ pub(super) mod tests {
         domain::decode(body.as_bytes(), &cx).unwrap()
     }
 
+    fn defaults() -> TransformConfig {
+        TransformConfig::from_env(&Env::from_map(HashMap::new()), Profile::Generic)
+    }
+
     fn data(pass_through: &[&str], body: &str) -> Value {
         let transformer = Transformer::new(TransformConfig {
             pass_through: pass_through.iter().map(ToString::to_string).collect(),
-            ..TransformConfig::default()
+            ..defaults()
         });
         let event = decoded(body);
         let members = Members::split(body).unwrap();
@@ -291,7 +321,7 @@ pub(super) mod tests {
         let names = ["novel_id", "trace_id", "step", "origin"];
         let transformer = Transformer::new(TransformConfig {
             pass_through: names.map(str::to_owned).to_vec(),
-            ..TransformConfig::default()
+            ..defaults()
         });
         for body in [
             r#"{"event_type":"t","payload":{"user_id":"u"},"trace_id":"t","step":{"of":[1]}}"#,
@@ -349,7 +379,7 @@ pub(super) mod tests {
     fn no_user_and_too_large_have_their_reasons() {
         let transformer = Transformer::new(TransformConfig {
             max_bytes: 300,
-            ..TransformConfig::default()
+            ..defaults()
         });
         let nobody = decoded(r#"{"event_type":"t","data":{}}"#);
         let why = transformer.transform(&nobody, None).unwrap_err();

@@ -19,7 +19,7 @@ use service::health::Health;
 use store::Database;
 use testkit::{LIMIT, Parts, eventually};
 
-/// Counts, as somebody's extension would (S2-67).
+/// An extension that counts (S2-67).
 struct Clicks;
 
 impl Extension for Clicks {
@@ -40,7 +40,7 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
         ("DATABASE_URL".to_owned(), database.url.clone()),
         ("EVENT_SERVICE_HOST".to_owned(), "127.0.0.1".to_owned()),
         ("PROCESSOR_PORT".to_owned(), "0".to_owned()),
-        // Nobody may try to reach it.
+        // Nothing may connect to it.
         ("REDIS_URL".to_owned(), "redis://127.0.0.1:1/0".to_owned()),
         ("BRIDGE_PASS_THROUGH".to_owned(), "trace_id".to_owned()),
     ]));
@@ -110,7 +110,7 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
     assert_eq!(data["payload"], json!({"n": 1}));
     // What stood beside the payload has come along, though no record of Kafka is at hand.
     assert_eq!(data["trace_id"], "t-1");
-    // It is told after it was stored.
+    // It is delivered after it was stored.
     assert_eq!(database.count("events").await.unwrap(), 1);
 
     let status: Value = serde_json::from_str(&get("/api/v1/bridge/health").await).unwrap();

@@ -107,7 +107,7 @@ async fn a_bridge_that_pauses_loses_nothing() {
     wait("open", |n| n >= 1.0, || transitions(&bridge, "open")).await;
     wait("probed", |n| n >= 1.0, || transitions(&bridge, "half_open")).await;
     assert_eq!(events(&bridge, "dropped").await, 0.0);
-    // A stop in that state waits for nobody, and the next one goes on where it was.
+    // A stop in that state does not wait, and the next process goes on from there.
     assert!(bridge.terminate().await.success());
     bridge.restart().await;
     redis.start(Part::Redis).await;
@@ -161,7 +161,7 @@ async fn a_killed_bridge_publishes_nothing_twice() {
     const USERS: usize = 40;
     const ROUND: usize = 2_000;
     let world = World::shared().await;
-    // Kafka is told late, so that something is read again.
+    // Offsets are committed late, so that records are read again.
     let mut bridge = world
         .bridge()
         .env("BRIDGE_COMMIT_RECORDS", 1_000_000)
@@ -175,7 +175,7 @@ async fn a_killed_bridge_publishes_nothing_twice() {
         }
         let load = (sent..sent + ROUND).map(|n| event(&format!("u{}", n % USERS), n));
         world.send(BACKEND, load).await;
-        // All is published, and Kafka has not been told of all yet; or it is in the middle of it.
+        // All is published and not all offsets are committed; or it is in the middle of the batch.
         let enough = if round % 2 == 0 {
             sent + ROUND
         } else {

@@ -7,11 +7,11 @@
 )]
 
 mod composed;
-mod doors;
+mod edge;
 mod faults;
-mod figures;
+mod metrics;
 mod routes;
+mod shutdown;
 mod spilled;
-mod stops;
 mod stream;
 mod world;

@@ -13,7 +13,7 @@ async fn every_envelope_reaches_its_users_channel() {
     let world = World::shared().await;
     let bridge = world
         .bridge()
-        .env("BRIDGE_LOG_EVENTS_PER_SECOND", "1000000")
+        .env("RUST_LOG", "info,eventbridge::published=debug")
         .start()
         .await;
     let at = "2025-03-01T10:00:00Z";

@@ -5,11 +5,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
 
 /// How long a session counts as active after its last event, at least.
-const SESSION: Duration = Duration::from_secs(300);
-/// Sessions that are told apart within that time.
+const ACTIVE: Duration = Duration::from_secs(300);
+/// Sessions that are counted within that time.
 const SESSIONS: usize = 100_000;
 
-/// Sessions seen lately: two generations, of which the older is forgotten (S2-62).
+/// Hashes of the sessions seen lately, in two generations, of which the older is forgotten.
 #[derive(Debug)]
 pub(super) struct Sessions {
     hasher: RandomState,
@@ -43,7 +43,7 @@ impl Sessions {
     }
 
     fn turn(&mut self) {
-        if self.turned.elapsed() >= SESSION {
+        if self.turned.elapsed() >= ACTIVE {
             self.last = std::mem::take(&mut self.current);
             self.turned = Instant::now();
         }

@@ -1,4 +1,4 @@
-//! A bridge that ends in order in the middle of its work.
+//! A bridge that is stopped in order while it works.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,7 +9,7 @@ use crate::world::{BACKEND, World, events, wait};
 
 const USERS: usize = 20;
 
-/// What the bridge said of itself each time it ended.
+/// The totals that the bridge logged at each stop.
 fn ends(log: &str) -> Vec<Value> {
     log.lines()
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())

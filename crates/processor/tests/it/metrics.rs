@@ -1,12 +1,12 @@
-//! What the bridge shows of itself while it works.
+//! The figures that the bridge shows while it works: in its health, its metrics and its log.
 
 use serde_json::{Value, json};
-use testkit::{Part, Parts};
+use testkit::{LIMIT, Part, Parts, eventually};
 
 use crate::world::{BACKEND, World, health, metric, wait};
 
 #[tokio::test]
-async fn without_prometheus_the_figures_are_in_the_health_alone() {
+async fn without_prometheus_the_figures_are_in_the_health_only() {
     let world = World::shared().await;
     let bridge = world
         .bridge()
@@ -51,27 +51,33 @@ async fn rates_are_taken_at_every_interval() {
             ],
         )
         .await;
-    for (name, value) in [
-        ("eventbridge_filter_rate ", 0.5),
-        ("eventbridge_push_success_rate ", 0.5),
-        ("eventbridge_active_sessions ", 1.0),
+    let sessions = || metric(&bridge, "eventbridge_active_sessions ", &[]);
+    wait("sessions", |n| n == 1.0, sessions).await;
+    let status = eventually("counted", LIMIT, || async {
+        let status = health(&bridge).await;
+        let counted = status["events"]["consumed"] == 4;
         // Nothing comes any more.
-        ("eventbridge_throughput_events_per_second ", 0.0),
-        ("eventbridge_errors_per_second ", 0.0),
-        ("eventbridge_breaker_failure_rate ", 0.0),
-    ] {
-        wait(name, |n| n == value, || metric(&bridge, name, &[])).await;
-    }
-    // Throughput was shown for the one interval in which something came; the log keeps it.
-    let log = bridge.log();
-    let lines = log
-        .lines()
-        .filter_map(|l| serde_json::from_str::<Value>(l).ok());
-    let mut taken = lines.filter(|line| line["message"] == "bridge");
-    assert!(
-        taken.any(|line| line["published_per_second"].as_f64() > Some(0.0)),
-        "{log}"
-    );
+        let idle = status["rates"]["published_per_second"] == 0.0;
+        (counted && idle).then_some(status.clone()).ok_or(status)
+    })
+    .await;
+    let rates = &status["rates"];
+    assert_eq!(rates["filter_rate"], 0.5, "{status}");
+    assert_eq!(rates["push_success_rate"], 0.5, "{status}");
+    assert_eq!(rates["errors_per_second"], 0.0, "{status}");
+    assert_eq!(status["circuit_breaker"]["failure_rate"], 0.0, "{status}");
+    assert_eq!(status["sessions"]["active"], 1, "{status}");
+    // The log keeps the throughput of the one interval in which events came.
+    let line = eventually("a line", LIMIT, || async {
+        let log = bridge.log();
+        let lines = log
+            .lines()
+            .filter_map(|l| serde_json::from_str::<Value>(l).ok());
+        let mut taken = lines.filter(|line| line["message"] == "bridge");
+        let found = taken.find(|line| line["published_per_second"].as_f64() > Some(0.0));
+        found.ok_or(log)
+    });
+    assert!(line.await["events"].as_str().unwrap().contains("consumed"));
 }
 
 #[tokio::test]

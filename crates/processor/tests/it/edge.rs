@@ -1,5 +1,5 @@
-//! Who may send the bridge a hand-made event, what it may be, and what the documents tell people
-//! to send.
+//! Hand-made events from outside: what the edge refuses, what the body may be, and the examples of the
+//! documents.
 
 use serde_json::Value;
 use testkit::{Edge, TestService};
@@ -14,7 +14,7 @@ async fn test(bridge: &TestService, body: String) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_large_is_told_so() {
+async fn a_body_that_is_too_large_is_refused() {
     let world = World::shared().await;
     let bridge = world.bridge().start().await;
     let (status, problem) = test(&bridge, "x".repeat(8 * 1024 * 1024 + 1)).await;

@@ -6,8 +6,8 @@ use regex::{Regex, RegexSet};
 const ONLY: &str = "BRIDGE_ALLOWED_TYPES";
 const MORE: &str = "BRIDGE_MORE_ALLOWED_TYPES";
 
-/// The expressions, where not every type is published. `own` are the profile's.
-pub(super) fn from_env(env: &Env, own: Option<RegexSet>) -> Option<RegexSet> {
+/// Reads the expressions; `None` allows every type. `own` are the profile's.
+pub(super) fn from_env(env: &Env, own: Option<&[&str]>) -> Option<RegexSet> {
     let only = env.get_opt(
         &[ONLY],
         "Regular expressions of the event types that are published, by commas or line breaks; replaces the profile's. One matches anywhere in the type unless it says `^` and `$`.",
@@ -16,12 +16,12 @@ pub(super) fn from_env(env: &Env, own: Option<RegexSet>) -> Option<RegexSet> {
         &[MORE],
         "More such expressions, added to the others; without others every type is published anyway.",
     );
-    // Each is looked at whatever becomes of it, so that none is wrong in silence.
+    // Both are parsed in any case, so that every mistake is reported.
     let only = only.map(|text| parsed(env, ONLY, &text));
     let more = more.map_or_else(Vec::new, |text| parsed(env, MORE, &text));
     let patterns = match only {
         Some(patterns) => patterns,
-        None => own?.patterns().to_vec(),
+        None => own?.iter().map(ToString::to_string).collect(),
     };
     // Each has been compiled alone; together they may still be too large.
     match RegexSet::new(patterns.iter().chain(&more)) {
@@ -37,7 +37,7 @@ pub(super) fn from_env(env: &Env, own: Option<RegexSet>) -> Option<RegexSet> {
     }
 }
 
-/// The patterns that are expressions; of the others the environment is told, and of none at all.
+/// The patterns that are valid expressions; reports the others to `env`, and an empty list.
 fn parsed(env: &Env, name: &str, text: &str) -> Vec<String> {
     let mut patterns = split(text);
     if patterns.is_empty() {
@@ -96,7 +96,8 @@ mod tests {
     fn read(values: &[(&str, &str)], own: Option<&str>) -> Result<Option<RegexSet>, String> {
         let owned = |(k, v): &(&str, &str)| ((*k).to_owned(), (*v).to_owned());
         let env = Env::from_map(values.iter().map(owned).collect::<HashMap<_, _>>());
-        let set = from_env(&env, own.map(|own| RegexSet::new([own]).unwrap()));
+        let own = own.map(|pattern| [pattern]);
+        let set = from_env(&env, own.as_ref().map(|patterns| patterns.as_slice()));
         env.finish()
             .map(|()| set)
             .map_err(|error| error.to_string())
