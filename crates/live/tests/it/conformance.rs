@@ -84,7 +84,7 @@ async fn joining_while_others_publish_misses_nothing_from_there_on<F: Fixture>()
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     publishing.await.expect("published");
-    // For those who joined after the last one.
+    // For listeners that joined after the last one.
     publish_numbers(channels, &channel, COUNT..COUNT + 1).await;
     for listener in listening {
         listener.await.expect("all from there on");
@@ -299,7 +299,7 @@ async fn a_position_is_published_once<F: Fixture>() {
     assert!(matches!(outcomes[1], Outcome::Published(_)));
     assert_eq!(outcomes[2], Outcome::Duplicate);
     listener.expect(0..5).await;
-    // A topic made anew counts from zero, later.
+    // A topic that was created again counts from zero, later.
     publish(
         channels,
         &[placed(&channel, 0, 100), placed(&channel, 1, 100)],

@@ -1,4 +1,4 @@
-//! Each event once, whoever sent it how often: both implementations promise it.
+//! Each event once, however often it was sent: both implementations promise it.
 
 use domain::TenantId;
 use live::{Channel, Outcome, Publication, Resume, Retention};

@@ -57,7 +57,7 @@ async fn a_killed_redis_resets_its_listeners_and_goes_on() {
     assert_eq!(cursors[0], cursors[1], "one gap for all");
     assert!(cursors[0] > before[9]);
     idle.expect_reset(Reset::Gap).await;
-    // It never was told of what came meanwhile: that others were is no use to it.
+    // It never received what came meanwhile: that others did is no use to it.
     joined.expect_reset(Reset::Gap).await;
     returned.expect_reset(Reset::Gap).await;
     publish_numbers(channels, &channel, 10..20).await;
@@ -66,7 +66,7 @@ async fn a_killed_redis_resets_its_listeners_and_goes_on() {
         listener.expect(10..20).await;
     }
 
-    // Whoever comes back from before the outage is told too; whoever saw the gap is not.
+    // A listener that resumes from before the outage is reset too; one that saw the gap is not.
     let mut late = Listener::new(channels, &channel, Resume::After(before[9]));
     late.expect_reset(Reset::Gap).await;
     let mut late = Listener::new(channels, &quiet, Resume::After(idle_since));

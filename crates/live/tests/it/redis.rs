@@ -84,7 +84,7 @@ async fn a_key_of_another_type_is_refused_and_the_rest_is_published() {
     assert!(matches!(outcomes[3], Outcome::Refused(_)));
     on_good.expect(0..1).await;
     on_good.expect(2..3).await;
-    // Once the stranger's key is gone, the channel works, also for those who waited.
+    // Once the foreign key is gone, the channel works, also for listeners that waited.
     let () = ask(&fixture, &["DEL", &fixture.key(&bad)]).await;
     publish_numbers(channels, &bad, 4..5).await;
     on_bad.expect(4..5).await;
@@ -183,13 +183,13 @@ async fn pointers_are_received_only_while_someone_listens() {
     assert_eq!(receivers(&fixture, &key).await, 1);
     drop(third);
     receivers_become(&fixture, &key, 0).await;
-    // One who is too slow is none either.
+    // A listener that is too slow does not count.
     let mut slow = Listener::bounded(channels, &channel, Resume::Live, 512);
     slow.expect_begun().await;
     publish_numbers(channels, &channel, 1..200).await;
     receivers_become(&fixture, &key, 0).await;
     assert!(matches!(slow.next().await, Some(Delivery::Slow)));
-    // And one who leaves before it has begun.
+    // Nor does one that leaves before it has begun.
     for _ in 0..50 {
         drop(Listener::new(channels, &channel, Resume::Live));
     }

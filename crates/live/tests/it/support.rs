@@ -197,7 +197,7 @@ pub(crate) fn number(entry: &Entry) -> usize {
     digits.trim_end_matches([' ']).parse().expect(text)
 }
 
-/// Publishes, in batches of up to 100; gives the ids.
+/// Publishes, in batches of up to 100; returns the ids.
 pub(crate) async fn publish(
     channels: &Arc<dyn Channels>,
     publications: &[Publication],
@@ -297,7 +297,7 @@ impl Listener {
     pub(crate) async fn expect_reset(&mut self, expected: Reset) -> StreamId {
         match self.next().await {
             Some(Delivery::Reset { reason, cursor }) => {
-                assert!(self.entries.is_empty(), "messages nobody asked for");
+                assert!(self.entries.is_empty(), "messages that were not asked for");
                 assert_eq!(reason, expected);
                 self.forget(cursor);
                 cursor
