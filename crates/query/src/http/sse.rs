@@ -1,13 +1,15 @@
 //! Live events: what happens to a user, as server-sent events (C17).
 //!
-//! [`listen`] reads the question and admits the listener, [`limits`] counts who listens and ends
-//! them all when the service stops, [`feed`] turns deliveries into bytes, [`types`] says which are
-//! wanted, [`stream`] writes them to the connection.
+//! [`listen`] reads the request and admits the listener, [`limits`] counts the listeners and ends them
+//! when the service stops, [`encoder`] turns deliveries into bytes, [`type_filter`] leaves out what is not
+//! wanted, [`stream`] writes to the connection what is [`unsent`].
 
-pub mod feed;
+pub mod encoder;
+pub mod end;
 pub mod limits;
 pub mod stream;
-pub mod types;
+pub mod type_filter;
+pub mod unsent;
 
 use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
@@ -17,9 +19,9 @@ use live::{Channel, Resume};
 use service::{Problem, connection};
 
 use crate::http::request::tenant;
-use crate::http::sse::feed::{Feed, Form};
+use crate::http::sse::encoder::{SseEncoder, SseFormat};
 use crate::http::sse::stream::Stream;
-use crate::http::sse::types::Types;
+use crate::http::sse::type_filter::TypeFilter;
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -31,8 +33,8 @@ pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The events of a user as they happen: `text/event-stream`, one message an event, named by its
-/// type. Whoever comes back with the id of the last message gets what was missed; where that cannot
-/// be had, a message named `reset` says so first. Anything else than 200 ends an EventSource for
+/// type. A client that reconnects with the id of its last message gets what it missed; where that cannot
+/// be had, a message named `reset` comes first. Anything else than 200 ends an EventSource for
 /// good, so a wrong Last-Event-ID, a Redis that is down and a service that stops are answered with
 /// 200 too.
 ///
@@ -59,9 +61,9 @@ pub async fn listen(
     if user_id.as_deref() == Some("") {
         parameters.refuse("user_id", Code::IllegalValue, "must not be empty");
     }
-    let form = Form {
+    let format = SseFormat {
         named: parameters.boolean("named").unwrap_or(true),
-        types: Types::read(&mut parameters),
+        types: TypeFilter::read(&mut parameters),
     };
     let resume = resume(&request, &mut parameters);
     parameters.finish()?;
@@ -70,24 +72,24 @@ pub async fn listen(
         return Ok(answer.finish());
     }
     let channel = Channel::new(tenant(&request), &user_id.unwrap_or_default());
-    let Some(place) = state.listeners.admit(&channel, resume)? else {
-        // A stream that ends at once: after it the browser comes back, to another replica or a
-        // later process; after an error page it would not.
+    let Some(permit) = state.listeners.admit(&channel, resume)? else {
+        // A stream that ends at once: after it the browser reconnects, to another replica or a later
+        // process; after an error page it would not.
         return Ok(answer.body(stream::retry()));
     };
     let socket = connection::of(&request).map_err(|error| {
-        tracing::warn!(%error, "a stream could not be opened");
+        tracing::warn!(%error, "refusing a live stream that could not be opened");
         Problem::unavailable("No more connections can be opened", 5)
     })?;
     let subscription = state
         .channels
         .subscribe(channel, resume, state.sse.queue_bytes);
-    let feed = Feed::new(subscription, form);
-    let stream = Stream::new(socket, feed, place, state.sse.heartbeat);
+    let encoder = SseEncoder::new(subscription, format);
+    let stream = Stream::new(socket, encoder, permit, state.sse.heartbeat);
     Ok(connection::hand_over(answer, || drop(rt::spawn(stream))))
 }
 
-/// The head of a stream: kept nowhere, changed and held back by no proxy.
+/// The head of a stream: no cache stores it, no proxy changes or delays it.
 fn answer() -> HttpResponseBuilder {
     let mut answer = HttpResponse::Ok();
     answer
@@ -97,8 +99,8 @@ fn answer() -> HttpResponseBuilder {
     answer
 }
 
-/// Where to begin. A browser that lost its connection sends the header, and its URL is still the
-/// one of the first time: the header is the newer.
+/// Where to begin. A browser that reconnects sends the header with its first URL: the header is the
+/// newer.
 fn resume(request: &HttpRequest, parameters: &mut Parameters<'_>) -> Resume {
     let header = request.headers().get(LAST_EVENT_ID);
     let header = header.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());

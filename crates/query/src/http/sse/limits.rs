@@ -1,4 +1,5 @@
-//! Who listens: how many there may be, of one user and altogether, and the end of them all.
+//! The listeners of this process: their number is limited, of one user and in all, and they end when the
+//! service stops.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,11 +15,11 @@ use tokio::sync::futures::OwnedNotified;
 
 use crate::metrics::SseMetrics;
 
-/// When one who was refused may try again, in seconds.
-const RETRY_AFTER: u32 = 5;
+/// When a refused client may try again.
+const RETRY_AFTER_SECONDS: u32 = 5;
 
 /// How long the streams may take to end.
-const DRAIN: Duration = Duration::from_secs(2);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// All listeners of this process.
 #[derive(Debug)]
@@ -39,7 +40,7 @@ struct Present {
 }
 
 impl Listeners {
-    /// Nobody yet; at most `most` at a time, of them `most_of_user` of one user.
+    /// No listeners; at most `most` at a time, of them `most_of_user` of one user.
     #[must_use]
     pub fn new(most: usize, most_of_user: usize, metrics: SseMetrics) -> Arc<Self> {
         Arc::new(Self {
@@ -52,7 +53,7 @@ impl Listeners {
         })
     }
 
-    /// A place for one more; `None` while the service stops.
+    /// Admits one more; `None` while the service stops.
     ///
     /// # Errors
     /// 429 when there are too many.
@@ -60,7 +61,7 @@ impl Listeners {
         self: &Arc<Self>,
         channel: &Channel,
         resume: Resume,
-    ) -> Result<Option<Place>, Problem> {
+    ) -> Result<Option<ConnectionPermit>, Problem> {
         let mut present = self.present();
         let of_user = present.of_user.get(channel).copied().unwrap_or_default();
         if present.draining {
@@ -69,10 +70,13 @@ impl Listeners {
         }
         let refusal = if present.total >= self.most {
             let detail = format!("{} connections are open, and no more may be", self.most);
-            Some(("process_limit", Problem::too_many(detail, RETRY_AFTER)))
+            Some((
+                "process_limit",
+                Problem::too_many(detail, RETRY_AFTER_SECONDS),
+            ))
         } else if of_user >= self.most_of_user {
             let detail = format!("The user has {of_user} open connections and may have no more");
-            Some(("user_limit", Problem::too_many(detail, RETRY_AFTER)))
+            Some(("user_limit", Problem::too_many(detail, RETRY_AFTER_SECONDS)))
         } else {
             None
         };
@@ -89,16 +93,16 @@ impl Listeners {
             Resume::Malformed => "malformed",
         };
         self.metrics.opened.with_label_values(&[resume]).inc();
-        Ok(Some(Place {
+        Ok(Some(ConnectionPermit {
             channel: channel.clone(),
-            // Made under the lock: either it hears of the end, or it was refused.
+            // Made under the lock: either it is notified of the end, or it was refused.
             ending: Box::pin(Arc::clone(&self.ending).notified_owned()),
             listeners: Arc::clone(self),
         }))
     }
 
-    /// Lets nobody in any more and ends all streams; waits until they are gone, which takes no time
-    /// unless one is just being opened.
+    /// Admits no more and ends all streams; waits until they are gone, which takes no time unless one is
+    /// just being opened.
     pub async fn drain(&self) {
         self.end();
         let gone = async {
@@ -110,8 +114,11 @@ impl Listeners {
                 empty.await;
             }
         };
-        if tokio::time::timeout(DRAIN, gone).await.is_err() {
-            tracing::warn!(left = self.total(), "live streams did not end in time");
+        if tokio::time::timeout(DRAIN_TIMEOUT, gone).await.is_err() {
+            tracing::warn!(
+                streams = self.total(),
+                "closing live streams that did not end in time"
+            );
         }
     }
 
@@ -120,13 +127,13 @@ impl Listeners {
         self.ending.notify_waiters();
     }
 
-    /// How many listen.
+    /// The number of listeners.
     #[must_use]
     pub fn total(&self) -> usize {
         self.present().total
     }
 
-    /// What is counted.
+    /// The metrics of the streams.
     #[must_use]
     pub fn metrics(&self) -> &SseMetrics {
         &self.metrics
@@ -158,28 +165,28 @@ impl Listeners {
     }
 }
 
-/// A listener's place; dropping it makes room for another.
+/// The permit of one listener; dropping it admits another.
 #[derive(Debug)]
-pub struct Place {
+pub struct ConnectionPermit {
     channel: Channel,
     ending: Pin<Box<OwnedNotified>>,
     listeners: Arc<Listeners>,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// Ready when the service stops. Not to be polled again after that.
     pub fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.ending.as_mut().poll(cx)
     }
 
-    /// What is counted.
+    /// The metrics of the streams.
     #[must_use]
     pub fn metrics(&self) -> &SseMetrics {
         self.listeners.metrics()
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.listeners.leave(&self.channel);
     }
@@ -203,12 +210,12 @@ mod tests {
         Channel::new(TenantId::default(), name)
     }
 
-    fn status(admitted: Result<Option<Place>, Problem>) -> u16 {
+    fn status(admitted: Result<Option<ConnectionPermit>, Problem>) -> u16 {
         admitted.map_or_else(|problem| problem.status().as_u16(), |_| 200)
     }
 
     #[test]
-    fn places_are_limited_and_given_back() {
+    fn permits_are_limited_and_given_back() {
         let all = listeners(3, 2);
         let (a, b) = (user("a"), user("b"));
         let first = all.admit(&a, Resume::Live).unwrap().unwrap();
@@ -227,14 +234,14 @@ mod tests {
     }
 
     #[test]
-    fn the_end_reaches_who_is_there_and_refuses_who_comes() {
+    fn the_end_reaches_those_who_listen_and_refuses_those_who_come() {
         let all = listeners(3, 3);
-        let mut place = all.admit(&user("a"), Resume::Live).unwrap().unwrap();
+        let mut permit = all.admit(&user("a"), Resume::Live).unwrap().unwrap();
         let mut other = all.admit(&user("a"), Resume::Live).unwrap().unwrap();
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(place.poll_ending(&mut cx).is_pending());
+        assert!(permit.poll_ending(&mut cx).is_pending());
         all.end();
-        assert!(place.poll_ending(&mut cx).is_ready());
+        assert!(permit.poll_ending(&mut cx).is_ready());
         // Also one that never asked before.
         assert!(other.poll_ending(&mut cx).is_ready());
         assert!(all.admit(&user("a"), Resume::Live).unwrap().is_none());

@@ -1,69 +1,65 @@
 //! A stream on its way to a client: the connection, and what is written to it.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use actix_web::rt::net::TcpStream;
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use live::sse;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::http::sse::feed::{Feed, Next};
-use crate::http::sse::limits::Place;
+use crate::http::sse::encoder::SseEncoder;
+use crate::http::sse::end::End;
+use crate::http::sse::limits::ConnectionPermit;
+use crate::http::sse::unsent::Unsent;
 
-/// A client that has not taken a byte of what waits for so long is gone, or as good as.
+/// A client that takes no byte of what waits for so long is closed.
 const STALL: Duration = Duration::from_secs(30);
 
-/// Browsers wait this long before they come back, in milliseconds: not all at once.
-const RETRY: std::ops::RangeInclusive<u64> = 1_000..=5_000;
+/// Slow clients are closed over this long, in milliseconds: those of one user become slow at the same
+/// message, and closing a thousand connections at once would delay the next one for all others.
+const CLOSE_MS: RangeInclusive<u64> = 0..=1_000;
 
-/// Why a stream ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Client,
-    Slow,
-    Shutdown,
-}
+/// Browsers wait this long before they reconnect, in milliseconds: not all at once.
+const RETRY_MS: RangeInclusive<u64> = 1_000..=5_000;
 
-impl End {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::Slow => "slow",
-            Self::Shutdown => "shutdown",
-        }
-    }
-}
-
-/// A stream: a future that is ready when it has ended. It holds no buffer of its own; what all
-/// listeners of a channel get is one piece of memory.
+/// A stream: a future that is ready when it has ended. It holds no buffer of its own; all listeners
+/// of a channel share what they are sent.
 #[derive(Debug)]
 pub struct Stream {
     socket: TcpStream,
-    feed: Feed,
-    place: Place,
-    /// What is still to be written.
-    rest: Bytes,
+    encoder: SseEncoder,
+    permit: ConnectionPermit,
+    unsent: Unsent,
     heartbeat: Duration,
     /// When something was written last.
     last: Instant,
     timer: Pin<Box<Sleep>>,
+    /// Why it ended. If it is dropped before, the client was gone before the stream began.
     end: Option<End>,
 }
 
 impl Stream {
     /// The stream of one listener, a heartbeat after every `heartbeat` of quiet.
     #[must_use]
-    pub fn new(socket: TcpStream, feed: Feed, place: Place, heartbeat: Duration) -> Self {
+    pub fn new(
+        socket: TcpStream,
+        encoder: SseEncoder,
+        permit: ConnectionPermit,
+        heartbeat: Duration,
+    ) -> Self {
         let last = Instant::now();
+        let mut unsent = Unsent::default();
+        // At once, so that the browser and every proxy know that it works.
+        unsent.push(retry());
         Self {
             socket,
-            feed,
-            place,
-            // At once, so that the browser and every proxy know that it works.
-            rest: retry(),
+            encoder,
+            permit,
+            unsent,
             heartbeat,
             last,
             timer: Box::pin(sleep_until(last + heartbeat)),
@@ -72,10 +68,10 @@ impl Stream {
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.place.poll_ending(cx).is_ready() {
-            // Not within a message, of which the client drops what it has.
-            if self.rest.is_empty() {
-                // It says when to come back, and was told before: it need not arrive.
+        if self.permit.poll_ending(cx).is_ready() {
+            // Not within a message: the client drops what it has of that.
+            if self.unsent.is_empty() {
+                // It says when to reconnect, as the first one did: it need not arrive.
                 let _ = self.socket.try_write(&retry());
             }
             return Poll::Ready(End::Shutdown);
@@ -84,56 +80,55 @@ impl Stream {
             return Poll::Ready(End::Client);
         }
         loop {
-            while !self.rest.is_empty() {
+            while !self.unsent.is_empty() {
                 match self.poll_write(cx) {
                     Poll::Ready(Ok(())) => {}
                     Poll::Ready(Err(_)) => return Poll::Ready(End::Client),
                     Poll::Pending => {
-                        if self.feed.poll_slow(cx).is_pending() {
+                        if self.encoder.poll_slow(cx).is_pending() {
                             ready!(self.poll_timer(STALL, cx));
                         }
                         return Poll::Ready(End::Slow);
                     }
                 }
             }
-            match self.feed.poll(self.place.metrics(), cx) {
-                Poll::Ready(Next::Send(bytes)) => self.rest = bytes,
-                Poll::Ready(Next::Slow) => return Poll::Ready(End::Slow),
-                Poll::Ready(Next::Ended) => return Poll::Ready(End::Shutdown),
+            match self
+                .encoder
+                .poll(&mut self.unsent, self.permit.metrics(), cx)
+            {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(end)) => return Poll::Ready(end),
                 Poll::Pending => {
                     ready!(self.poll_timer(self.heartbeat, cx));
-                    self.rest = self.feed.heartbeat();
+                    self.unsent.push(self.encoder.heartbeat());
                 }
             }
         }
     }
 
-    /// Writes some of the rest.
+    /// Writes some of what is unsent.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             ready!(self.socket.poll_write_ready(cx))?;
-            match self.socket.try_write(&self.rest) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(written) => {
-                    self.rest.advance(written);
-                    self.last = Instant::now();
-                    return Poll::Ready(Ok(()));
-                }
+            match self.unsent.try_write(&self.socket) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                result => {
+                    self.last = Instant::now();
+                    return Poll::Ready(result);
+                }
             }
         }
     }
 
-    /// Ready when the client has closed the connection. What it says is not listened to: there is
-    /// no next request after a stream.
+    /// Ready when the client has closed the connection. What it sends is ignored: no request follows a
+    /// stream.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut said = [0; 256];
+        let mut ignored = [0; 256];
         loop {
             if ready!(self.socket.poll_read_ready(cx)).is_err() {
                 return Poll::Ready(());
             }
-            match self.socket.try_read(&mut said) {
+            match self.socket.try_read(&mut ignored) {
                 Ok(0) => return Poll::Ready(()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -142,8 +137,8 @@ impl Stream {
         }
     }
 
-    /// Ready when nothing was written for so long. The timer is not touched when something is
-    /// written, but looks again when it goes off: writing is much more frequent than being quiet.
+    /// Ready when nothing was written for so long. Writing does not touch the timer; when it fires, it is
+    /// set again if something was written meanwhile: writing is much more frequent than being quiet.
     fn poll_timer(&mut self, quiet: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let due = self.last + quiet;
         if due < self.timer.deadline() {
@@ -163,25 +158,37 @@ impl Future for Stream {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let end = ready!(self.poll_end(cx));
-        self.end = Some(end);
+        if self.end.is_none() {
+            let end = ready!(self.poll_end(cx));
+            self.end = Some(end);
+            if end == End::Slow {
+                self.unsent = Unsent::default();
+                let close = Instant::now() + Duration::from_millis(random(CLOSE_MS));
+                self.timer.as_mut().reset(close);
+            }
+        }
+        if self.end == Some(End::Slow) && self.permit.poll_ending(cx).is_pending() {
+            ready!(self.timer.as_mut().poll(cx));
+        }
         Poll::Ready(())
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        // Dropped before its end: the client was gone before the stream began.
-        let reason = self.end.unwrap_or(End::Client).as_str();
-        let closed = &self.place.metrics().closed;
-        closed.with_label_values(&[reason]).inc();
+        let closed = &self.permit.metrics().closed;
+        let end = self.end.unwrap_or(End::Client);
+        closed.with_label_values(&[end.as_str()]).inc();
     }
 }
 
-/// When to come back, different for each.
+/// When to reconnect, different for each.
 pub(super) fn retry() -> Bytes {
+    sse::retry(random(RETRY_MS))
+}
+
+fn random(range: RangeInclusive<u64>) -> u64 {
     // The low bits of a fresh id are random.
     let random = service::clock::fresh_id().as_u64_pair().1;
-    let span = RETRY.end() - RETRY.start() + 1;
-    sse::retry(RETRY.start() + random % span)
+    range.start() + random % (range.end() - range.start() + 1)
 }

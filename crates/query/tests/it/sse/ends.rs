@@ -27,7 +27,7 @@ async fn the_end_of_the_service_ends_the_streams_and_they_can_resume() {
     for stream in &mut streams {
         let end = wait("the end", stream.next()).await.unwrap();
         assert!(end.is_none(), "{end:?}");
-        // It was told when to come back.
+        // It knows when to reconnect.
         assert!(stream.retry().is_some() && stream.last_event_id().is_some());
     }
     drop(stuck);

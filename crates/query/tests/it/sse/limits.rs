@@ -35,7 +35,7 @@ async fn a_user_and_a_process_have_limits_and_places_are_given_back() {
         let name = format!("tidegate_sse_refused_total{{reason=\"{reason}\"}}");
         assert_eq!(live.metric(&name).await, count);
     }
-    // A client that goes leaves its place without another word.
+    // A client that disconnects gives its permit back.
     drop(first);
     let third = until_admitted(&live, "a").await;
     drop((second, third, others));
@@ -43,7 +43,7 @@ async fn a_user_and_a_process_have_limits_and_places_are_given_back() {
     live.wait_metric("tidegate_sse_users", 0.0).await;
     let closed = r#"tidegate_sse_closed_total{reason="client"}"#;
     live.wait_metric(closed, 5.0).await;
-    // A question that is refused for another reason takes no place.
+    // A request that is refused for another reason takes no permit.
     for _ in 0..5 {
         live.get("a?named=x").await.problem(422);
     }

@@ -23,7 +23,7 @@ async fn a_stream_opened_without_redis_begins_when_it_is_back() {
     assert!(during.retry().is_some());
 
     parts.start(Part::Redis).await;
-    // Redis may have lost something, and nobody knows what came while it could not be read.
+    // Redis may have lost something; what came while it could not be read is unknown.
     for stream in [&mut during, &mut before] {
         assert_eq!(next_reset(stream).await, "gap");
     }

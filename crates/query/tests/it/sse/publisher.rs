@@ -1,4 +1,4 @@
-//! A service, and the channels it listens to.
+//! A service, and the channels it subscribes to.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -77,7 +77,7 @@ impl Live {
             .unwrap()
     }
 
-    /// Publishes messages of these types, with the text as data; gives their ids.
+    /// Publishes messages of these types, with the text as data; returns their ids.
     pub(crate) async fn publish_all(&self, user: &str, messages: &[(&str, String)]) -> Vec<String> {
         let publications: Vec<_> = messages
             .iter()
@@ -146,7 +146,7 @@ pub(crate) async fn next_parts(stream: &mut SseStream) -> (String, String, Strin
     (event, id, data)
 }
 
-/// Asserts that the next message is a reset, and gives its reason.
+/// Asserts that the next message is a reset, and returns its reason.
 pub(crate) async fn next_reset(stream: &mut SseStream) -> String {
     let event = next(stream).await;
     assert_eq!(event.event, "reset", "{event:?}");

@@ -57,7 +57,7 @@ async fn an_id_that_is_none_begins_with_a_reset_and_goes_on() {
         let cursor = stream.last_event_id().unwrap().to_owned();
         live.publish("u", "a", "after").await;
         assert_eq!(next(&mut stream).await.data, "after");
-        // Where the reset says one can resume, one can.
+        // Resuming at the cursor of the reset works.
         let mut resumed = live.open("u", Some(&cursor)).await;
         assert_eq!(next(&mut resumed).await.data, "after");
     }
@@ -81,7 +81,7 @@ async fn history_that_is_gone_is_told_with_its_reason() {
     assert_eq!(next_reset(&mut future).await, "unknown");
 
     live.mark_gap().await;
-    // Open streams are told, and so is who comes back.
+    // Open streams are reset, and so is a client that resumes.
     for stream in [&mut trimmed, &mut unknown, &mut future] {
         assert_eq!(next_reset(stream).await, "gap");
     }

@@ -5,17 +5,17 @@ use domain::pattern::TypePattern;
 
 use crate::parameters::Parameters;
 
-/// Most patterns of one listener: each is tried on each message.
+/// Patterns of one listener, at most: each is tried on each message.
 pub const MAX_PATTERNS: usize = 32;
 
 const KEY: &str = "types";
 
-/// The event types a listener wants; none named is all.
+/// The event types a listener wants; without patterns, all.
 #[derive(Debug, Clone, Default)]
-pub struct Types(Box<[TypePattern]>);
+pub struct TypeFilter(Box<[TypePattern]>);
 
-impl Types {
-    /// Reads `types`: patterns separated by commas, the parameter given as often as one likes.
+impl TypeFilter {
+    /// Reads `types`: patterns separated by commas; the parameter may be repeated.
     pub fn read(parameters: &mut Parameters<'_>) -> Self {
         let mut patterns = Vec::new();
         for text in parameters.raw_texts(KEY) {
@@ -46,7 +46,7 @@ impl Types {
 
     /// Whether events of that type are wanted.
     #[must_use]
-    pub fn want(&self, event_type: &str) -> bool {
+    pub fn matches(&self, event_type: &str) -> bool {
         self.is_all() || self.0.iter().any(|pattern| pattern.matches(event_type))
     }
 }
@@ -55,9 +55,9 @@ impl Types {
 mod tests {
     use super::*;
 
-    fn read(query: &str) -> Result<Types, String> {
+    fn read(query: &str) -> Result<TypeFilter, String> {
         let mut parameters = Parameters::from_query(query).unwrap();
-        let types = Types::read(&mut parameters);
+        let types = TypeFilter::read(&mut parameters);
         match parameters.finish() {
             Ok(()) => Ok(types),
             Err(problem) => Err(problem.detail().to_owned()),
@@ -68,11 +68,11 @@ mod tests {
     fn patterns_come_in_lists_and_repeats() {
         let types = read("types=user.*,+order.paid,,&types=a&types=a").unwrap();
         assert_eq!(types.0.len(), 3);
-        assert!(types.want("user.x") && types.want("order.paid") && types.want("a"));
-        assert!(!types.want("b"));
+        assert!(types.matches("user.x") && types.matches("order.paid") && types.matches("a"));
+        assert!(!types.matches("b"));
         for all in ["", "types=", "types=,"] {
             let types = read(all).unwrap();
-            assert!(types.is_all() && types.want("anything"), "{all}");
+            assert!(types.is_all() && types.matches("anything"), "{all}");
         }
     }
 
