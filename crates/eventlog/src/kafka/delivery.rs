@@ -1,78 +1,46 @@
 //! From enqueued to acknowledged: a batch counted down by delivery reports, and the producer's
 //! callbacks.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::task::{Context as TaskContext, Poll};
 
-use futures_util::task::AtomicWaker;
 use prometheus::Registry;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use rdkafka::{ClientContext, Statistics};
+use tokio::sync::oneshot;
 
 use super::client::{any_broker_up, forward_log};
 use super::config::KafkaConfig;
 use crate::PublishError;
 use crate::queue::{Queue, Reservation};
 
-/// The acknowledgement of one [`Producer::publish`](super::Producer::publish) call.
-#[must_use = "the records count as published only once this resolves to Ok"]
-#[derive(Debug)]
-pub struct Ack {
-    batch: Arc<Batch>,
-}
-
-impl Future for Ack {
-    type Output = Result<(), PublishError>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
-        let batch = &self.batch;
-        if batch.pending() {
-            batch.waker.register(cx.waker());
-            // The last report may have come before the registration.
-            if batch.pending() {
-                return Poll::Pending;
-            }
-        }
-        Poll::Ready(batch.error.get().cloned().map_or(Ok(()), Err))
-    }
-}
+/// Resolves to the outcome of a batch; an error if librdkafka was destroyed before.
+pub(super) type Acknowledged = oneshot::Receiver<Result<(), PublishError>>;
 
 /// The records of one call, counted down by their delivery reports.
-#[derive(Debug)]
 pub(super) struct Batch {
     remaining: AtomicUsize,
-    /// Taken by the last report.
-    reservation: Mutex<Option<Reservation>>,
     /// The first error of any record.
     error: OnceLock<PublishError>,
-    waker: AtomicWaker,
+    /// Taken by the last report.
+    open: Mutex<Option<(Reservation, oneshot::Sender<Result<(), PublishError>>)>>,
 }
 
 impl Batch {
     /// A batch of the records for which room is reserved.
-    pub(super) fn new(reservation: Reservation) -> Arc<Self> {
-        Arc::new(Self {
+    pub(super) fn new(reservation: Reservation) -> (Arc<Self>, Acknowledged) {
+        let (acknowledge, acknowledged) = oneshot::channel();
+        let batch = Arc::new(Self {
             remaining: AtomicUsize::new(reservation.records()),
-            reservation: Mutex::new(Some(reservation)),
             error: OnceLock::new(),
-            waker: AtomicWaker::new(),
-        })
+            open: Mutex::new(Some((reservation, acknowledge))),
+        });
+        (batch, acknowledged)
     }
 
-    pub(super) fn ack(self: Arc<Self>) -> Ack {
-        Ack { batch: self }
-    }
-
-    fn pending(&self) -> bool {
-        self.remaining.load(Ordering::Acquire) > 0
-    }
-
-    /// Counts `records` reports of one outcome; the last one gives the room back and wakes the
+    /// Counts `records` reports of one outcome; the last one gives the room back and answers the
     /// caller.
     pub(super) fn done(&self, records: usize, outcome: Result<(), PublishError>) {
         if let Err(error) = outcome {
@@ -81,15 +49,17 @@ impl Batch {
         if self.remaining.fetch_sub(records, Ordering::AcqRel) != records {
             return;
         }
-        let mut reservation = self
-            .reservation
+        let open = self
+            .open
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(reservation) = reservation.take() {
-            reservation.finish(self.error.get());
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some((reservation, acknowledge)) = open {
+            let error = self.error.get();
+            reservation.finish(error);
+            // The caller may have dropped its future.
+            let _ = acknowledge.send(error.cloned().map_or(Ok(()), Err));
         }
-        drop(reservation);
-        self.waker.wake();
     }
 }
 
@@ -195,20 +165,13 @@ mod tests {
     #[test]
     fn a_batch_resolves_with_its_last_report_and_keeps_the_first_error() {
         let queue = Queue::new(&Registry::new(), "test", 10, 100).expect("metrics");
-        let batch = Batch::new(queue.reserve(4, 0).expect("room"));
-        let mut ack = Arc::clone(&batch).ack();
-        let mut poll = || {
-            Pin::new(&mut ack).poll(&mut TaskContext::from_waker(
-                futures_util::task::noop_waker_ref(),
-            ))
-        };
-        assert!(poll().is_pending());
+        let (batch, mut acknowledged) = Batch::new(queue.reserve(4, 0).expect("room"));
         batch.done(1, Ok(()));
         batch.done(1, Err(PublishError::TooLarge));
         batch.done(1, Err(PublishError::Unavailable));
-        assert!(poll().is_pending());
+        assert!(acknowledged.try_recv().is_err(), "one report is missing");
         batch.done(1, Ok(()));
-        assert_eq!(poll(), Poll::Ready(Err(PublishError::TooLarge)));
+        assert_eq!(acknowledged.try_recv(), Ok(Err(PublishError::TooLarge)));
         queue.reserve(10, 0).expect("its room is free");
     }
 }

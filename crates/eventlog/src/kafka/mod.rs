@@ -18,7 +18,6 @@ pub mod topics;
 
 pub use config::KafkaConfig;
 pub use consumer::{Consumer, Handle};
-pub use delivery::Ack;
 pub use error::{ConsumerError, ProducerError};
 pub use offsets::{Commit, OffsetReset};
 pub use producer::Producer;

@@ -9,7 +9,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer as _};
 
 use super::config::KafkaConfig;
-use super::delivery::{Ack, Batch, State, publish_error};
+use super::delivery::{Batch, State, publish_error};
 use super::error::ProducerError;
 use super::sender::Sender;
 use crate::queue::Reservation;
@@ -110,13 +110,19 @@ impl Producer {
     /// The future fails with the first error of any record; records of the batch may have been
     /// written all the same, so a retry must carry the same event ids. That also holds in the one
     /// case where librdkafka refuses a record after it took others.
-    pub fn publish(&self, records: impl AsRef<[Outgoing]>) -> Result<Ack, PublishError> {
+    pub fn publish(
+        &self,
+        records: impl AsRef<[Outgoing]>,
+    ) -> Result<Acknowledgement, PublishError> {
         let records = records.as_ref();
         let state = &self.state;
         let reservation = self
             .reserve(records)
             .inspect_err(|error| state.queue.failed(error))?;
-        let batch = Batch::new(reservation);
+        let (batch, acknowledged) = Batch::new(reservation);
+        if records.is_empty() {
+            batch.done(0, Ok(()));
+        }
         let client = self.sender(records.len()).client();
         for (index, record) in records.iter().enumerate() {
             if let Err((error, _)) = client.send(native(record, &batch)) {
@@ -126,7 +132,9 @@ impl Producer {
                 break;
             }
         }
-        Ok(batch.ack())
+        Ok(Box::pin(async {
+            acknowledged.await.unwrap_or(Err(PublishError::Unavailable))
+        }))
     }
 
     /// The sender of so many records, for which room is reserved.
@@ -162,7 +170,7 @@ impl Producer {
 
 impl Publisher for Producer {
     fn publish(&self, records: &[Outgoing]) -> Result<Acknowledgement, PublishError> {
-        Ok(Box::pin(Producer::publish(self, records)?))
+        Producer::publish(self, records)
     }
 
     /// False at once when the last connection breaks, true again within about a second of a
