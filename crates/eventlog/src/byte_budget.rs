@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::Notify;
+
 /// Bounds how many bytes may be held at one time. What is held has a [`BytePermit`], which gives its
 /// bytes back when it is dropped.
 #[derive(Debug)]
 pub struct ByteBudget {
     limit: usize,
     used: AtomicUsize,
+    released: Option<Arc<Notify>>,
 }
 
 /// The budget has not that many bytes left.
@@ -20,9 +23,15 @@ impl ByteBudget {
     /// Creates a budget of `limit` bytes.
     #[must_use]
     pub fn new(limit: usize) -> Arc<Self> {
+        Self::notifying(limit, None)
+    }
+
+    /// Creates a budget of `limit` bytes; `released` is notified whenever some come back.
+    pub(crate) fn notifying(limit: usize, released: Option<Arc<Notify>>) -> Arc<Self> {
         Arc::new(Self {
             limit,
             used: AtomicUsize::new(0),
+            released,
         })
     }
 
@@ -30,6 +39,29 @@ impl ByteBudget {
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::SeqCst)
+    }
+
+    /// The bytes that are left.
+    pub(crate) fn free(&self) -> usize {
+        self.limit.saturating_sub(self.used())
+    }
+
+    /// Whether at least half of it is left.
+    pub(crate) fn half_free(&self) -> bool {
+        self.used() <= self.limit / 2
+    }
+
+    /// As [`Self::acquire`], but a budget of which nothing is used gives any amount: what is larger
+    /// than the limit would never get through. For one caller at a time.
+    pub(crate) fn acquire_oversized(self: &Arc<Self>, bytes: usize) -> Option<BytePermit> {
+        if self.used() != 0 {
+            return self.acquire(bytes).ok();
+        }
+        self.used.fetch_add(bytes, Ordering::SeqCst);
+        Some(BytePermit {
+            budget: Arc::clone(self),
+            bytes,
+        })
     }
 
     /// Takes `bytes`, which may be 0: a permit can grow later.
@@ -65,7 +97,7 @@ impl BytePermit {
     /// # Errors
     /// So many bytes are not left; the permit is as before.
     pub fn resize(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
-        let ByteBudget { limit, used } = &*self.budget;
+        let ByteBudget { limit, used, .. } = &*self.budget;
         if let Some(more) = bytes.checked_sub(self.bytes) {
             if used.fetch_add(more, Ordering::SeqCst) + more > *limit {
                 used.fetch_sub(more, Ordering::SeqCst);
@@ -82,6 +114,9 @@ impl BytePermit {
 impl Drop for BytePermit {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::SeqCst);
+        if let Some(released) = &self.budget.released {
+            released.notify_one();
+        }
     }
 }
 
@@ -102,5 +137,21 @@ mod tests {
         assert_eq!(budget.used(), 7);
         drop((first, second));
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_budget_passes_when_it_is_empty() {
+        let budget = ByteBudget::new(10);
+        let large = budget.acquire_oversized(100).expect("empty");
+        assert!(budget.acquire_oversized(1).is_none());
+        drop(large);
+        assert_eq!(budget.used(), 0);
+        let small = budget.acquire_oversized(4).expect("empty again");
+        assert!(budget.acquire_oversized(7).is_none());
+        let other = budget.acquire_oversized(6).expect("exactly full");
+        assert!(!budget.half_free());
+        assert_eq!(budget.free(), 0);
+        drop((small, other));
+        assert!(budget.half_free());
     }
 }

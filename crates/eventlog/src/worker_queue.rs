@@ -1,13 +1,13 @@
-//! What a writer reads from: chunks of one partition's records, bounded in bytes.
+//! What a worker reads from: chunks of one partition's records, bounded in bytes.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Record;
+use crate::byte_budget::{ByteBudget, BytePermit};
 
 /// Records of one partition, in order. Its bytes count against the consumer's buffer until the
 /// [`Permit`] inside is dropped, so keep it until the records are stored and marked done.
@@ -50,8 +50,8 @@ impl Chunk {
         self.partition
     }
 
-    /// False once the partition was taken away: storing the records is then another consumer's
-    /// business, and the fence in Postgres will refuse them if that consumer was faster.
+    /// False once the partition was taken away: another consumer stores its records, and the fence in
+    /// Postgres refuses these if that consumer was faster.
     pub fn is_current(&self) -> bool {
         !self.revoked.load(Ordering::Relaxed)
     }
@@ -65,109 +65,22 @@ impl Chunk {
 /// Room in the consumer's buffer; dropping it gives the room back.
 #[derive(Debug)]
 pub struct Permit {
-    room: Arc<Room>,
-    bytes: usize,
-    /// Counts what is out of one partition, where somebody wants to know.
-    out: Option<Arc<AtomicUsize>>,
+    _partition: Option<BytePermit>,
+    _buffer: BytePermit,
 }
 
 impl Permit {
-    /// Counts these bytes in `out` as well, until they are given back.
-    pub(crate) fn counted_in(mut self, out: &Arc<AtomicUsize>) -> Self {
-        out.fetch_add(self.bytes, Ordering::SeqCst);
-        self.out = Some(Arc::clone(out));
-        self
-    }
-
-    /// How many bytes of buffer it stands for.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(out) = &self.out {
-            out.fetch_sub(self.bytes, Ordering::SeqCst);
-        }
-        self.room.release(self.bytes);
-    }
-}
-
-/// The part of the buffer that belongs to one worker.
-#[derive(Debug)]
-pub(crate) struct Room {
-    limit: usize,
-    used: AtomicUsize,
-    poller: Arc<Poller>,
-}
-
-/// Who fills the workers, a thread or a task, to be woken when it waits for room.
-#[derive(Debug, Default)]
-pub(crate) struct Poller {
-    pub(crate) thread: OnceLock<Thread>,
-    /// Woken where there is no thread.
-    pub(crate) task: Arc<Notify>,
-    pub(crate) waiting: AtomicBool,
-}
-
-impl Poller {
-    pub(crate) fn wake(&self) {
-        match self.thread.get() {
-            Some(thread) => thread.unpark(),
-            None => self.task.notify_one(),
-        }
-    }
-}
-
-impl Room {
-    fn new(limit: usize, poller: Arc<Poller>) -> Self {
+    /// Combines room in the buffer with what counts the bytes that are out of the partition, where
+    /// the source wants to know.
+    pub(crate) fn new(buffer: BytePermit, partition: Option<BytePermit>) -> Self {
         Self {
-            limit,
-            used: AtomicUsize::new(0),
-            poller,
-        }
-    }
-
-    /// Takes room for `bytes`; an empty worker takes anything, or a record larger than the limit
-    /// would never get through.
-    pub(crate) fn admit(self: &Arc<Self>, bytes: usize) -> Option<Permit> {
-        // Only the one poller takes room, so nobody else raises `used` in between.
-        let used = self.used.load(Ordering::SeqCst);
-        if used != 0 && used + bytes > self.limit {
-            return None;
-        }
-        self.used.fetch_add(bytes, Ordering::SeqCst);
-        Some(Permit {
-            room: Arc::clone(self),
-            bytes,
-            out: None,
-        })
-    }
-
-    pub(crate) fn used(&self) -> usize {
-        self.used.load(Ordering::SeqCst)
-    }
-
-    /// How many bytes may still come.
-    pub(crate) fn free(&self) -> usize {
-        self.limit.saturating_sub(self.used())
-    }
-
-    /// Whether it is worth starting a paused worker again.
-    pub(crate) fn half_empty(&self) -> bool {
-        self.used() <= self.limit / 2
-    }
-
-    fn release(&self, bytes: usize) {
-        self.used.fetch_sub(bytes, Ordering::SeqCst);
-        if self.poller.waiting.load(Ordering::SeqCst) {
-            self.poller.wake();
+            _partition: partition,
+            _buffer: buffer,
         }
     }
 }
 
-/// The reading end of one worker. A partition always arrives on the same worker while it is assigned.
+/// The reading end of one worker's queue. A partition stays with its worker while it is assigned.
 #[derive(Debug)]
 pub struct WorkerQueue {
     index: usize,
@@ -202,25 +115,26 @@ impl WorkerQueue {
     }
 }
 
-/// The poller's end of a worker.
+/// The source's end of a worker's queue.
 pub(crate) struct WorkerSender {
     /// `None` once the workers are draining.
     pub(crate) chunks: Option<UnboundedSender<Chunk>>,
-    pub(crate) room: Arc<Room>,
+    pub(crate) room: Arc<ByteBudget>,
     /// The partitions of this worker are paused until there is room again.
     pub(crate) paused: bool,
 }
 
+/// Creates `count` queues that hold `bytes` together. `released` is notified when a permit is dropped.
 pub(crate) fn worker_queues(
     count: usize,
     bytes: usize,
-    poller: &Arc<Poller>,
+    released: Option<&Arc<Notify>>,
 ) -> (Vec<WorkerSender>, Vec<WorkerQueue>) {
     let share = bytes / count.max(1);
     (0..count.max(1))
         .map(|index| {
             let (sender, chunks) = unbounded_channel();
-            let room = Arc::new(Room::new(share, Arc::clone(poller)));
+            let room = ByteBudget::notifying(share, released.cloned());
             (
                 WorkerSender {
                     chunks: Some(sender),
@@ -231,24 +145,4 @@ pub(crate) fn worker_queues(
             )
         })
         .unzip()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_record_larger_than_the_room_passes_when_it_is_empty() {
-        let room = Arc::new(Room::new(10, Arc::default()));
-        let large = room.admit(100).expect("empty");
-        assert!(room.admit(1).is_none());
-        drop(large);
-        assert_eq!(room.used(), 0);
-        let small = room.admit(4).expect("empty again");
-        assert!(room.admit(7).is_none());
-        let other = room.admit(6).expect("exactly full");
-        assert!(!room.half_empty());
-        drop((small, other));
-        assert!(room.half_empty());
-    }
 }

@@ -12,7 +12,7 @@ use super::dispatch::Dispatcher;
 use super::error::ConsumerError;
 use super::poll::PollThread;
 use super::shared::Shared;
-use crate::worker_queue::{Poller, WorkerQueue, worker_queues};
+use crate::worker_queue::{WorkerQueue, worker_queues};
 use crate::{BoxFuture, PartitionLag, Source};
 
 /// How long Kafka may take to answer with a partition's watermarks.
@@ -39,13 +39,12 @@ impl Consumer {
         buffer_bytes: usize,
     ) -> Result<(Handle, Vec<WorkerQueue>), ConsumerError> {
         config.consumer().create_native_config()?;
-        let poller = Arc::new(Poller::default());
-        let (senders, queues) = worker_queues(workers, buffer_bytes, &poller);
+        let (senders, queues) = worker_queues(workers, buffer_bytes, None);
         let rooms = senders
             .iter()
             .map(|queue| Arc::clone(&queue.room))
             .collect();
-        let shared = Shared::new(workers, poller, rooms);
+        let shared = Shared::new(workers, rooms);
         let dispatcher = Dispatcher::new(Arc::clone(&shared), senders, buffer_bytes);
         let (config, topics) = (config.clone(), topics.to_vec());
         let thread = PollThread::new(config, topics, Arc::clone(&shared), dispatcher);

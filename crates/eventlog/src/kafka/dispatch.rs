@@ -13,6 +13,7 @@ use super::message::record;
 use super::rebalance::Client;
 use super::shared::Shared;
 use crate::Record;
+use crate::byte_budget::BytePermit;
 use crate::worker_queue::{Chunk, Permit, WorkerSender};
 
 /// How long to wait for a record when there is nothing else to do.
@@ -22,6 +23,8 @@ pub(super) const WATCH: Duration = Duration::from_millis(20);
 /// A queue that stays full for this long is paused. Below it the thread just waits: pausing
 /// discards what librdkafka fetched ahead.
 const FULL_TIMEOUT: Duration = Duration::from_millis(500);
+/// How often it looks for room meanwhile.
+const ROOM_CHECK: Duration = Duration::from_millis(1);
 /// A chunk is complete when it is this long or this large, or when nothing more is there.
 const CHUNK_RECORDS: usize = 256;
 const CHUNK_BYTES: usize = 512 * 1024;
@@ -116,7 +119,7 @@ impl Dispatcher {
             return;
         }
         let (worker, bytes) = (chunk.assignment.worker, chunk.bytes);
-        let permit = match self.queues[worker].room.admit(bytes) {
+        let buffer = match self.queues[worker].room.acquire_oversized(bytes) {
             Some(permit) => permit,
             None if self.queues[worker].paused => return,
             None => match self.wait_for_room(worker, bytes) {
@@ -142,6 +145,7 @@ impl Dispatcher {
             return;
         };
         let (partition, revoked) = assignment.of_chunk();
+        let permit = Permit::new(buffer, None);
         let chunk = Chunk::new(records, permit, partition, revoked);
         if sender.send(chunk).is_err() {
             // The worker is gone. The records stay undone, so they are read again after a restart.
@@ -150,22 +154,16 @@ impl Dispatcher {
         }
     }
 
-    fn wait_for_room(&self, worker: usize, bytes: usize) -> Option<Permit> {
-        let room = &self.queues[worker].room;
+    fn wait_for_room(&self, worker: usize, bytes: usize) -> Option<BytePermit> {
         let until = Instant::now() + FULL_TIMEOUT;
-        self.shared.poller.waiting.store(true, Ordering::SeqCst);
-        let permit = loop {
-            if let Some(permit) = room.admit(bytes) {
-                break Some(permit);
+        while Instant::now() < until && !self.shared.stopping() {
+            std::thread::sleep(ROOM_CHECK);
+            let permit = self.queues[worker].room.acquire_oversized(bytes);
+            if permit.is_some() {
+                return permit;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.shared.stopping() {
-                break None;
-            }
-            std::thread::park_timeout(left);
-        };
-        self.shared.poller.waiting.store(false, Ordering::SeqCst);
-        permit
+        }
+        None
     }
 
     /// Drops the chunks of partitions that were taken away, and pauses new ones of paused queues.
@@ -194,7 +192,7 @@ impl Dispatcher {
     pub(super) fn resume(&mut self, client: &Client) {
         for (worker, queue) in self.queues.iter_mut().enumerate() {
             let waits = |chunk: &Filling| chunk.assignment.worker == worker;
-            if !queue.paused || self.chunks.iter().any(waits) || !queue.room.half_empty() {
+            if !queue.paused || self.chunks.iter().any(waits) || !queue.room.half_free() {
                 continue;
             }
             queue.paused = false;

@@ -65,7 +65,6 @@ impl PollThread {
 
     /// Consumes until the shutdown, with one client after the other if they fail.
     pub(super) fn run(mut self) {
-        let _ = self.shared.poller.thread.set(std::thread::current());
         let mut backoff = BACKOFF.build();
         while !self.shared.stopping() {
             let started = Instant::now();

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use super::assignments::Assignments;
 use super::rebalance::Client;
-use crate::worker_queue::{Poller, Room};
+use crate::byte_budget::ByteBudget;
 
 /// The state of one consumer.
 pub(super) struct Shared {
     pub(super) assignments: Arc<Assignments>,
-    pub(super) poller: Arc<Poller>,
-    pub(super) rooms: Vec<Arc<Room>>,
+    pub(super) rooms: Vec<Arc<ByteBudget>>,
     /// How often a queue stayed full so long that its partitions were paused.
     pub(super) pauses: AtomicU64,
     client: Mutex<Option<Arc<Client>>>,
@@ -26,10 +25,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(super) fn new(workers: usize, poller: Arc<Poller>, rooms: Vec<Arc<Room>>) -> Arc<Self> {
+    pub(super) fn new(workers: usize, rooms: Vec<Arc<ByteBudget>>) -> Arc<Self> {
         Arc::new(Self {
             assignments: Arc::new(Assignments::new(workers)),
-            poller,
             rooms,
             pauses: AtomicU64::new(0),
             client: Mutex::new(None),
@@ -43,7 +41,6 @@ impl Shared {
     pub(super) fn stop(&self, grace: Duration) {
         *lock(&self.grace) = grace;
         self.stop.store(true, Ordering::Release);
-        self.poller.wake();
     }
 
     pub(super) fn stopping(&self) -> bool {

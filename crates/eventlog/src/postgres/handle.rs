@@ -8,7 +8,7 @@ use std::time::Duration;
 use store::log::{Backlog, PARTITIONS};
 use tokio::sync::watch;
 
-use crate::worker_queue::Room;
+use crate::byte_budget::ByteBudget;
 use crate::{BoxFuture, PartitionLag, Source};
 
 /// Tells that the task is gone, however it went.
@@ -29,7 +29,7 @@ impl Drop for Ended {
 
 /// What the task and the handles share.
 pub(super) struct Shared {
-    pub(super) rooms: Vec<Arc<Room>>,
+    pub(super) rooms: Vec<Arc<ByteBudget>>,
     pub(super) state: Mutex<State>,
     pub(super) connected: AtomicBool,
     pub(super) held: AtomicUsize,

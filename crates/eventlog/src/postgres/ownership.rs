@@ -1,13 +1,14 @@
 //! Which partitions of the log are ours, and how far each was read.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use store::Error;
 use store::log::{Lease, PARTITIONS};
 
 use crate::Record;
+use crate::byte_budget::ByteBudget;
 
 /// How long a partition that is given away waits for its records to be stored. Not waiting would double
 /// work, never events.
@@ -25,7 +26,7 @@ pub(super) struct Owned {
     /// Read already, but its worker has no room.
     pub(super) held: Option<Held>,
     /// Bytes handed out whose permits still exist.
-    pub(super) out: Arc<AtomicUsize>,
+    pub(super) out: Arc<ByteBudget>,
     pub(super) revoked: Arc<AtomicBool>,
     /// It is another's to have; since when.
     leaving: Option<Instant>,
@@ -45,7 +46,7 @@ impl Owned {
             after: 0,
             more: true,
             held: None,
-            out: Arc::default(),
+            out: ByteBudget::new(usize::MAX),
             revoked: Arc::default(),
             leaving: None,
         }
@@ -100,7 +101,7 @@ impl Ownership {
         }
         // Only a partition that has nothing out any more, or has had its time, changes hands.
         let parted = |partition: &Owned| {
-            let done = partition.out.load(Ordering::SeqCst) == 0;
+            let done = partition.out.used() == 0;
             partition
                 .leaving
                 .is_some_and(|at| done || at.elapsed() >= PARTING)

@@ -19,7 +19,7 @@ use super::handle::{Ended, Handle, Owner, Shared};
 use super::ownership::{Held, Owned, Ownership};
 use super::{Backoff, LOG};
 use crate::Record;
-use crate::worker_queue::{Chunk, Poller, WorkerQueue, WorkerSender, worker_queues};
+use crate::worker_queue::{Chunk, Permit, WorkerQueue, WorkerSender, worker_queues};
 
 /// How often the partitions are divided anew, and looked at although nobody said that there is more.
 const BALANCE: Duration = Duration::from_secs(1);
@@ -46,9 +46,8 @@ impl PostgresSource {
     /// removed comes again after a restart, or when its partition changes hands.
     #[must_use]
     pub fn start(db: &Database, workers: usize, buffer_bytes: usize) -> (Handle, Vec<WorkerQueue>) {
-        let poller = Arc::new(Poller::default());
-        poller.waiting.store(true, Ordering::SeqCst);
-        let (senders, queues) = worker_queues(workers, buffer_bytes, &poller);
+        let room_made = Arc::new(Notify::new());
+        let (senders, queues) = worker_queues(workers, buffer_bytes, Some(&room_made));
         let (stop, stopping) = watch::channel(None);
         let (closed, closing) = watch::channel(false);
         let shared = Arc::new(Shared {
@@ -68,7 +67,7 @@ impl PostgresSource {
             db: db.clone(),
             ours: Ownership::new(senders.len()),
             senders,
-            room_made: Arc::clone(&poller.task),
+            room_made,
             appended: Arc::default(),
             shared: Arc::clone(&shared),
             next_balance: Instant::now(),
@@ -214,7 +213,7 @@ impl Task {
             let wanting = self.ours.partitions.iter();
             let wanting = wanting.filter(|owned| owned.index == index && owned.wants_more());
             let wanting: Vec<&Owned> = wanting.collect();
-            let full = !wanting.is_empty() && !sender.room.half_empty();
+            let full = !wanting.is_empty() && !sender.room.half_free();
             if full && !sender.paused {
                 self.shared.pauses.fetch_add(1, Ordering::Relaxed);
             }
@@ -343,14 +342,15 @@ fn deliver(shared: &Shared, senders: &[WorkerSender], owned: &mut Owned, held: H
     let Some(sender) = senders.get(owned.index) else {
         return;
     };
-    let Some(permit) = sender.room.admit(held.bytes) else {
+    let Some(buffer) = sender.room.acquire_oversized(held.bytes) else {
         owned.held = Some(held);
         return;
     };
     let Some(chunks) = &sender.chunks else { return };
+    let partition = owned.out.acquire(held.bytes).ok();
     let chunk = Chunk::new(
         held.records,
-        permit.counted_in(&owned.out),
+        Permit::new(buffer, partition),
         (Arc::clone(&shared.log), i32::from(owned.partition)),
         Arc::clone(&owned.revoked),
     );

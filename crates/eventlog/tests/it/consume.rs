@@ -43,7 +43,7 @@ fn done(handle: &Handle, chunk: &Chunk) {
 }
 
 #[tokio::test]
-async fn order_holds_per_partition_and_partitions_keep_their_lane() {
+async fn order_holds_per_partition_and_partitions_keep_their_worker() {
     let config = config().await;
     let topic = topic(&config, "order").await;
     let producer = producer(&config).await;
@@ -56,19 +56,19 @@ async fn order_holds_per_partition_and_partitions_keep_their_lane() {
     }
     let (handle, queues) = consumer(&config, &topic, 2, 8 << 20);
     let mut chunks = collect(&handle, queues);
-    let mut lane_of = std::collections::BTreeMap::new();
+    let mut worker_of = std::collections::BTreeMap::new();
     let mut seen = Seen::default();
     while seen.len() < total {
         let (worker, records) = received(&mut chunks).await;
         assert_eq!(
-            *lane_of.entry(records[0].partition).or_insert(worker),
+            *worker_of.entry(records[0].partition).or_insert(worker),
             worker
         );
         seen.add(records);
     }
     seen.assert_complete(total);
-    let per_worker = |worker| lane_of.values().filter(|l| **l == worker).count();
-    assert_eq!((per_worker(0), per_worker(1)), (2, 2), "{lane_of:?}");
+    let per_worker = |worker| worker_of.values().filter(|l| **l == worker).count();
+    assert_eq!((per_worker(0), per_worker(1)), (2, 2), "{worker_of:?}");
     // Per key, too: numbers of one key rise.
     for records in seen.by_partition.values() {
         let mut last = std::collections::HashMap::new();
@@ -81,7 +81,7 @@ async fn order_holds_per_partition_and_partitions_keep_their_lane() {
 }
 
 #[tokio::test]
-async fn a_stalled_lane_pauses_and_resumes_with_nothing_lost_or_doubled() {
+async fn a_stalled_queue_pauses_and_resumes_with_nothing_lost_or_doubled() {
     let config = config().await;
     let topic = topic(&config, "stall").await;
     let producer = producer(&config).await;
@@ -180,7 +180,7 @@ async fn a_record_larger_than_the_buffer_gets_through() {
 }
 
 #[tokio::test]
-async fn shutdown_drains_the_lanes_and_commits_what_was_done() {
+async fn shutdown_drains_the_queues_and_commits_what_was_done() {
     let config = KafkaConfig {
         partitions: 1,
         ..config().await
@@ -266,15 +266,15 @@ async fn two_consumers_share_and_take_over() {
         }
     });
 
-    let (one, lanes_one) = consumer(&config, &topic, 2, 8 << 20);
+    let (one, queues_one) = consumer(&config, &topic, 2, 8 << 20);
     wait_until("one has all", || one.assigned().len() == 4).await;
-    let mut from_one = collect(&one, lanes_one);
-    let (two, lanes_two) = consumer(&config, &topic, 2, 8 << 20);
+    let mut from_one = collect(&one, queues_one);
+    let (two, queues_two) = consumer(&config, &topic, 2, 8 << 20);
     wait_until("they share", || {
         one.assigned().len() == 2 && two.assigned().len() == 2
     })
     .await;
-    let mut from_two = collect(&two, lanes_two);
+    let mut from_two = collect(&two, queues_two);
     let before = sent.load(Ordering::Relaxed);
     wait_until("some more", || sent.load(Ordering::Relaxed) > before + 500).await;
     one.shutdown(LIMIT).await;
@@ -346,7 +346,7 @@ async fn without_kafka_a_consumer_waits_and_still_shuts_down() {
 }
 
 #[tokio::test]
-async fn a_lane_nobody_reads_is_a_problem_that_shows() {
+async fn a_queue_without_a_worker_is_a_problem_that_shows() {
     let config = config().await;
     let topic = topic(&config, "orphan").await;
     let producer = producer(&config).await;
@@ -371,7 +371,7 @@ async fn a_consumer_fenced_by_its_double_says_so_and_comes_back() {
     let (first, mut queues) = consumer(&config, &topic, 1, 1 << 20);
     wait_until("the first has all", || first.assigned().len() == 4).await;
     // A fatal error for the first: librdkafka's client can only be thrown away.
-    let (second, _lanes) = consumer(&config, &topic, 1, 1 << 20);
+    let (second, _queues) = consumer(&config, &topic, 1, 1 << 20);
     wait_until("the first is fenced", || !first.healthy()).await;
     wait_until("and has nothing", || first.assigned().is_empty()).await;
     tokio::time::timeout(LIMIT, second.shutdown(Duration::ZERO))

@@ -70,7 +70,7 @@ async fn records_in_flight_when_kafka_dies_fail_and_shutdown_does_not_hang() {
     };
     let topic = topic(&config, "in.flight").await;
     let producer = producer(&config).await;
-    let (handle, _lanes) = consumer(&config, &topic, 1, 8 << 20);
+    let (handle, _queues) = consumer(&config, &topic, 1, 8 << 20);
     wait_until("the assignment", || handle.assigned().len() == 4).await;
 
     // Nobody answers them before the broker is gone.
