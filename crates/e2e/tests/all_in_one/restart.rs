@@ -4,14 +4,14 @@ use tokio::task::JoinSet;
 
 use crate::live::feed::{Feed, user};
 use crate::live::listener::{Listener, Seen};
-use crate::world::{PATIENCE, World, alone};
+use crate::world::{PATIENCE, World, beside_others};
 
 const USERS: usize = 100;
 const KILLS: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_are_told_of_a_killed_process_and_go_on() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     let mut system = world.system().start().await;
     let mut listeners = Vec::new();

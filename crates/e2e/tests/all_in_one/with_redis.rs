@@ -6,14 +6,14 @@ use tokio::task::JoinSet;
 
 use crate::live::feed::{Feed, user};
 use crate::live::listener::Listener;
-use crate::world::{PATIENCE, World, alone};
+use crate::world::{PATIENCE, World, beside_others};
 
 const USERS: usize = 100;
 const KILLS: usize = 6;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn listeners_are_told_what_a_killed_process_had_stored_and_not_told() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::with_own(&[Part::Redis]).await;
     let redis = world.parts.redis_url.clone();
     let system = world.system().env("REDIS_URL", &redis);

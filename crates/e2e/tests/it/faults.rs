@@ -8,7 +8,7 @@ use crate::SHAPE;
 use crate::ledger::Ledger;
 use crate::load::{Line, Maker};
 use crate::sender::send;
-use crate::world::{PATIENCE, Shape, TOPICS, World, alone, soak};
+use crate::world::{PATIENCE, Shape, TOPICS, World, beside_others, soak};
 
 #[derive(Debug, Clone, Copy)]
 enum Accident {
@@ -19,7 +19,7 @@ enum Accident {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_books_balance_whatever_dies() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::private().await;
     // A static member takes its partitions back at once instead of waiting for its own wake.
     let mut system = world

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::SHAPE;
 use crate::direct::{Record, produce};
 use crate::ledger::{Place, announcements, assert_counts, wait_worked_off};
-use crate::world::{BACKEND, Shape, World, alone, beside_others};
+use crate::world::{BACKEND, Shape, World, beside_others};
 
 fn event(id: Uuid, event_type: &str, n: usize) -> String {
     let user = format!("user-{}", n % 10);
@@ -69,7 +69,7 @@ const REFUSALS: &str = "
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_database_refuses_is_found_by_bisection() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     // Topics and schema; then a backlog builds up while no processor runs.
     world.start_processor().await.terminate().await;

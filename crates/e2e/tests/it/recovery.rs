@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::direct::{Record, create_topic, delete_topic, produce};
 use crate::ledger::{announcements, assert_counts, everything_on_the_log, wait_worked_off};
 use crate::world::{
-    BACKEND, PARTITIONS, PATIENCE, World, alone, beside_others, probe, run, wait_assigned,
+    BACKEND, PARTITIONS, PATIENCE, World, beside_others, probe, run, wait_assigned,
 };
 
 /// That many events for one partition; `anonymous` ones have no id of their own.
@@ -95,7 +95,7 @@ async fn a_topic_made_anew_that_has_outgrown_the_stored_offset_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dependencies_that_are_down_at_the_start_are_waited_for() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::private().await;
 
     // No PostgreSQL: what comes is on the log, and stored as soon as there is one.
@@ -225,7 +225,7 @@ async fn migrations_by_command_may_run_at_the_same_time_and_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_drains() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     // Little of the backlog fits into the buffer, so that it is stopped in the middle.
     let mut processor = world

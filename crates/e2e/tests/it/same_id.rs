@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::SHAPE;
 use crate::direct::{Record, produce};
 use crate::ledger::{Place, assert_counts, wait_worked_off};
-use crate::world::{Shape, World, alone, lanes_held, partitions_held, sum, wait_assigned};
+use crate::world::{Shape, World, beside_others, lanes_held, partitions_held, sum, wait_assigned};
 
 const IDS: usize = 1_000;
 /// Sent at once: small, so that the two writers meet again and again.
@@ -31,7 +31,7 @@ async fn with_two_timestamps_in_different_months() {
 }
 
 async fn sent_twice_at_once(one_time: Option<&str>, other_time: Option<&str>) {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     let processors = [world.processor().spawn(), world.processor().spawn()];
     wait_assigned(&world, &[&processors[0], &processors[1]]).await;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::direct::{Record, produce};
 use crate::ledger::{Ledger, everything_on_the_log, wait_worked_off};
-use crate::world::{BACKEND, PARTITIONS, PATIENCE, World, alone, wait_assigned};
+use crate::world::{BACKEND, PARTITIONS, PATIENCE, World, beside_others, wait_assigned};
 
 /// Sends `count` events over all partitions of a topic and notes them in the ledger.
 async fn send(world: &World, ledger: &mut Ledger, count: u64) {
@@ -40,7 +40,7 @@ async fn wait_for_progress(world: &World, before: i64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_one_loses_and_doubles_nothing() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     let mut one = world.processor().spawn();
     let mut other = world.processor().spawn();
@@ -72,7 +72,7 @@ async fn killing_one_loses_and_doubles_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_that_wakes_up_after_its_partitions_were_given_away_doubles_nothing() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     let zombie = world.processor().env("BATCH_SIZE", 200).spawn();
     let other = world.processor().env("BATCH_SIZE", 200).spawn();

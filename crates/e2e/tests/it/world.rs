@@ -60,12 +60,12 @@ pub(crate) fn soak(short: u64, long: u64) -> u64 {
 
 static TURN: RwLock<()> = RwLock::const_new(());
 
-/// For a test that fills the machine: nothing else runs meanwhile.
+/// For a test that fills the machine or asserts on memory: no other of this binary runs meanwhile.
 pub(crate) async fn alone() -> RwLockWriteGuard<'static, ()> {
     TURN.write().await
 }
 
-/// For a test that mostly waits.
+/// For any other test: as many at once as the harness has threads.
 pub(crate) async fn beside_others() -> RwLockReadGuard<'static, ()> {
     TURN.read().await
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use testkit::{Edge, Proxy, eventually};
 
 use super::feed::{Feed, event_type, user};
-use crate::world::{PATIENCE, World, alone};
+use crate::world::{PATIENCE, World, beside_others};
 
 /// The page and what it told, in order.
 struct Page {
@@ -183,7 +183,7 @@ impl Drop for Browser {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_loses_its_connection_and_resumes() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     let mut system = world.system().start().await;
     let edge = Edge::start(system.ingest().port(), system.query().port()).await;

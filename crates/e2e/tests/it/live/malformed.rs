@@ -9,7 +9,7 @@ use super::{CLOSED, breaker_state, breaker_transitions};
 use crate::direct::flood;
 use crate::load::Maker;
 use crate::system::System;
-use crate::world::{DOMAIN, PATIENCE, World, alone, sum};
+use crate::world::{DOMAIN, PATIENCE, World, beside_others, sum};
 
 const MALFORMED: u64 = 10_000;
 /// One good event after so many bad ones.
@@ -55,7 +55,7 @@ pub(crate) async fn assert_unimpressed(system: &System) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_malformed_events_open_no_breaker_and_stall_nothing() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     let system = world.system().start().await;
     let mut listener = Listener::begin(&system.query_url(""), "user-1").await;

@@ -7,7 +7,7 @@ use crate::direct::flood;
 use crate::live::listener::Seen;
 use crate::live::malformed::{GOOD, assert_unimpressed, mixed};
 use crate::system::System;
-use crate::world::{DOMAIN, PATIENCE, World, alone};
+use crate::world::{DOMAIN, PATIENCE, World, beside_others};
 
 /// Each kind fails at another step of the filter.
 fn bad_for_genesis(n: u64) -> String {
@@ -37,7 +37,7 @@ fn genesis(n: u64) -> serde_json::Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_malformed_events_stop_nothing_in_the_genesis_profile() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     let bridge = world
         .service("processor")

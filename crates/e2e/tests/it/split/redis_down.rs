@@ -14,7 +14,7 @@ use crate::live::feed::{Feed, user};
 use crate::live::listener::Listener;
 use crate::live::{CLOSED, OPEN, breaker_state, breaker_transitions};
 use crate::system::System;
-use crate::world::{BACKEND, PATIENCE, World, alone, soak, sum};
+use crate::world::{BACKEND, PATIENCE, World, beside_others, soak, sum};
 
 const USERS: usize = 100;
 const CLIENTS: usize = 20;
@@ -59,7 +59,7 @@ async fn wait_breaker(system: &System, wanted: f64) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn storing_goes_on_and_listeners_are_told() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::with_own(&[Part::Redis]).await;
     let system = world
         .system()
@@ -136,7 +136,7 @@ async fn storing_goes_on_and_listeners_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_is_stored_while_redis_hangs() {
     const BACKLOG: i64 = 30_000;
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::with_own(&[Part::Redis]).await;
     let system = world
         .system()

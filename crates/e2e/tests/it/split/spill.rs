@@ -9,7 +9,7 @@ use crate::ledger::Ledger;
 use crate::load::Maker;
 use crate::sender::{send, send_counting};
 use crate::system::System;
-use crate::world::{PATIENCE, World, alone, soak, sum};
+use crate::world::{PATIENCE, World, beside_others, soak, sum};
 
 /// Between two slices of the load, of 200 events each.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -47,7 +47,7 @@ impl Load<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn backends_go_on_while_kafka_is_down() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::with_own(&[Part::Kafka]).await;
     // What is in flight when Kafka dies has to be answered while its client still waits.
     let mut system = world

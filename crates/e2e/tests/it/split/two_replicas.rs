@@ -5,13 +5,13 @@ use tokio::task::JoinSet;
 
 use crate::live::feed::{Feed, user};
 use crate::live::listener::Listener;
-use crate::world::{World, alone};
+use crate::world::{World, beside_others};
 
 const CLIENTS: usize = 60;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_resumes_on_the_other_one_misses_nothing() {
-    let _turn = alone().await;
+    let _turn = beside_others().await;
     let world = World::shared().await;
     let mut system = world.system().start().await;
     let mut other = world.service("query").start().await;
