@@ -1,24 +1,24 @@
-//! Settings that every service reads: where it listens, how it ends, how large an event may be.
+//! The settings that every service reads: its address, its grace period, the limits of an event.
 
 use std::time::Duration;
 
 use config::Env;
 
-/// Where a service listens and how it ends.
+/// The settings of an HTTP server.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
     /// Address to bind.
     pub host: String,
     /// Port to bind; 0 takes a free one.
     pub port: u16,
-    /// How long the drain may take after SIGTERM.
+    /// How long draining may take after SIGTERM.
     pub grace: Duration,
     /// The `service` of the health bodies.
     pub service_name: String,
 }
 
 impl HttpConfig {
-    /// Reads it; `specific` is the service's own port variable.
+    /// Reads the settings; `specific` is the variable of the service's own port.
     #[must_use]
     pub fn from_env(env: &Env, specific: &'static str, default_port: u16) -> Self {
         crate::telemetry::check(env);
@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_log_level_that_means_nothing_is_refused() {
+    fn an_unknown_log_level_is_refused() {
         let values = [("LOG_LEVEL", "loud"), ("RUST_LOG", "processor=noisy")];
         let values: HashMap<_, _> = values
             .map(|(name, value)| (name.to_owned(), value.to_owned()))

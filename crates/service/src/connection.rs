@@ -1,8 +1,8 @@
-//! The connection a request came on, for an answer that goes on by itself.
+//! The connection of a request, for a response that outlives the handler.
 //!
-//! Actix holds two buffers of 8 KiB for every connection and asks a body for more only when it has
-//! got rid of what it has. Thousands of quiet streams would hold nothing but buffers, and one
-//! whose client does not read could never be ended. So a stream takes its connection over.
+//! Actix holds two buffers of 8 KiB for each connection and polls a body only after it has sent the
+//! bytes before. Thousands of quiet streams would waste the buffers, and a stream whose client does
+//! not read could not be ended. So a stream takes its connection over.
 
 use std::any::Any;
 use std::io;
@@ -19,18 +19,18 @@ use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder};
 use socket2::SockRef;
 
-/// How long what was sent may stay unacknowledged before the connection counts as lost.
+/// How long sent bytes may stay unacknowledged before the connection counts as lost.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 
-/// The socket of a connection, as long as the connection lives.
+/// The socket of a connection, valid as long as the connection lives.
 #[derive(Debug, Clone, Copy)]
 struct Socket(RawFd);
 
-/// Notes the socket of a new connection, and has it send what it is given at once: otherwise what
-/// comes soon after something else waits for the client's kernel to acknowledge that, 40 ms on Linux.
-pub(crate) fn note(io: &dyn Any, data: &mut Extensions) {
+/// Stores the socket of a new connection for [`of`], and sets TCP_NODELAY: otherwise a write soon after
+/// another waits until the client's kernel acknowledges the first, 40 ms on Linux.
+pub(crate) fn on_connect(io: &dyn Any, data: &mut Extensions) {
     if let Some(stream) = io.downcast_ref::<TcpStream>() {
-        // A connection that is gone already fails elsewhere.
+        // A connection that is already closed fails elsewhere.
         let _ = stream.set_nodelay(true);
         data.insert(Socket(stream.as_raw_fd()));
     }
@@ -44,25 +44,27 @@ pub fn of(request: &HttpRequest) -> io::Result<TcpStream> {
     let Some(Socket(socket)) = request.conn_data::<Socket>() else {
         return Err(io::Error::other("the request did not come over TCP"));
     };
-    #[expect(unsafe_code, reason = "the server lends its socket to nobody")]
+    #[expect(
+        unsafe_code,
+        reason = "actix does not expose the socket of a connection"
+    )]
     // SAFETY: the handler that has the request is run by the connection, which owns the socket and
     // so outlives this call; the descriptor is only duplicated.
     let socket = unsafe { BorrowedFd::borrow_raw(*socket) };
     let stream = std::net::TcpStream::from(socket.try_clone_to_owned()?);
-    // A client whose network is gone acknowledges no heartbeat; TCP alone would hope for a quarter
-    // of an hour.
+    // A client without a network acknowledges no heartbeat; TCP alone waits for 15 minutes.
     SockRef::from(&stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED))?;
     TcpStream::from_std(stream)
 }
 
-/// Answers with this head and gives the connection away: when the head is sent, `then` is called,
-/// and the server forgets the connection. The body is what comes until the connection is closed.
+/// Responds with this head and hands the connection over: once the head is sent, the server calls
+/// `then` and drops the connection. The body ends when the connection is closed.
 ///
-/// A client that sends requests without reading the answers to those before cuts its own stream.
+/// A client that pipelines requests on the connection cuts its own stream.
 ///
-/// Relies on the server closing a connection whose body fails without another byte, and without
-/// shutting the socket down, which `then` holds a duplicate of. (It also says so in its log, where
-/// [`crate::telemetry`] keeps it out.)
+/// Relies on the server dropping a connection whose body fails, without sending another byte and
+/// without shutting the socket down, of which `then` holds a duplicate. (The server also logs the
+/// failure, which [`crate::telemetry`] filters out.)
 pub fn hand_over(mut head: HttpResponseBuilder, then: impl FnOnce() + 'static) -> HttpResponse {
     let mut response = head.body(HandOver {
         sent: false,
@@ -97,7 +99,7 @@ impl<F: FnOnce() + 'static> MessageBody for HandOver<F> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, TakenOver>>> {
         if !self.sent {
-            // The head is sent whenever a body has nothing more for the moment.
+            // The server sends the head when the body is pending.
             self.sent = true;
             cx.waker().wake_by_ref();
             return Poll::Pending;

@@ -1,4 +1,4 @@
-//! Which pages of other origins may call.
+//! Cross-origin requests (CORS).
 
 use actix_cors::Cors;
 use actix_web::http::Uri;
@@ -6,7 +6,7 @@ use actix_web::http::header::RETRY_AFTER;
 
 use config::Env;
 
-/// Reads the origins whose pages may call; `None` is any.
+/// Reads the origins whose pages may call; `None` means any.
 #[must_use]
 pub fn origins(env: &Env) -> Option<Vec<String>> {
     let origins = env.get_list(
@@ -29,7 +29,7 @@ pub fn origins(env: &Env) -> Option<Vec<String>> {
     Some(origins)
 }
 
-/// The middleware for these origins. Methods and headers that a page may send are to be added.
+/// The middleware for these origins. The caller adds the methods and headers that a page may send.
 pub fn layer(origins: Option<&[String]>) -> Cors {
     let cors = match origins {
         None => Cors::default().allow_any_origin().send_wildcard(),

@@ -1,5 +1,5 @@
-//! Probes: /health says that the process lives and never looks at anything else (C07, S4-160);
-//! /ready says whether it can do its work, and what is missing (S4-161).
+//! Probes: /health answers while the process lives and checks no dependency (C07, S4-160); /ready
+//! reports whether the process can do its work, and what is missing (S4-161).
 
 use std::sync::Arc;
 
@@ -14,14 +14,14 @@ pub const VERSION: &str = "1.0.0";
 /// The state of one dependency.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// Whether it can be used.
+    /// Whether the dependency can be used.
     pub ok: bool,
-    /// A sentence for the engineer who is looking.
+    /// The state in words.
     pub detail: String,
 }
 
 impl Check {
-    /// It can be used.
+    /// The dependency can be used.
     pub fn ok(detail: impl Into<String>) -> Self {
         Self {
             ok: true,
@@ -29,7 +29,7 @@ impl Check {
         }
     }
 
-    /// It cannot.
+    /// The dependency cannot be used.
     pub fn failed(detail: impl Into<String>) -> Self {
         Self {
             ok: false,
@@ -43,12 +43,12 @@ type State = Arc<dyn Fn() -> Check + Send + Sync>;
 #[derive(Clone)]
 struct Entry {
     name: &'static str,
-    /// Shown, but no reason to be not ready.
+    /// Shown, but does not make the process unready.
     is_advisory: bool,
     state: State,
 }
 
-/// What the probes answer from. A check must be cheap: it reads a state that something else keeps.
+/// The checks of the probes. A check must be cheap: it reads a state that a task keeps.
 #[derive(Clone)]
 pub struct Health {
     service: Arc<str>,
@@ -56,7 +56,7 @@ pub struct Health {
 }
 
 impl Health {
-    /// Probes of a service of that name, without checks yet.
+    /// Probes of the service `service`, without checks.
     #[must_use]
     pub fn new(service: &str) -> Self {
         Self {
@@ -65,7 +65,7 @@ impl Health {
         }
     }
 
-    /// Adds a dependency that /ready looks at.
+    /// Adds a dependency to /ready.
     #[must_use]
     pub fn check(
         mut self,
@@ -80,8 +80,8 @@ impl Health {
         self
     }
 
-    /// Adds the checks of a part that this can do without, but for those named `required`. A check
-    /// whose name is there already is left out.
+    /// Adds the checks of a part as advisory ones, except those named in `required`. A check whose
+    /// name is there already is left out.
     #[must_use]
     pub fn advisory(mut self, part: Self, required: &[&str]) -> Self {
         for check in part.checks {
@@ -165,15 +165,15 @@ mod tests {
     }
 
     #[actix_web::test]
-    async fn what_one_can_do_without_is_shown_and_what_one_needs_counts() {
+    async fn an_advisory_check_is_shown_and_a_required_one_counts() {
         let own = || Health::new("test").check("kafka", || Check::ok("down, spilling"));
-        let part = |line: fn() -> Check| {
+        let part = |log: fn() -> Check| {
             Health::new("part")
                 .check("kafka", || Check::failed("down"))
                 .check("schema", || Check::failed("old"))
-                .check("line", line)
+                .check("log", log)
         };
-        let sound = own().advisory(part(|| Check::ok("2 lanes")), &["line", "kafka"]);
+        let sound = own().advisory(part(|| Check::ok("2 partitions")), &["log", "kafka"]);
         let (status, body) = answer(sound).await;
         assert_eq!(
             (status, &body["checks"]),
@@ -182,11 +182,11 @@ mod tests {
                 &serde_json::json!({
                     "kafka": {"ok": true, "detail": "down, spilling"},
                     "schema": {"ok": false, "detail": "old", "advisory": true},
-                    "line": {"ok": true, "detail": "2 lanes"},
+                    "log": {"ok": true, "detail": "2 partitions"},
                 })
             )
         );
-        let dead = own().advisory(part(|| Check::failed("nobody reads")), &["line"]);
+        let dead = own().advisory(part(|| Check::failed("no consumer")), &["log"]);
         let (status, body) = answer(dead).await;
         assert_eq!((status, &body["status"]), (503, &"not_ready".into()));
     }

@@ -1,4 +1,4 @@
-//! An HTTP server as all services run it.
+//! The HTTP server that all services run.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,13 +13,13 @@ use crate::metrics::{self, Registries};
 use crate::problem::{Problem, not_found};
 use crate::request_id::request_id;
 
-/// A server that is bound but not yet polled: await `server` (it ends after [`ServerHandle::stop`]).
+/// A server that listens but is not polled yet.
 pub struct Bound {
-    /// The server; await or spawn it.
+    /// The server, to be awaited or spawned; it ends after [`ServerHandle::stop`].
     pub server: Server,
-    /// Stops it.
+    /// Stops the server.
     pub handle: ServerHandle,
-    /// Where it listens; the port is the real one where 0 was asked for.
+    /// The address it listens on, with the actual port where 0 was asked for.
     pub address: SocketAddr,
 }
 
@@ -84,8 +84,8 @@ where
             .default_service(web::to(not_found))
             .wrap(from_fn(request_id))
     })
-    .on_connect(crate::connection::note)
-    // A client that is gone must not keep its request alive (actix-web #1313, #3665).
+    .on_connect(crate::connection::on_connect)
+    // A client that has closed its side must not keep its request alive (actix-web #1313, #3665).
     .h1_allow_half_closed(false)
     .client_request_timeout(Duration::from_secs(10))
     .keep_alive(Duration::from_secs(75))
@@ -109,8 +109,8 @@ where
     })
 }
 
-/// Every connection is a file: as many as the system lets us have, where the shell's default of
-/// 1024 may be what we were started with.
+/// Raises the limit of open files to what the system allows: each connection is a file, and the
+/// default of a shell is 1024.
 fn raise_file_limit() {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => tracing::debug!(limit, "open files"),

@@ -1,5 +1,5 @@
-//! What every service needs and none should write twice: configuration, logs, metrics, probes,
-//! the one mapping from errors to HTTP, and a start and stop in good order.
+//! What every service needs: common settings, logs, metrics, probes, the mapping from errors to HTTP,
+//! and the start and stop of a process.
 
 pub mod clock;
 pub mod config;

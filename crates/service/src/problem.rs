@@ -1,4 +1,4 @@
-//! The one mapping from errors to HTTP: `application/problem+json` (RFC 9457) with the `detail` of
+//! The mapping from errors to HTTP: `application/problem+json` (RFC 9457) with the `detail` of
 //! the specification (S4-130).
 
 use std::fmt;
@@ -24,13 +24,13 @@ pub struct Problem {
 /// One refused field in an answer.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct FieldProblem {
-    /// Where, in a batch with the index; empty for the whole body.
+    /// The path of the field, in a batch with the index; empty for the whole body.
     #[schema(example = "[3].user_id")]
     pub path: String,
-    /// A stable word.
+    /// A stable code.
     #[schema(example = "wrong_type")]
     pub code: &'static str,
-    /// A sentence.
+    /// The reason in words.
     pub message: String,
 }
 
@@ -61,7 +61,7 @@ pub struct ProblemBody<'a> {
 }
 
 impl Problem {
-    /// An answer with that status and sentence.
+    /// A problem with this status and detail.
     pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self {
             status,
@@ -139,7 +139,7 @@ impl Problem {
         }
     }
 
-    /// 500: logs the error whole, answers in general words (C27).
+    /// 500: logs the error, and answers without it (C27).
     pub fn internal(error: &dyn fmt::Display) -> Self {
         let id = uuid::Uuid::now_v7();
         tracing::error!(error_id = %id, "Unhandled exception: {error}");
@@ -149,7 +149,7 @@ impl Problem {
         )
     }
 
-    /// 405 with the methods that work.
+    /// 405 with the methods that are allowed.
     #[must_use]
     pub fn method_not_allowed(allow: &str) -> Self {
         Self {
@@ -161,25 +161,25 @@ impl Problem {
         }
     }
 
-    /// The same answer with another status.
+    /// The same problem with another status.
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
         Self { status, ..self }
     }
 
-    /// Its status.
+    /// The status.
     #[must_use]
     pub fn status(&self) -> StatusCode {
         self.status
     }
 
-    /// Its sentence.
+    /// The detail.
     #[must_use]
     pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    /// The answer.
+    /// The response.
     #[must_use]
     pub fn respond(&self) -> HttpResponse {
         let mut answer = HttpResponse::build(self.status);
@@ -243,7 +243,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_illegal_value_makes_it_a_400() {
+    fn an_illegal_value_makes_the_status_400() {
         let wrong = FieldError::new("a", Code::WrongType, "must be a string");
         let illegal = FieldError::new("b", Code::IllegalValue, "must be x");
         assert_eq!(Problem::fields(vec![wrong.clone()]).status().as_u16(), 422);
@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_error_stays_in_the_log() {
+    fn an_internal_error_is_not_in_the_answer() {
         let problem = Problem::internal(&"password=s3cret");
         assert!(!problem.detail().contains("s3cret"));
         assert!(problem.detail().starts_with("Internal server error: "));

@@ -1,4 +1,4 @@
-//! Request ids: taken from `X-Request-Id` or made, echoed, and logged with whatever goes wrong.
+//! Request ids: taken from `X-Request-Id` or made, returned, and logged with failures.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -22,12 +22,12 @@ impl RequestId {
     }
 }
 
-/// The middleware: `App::new().wrap(from_fn(request_id))`. Logs a line per request at DEBUG, and
-/// answers of 500 at WARN. A 503 is our own word for a dependency that is down: the metrics and
-/// /ready tell of it, a line each would flood the log just then.
+/// The middleware: `App::new().wrap(from_fn(request_id))`. Logs each request at DEBUG, and those
+/// with status 500 at WARN. A 503 means that a dependency is down, which the metrics and /ready show;
+/// one line for each would flood the log.
 ///
 /// # Errors
-/// Those of the wrapped service.
+/// The errors of the wrapped service.
 pub async fn request_id<B: MessageBody>(
     request: ServiceRequest,
     next: Next<B>,
@@ -35,7 +35,7 @@ pub async fn request_id<B: MessageBody>(
     let given = request
         .headers()
         .get(&HEADER)
-        .filter(|value| is_sane(value.as_bytes()));
+        .filter(|value| is_valid(value.as_bytes()));
     let id = match given {
         Some(value) => value.clone(),
         None => fresh(),
@@ -58,7 +58,7 @@ pub async fn request_id<B: MessageBody>(
     Ok(response)
 }
 
-fn is_sane(id: &[u8]) -> bool {
+fn is_valid(id: &[u8]) -> bool {
     (1..=128).contains(&id.len())
         && id
             .iter()
@@ -73,13 +73,13 @@ fn fresh() -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use super::is_sane;
+    use super::is_valid;
 
     #[test]
-    fn only_plain_ids_are_taken() {
-        assert!(is_sane(b"abc-1.2_3:4"));
+    fn only_plain_ids_are_accepted() {
+        assert!(is_valid(b"abc-1.2_3:4"));
         for bad in [b"".as_slice(), b"a b", b"a\"b", &[b'a'; 129]] {
-            assert!(!is_sane(bad));
+            assert!(!is_valid(bad));
         }
     }
 }

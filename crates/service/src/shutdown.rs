@@ -1,8 +1,8 @@
-//! Waiting for the end.
+//! Waits for the signal to stop.
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Returns at the first SIGTERM or SIGINT, with its name.
+/// Returns the name of the first signal: SIGTERM or SIGINT.
 ///
 /// # Errors
 /// The handlers cannot be installed.

@@ -1,20 +1,19 @@
-//! Logs: one JSON object a line on standard output (C31).
+//! Logging: one JSON object for each line, on standard output (C31).
 
 use tracing_subscriber::EnvFilter;
 
 use config::Env;
 
-/// What `LOG_LEVEL` may be, in any case; the last two are names of other systems.
+/// The values of `LOG_LEVEL`, in any case; the last two are names of other systems.
 const LEVELS: [&str; 8] = [
     "trace", "debug", "info", "warn", "error", "off", "warning", "critical",
 ];
 
-/// Not logged unless RUST_LOG asks for just that: what clients do wrong, which is no error of ours,
-/// and every connection that was taken over ([`crate::connection`]).
+/// Filtered out unless RUST_LOG names the target: errors of clients, and each connection that was
+/// taken over ([`crate::connection`]).
 const UNWANTED: &str = "actix_http::h1::dispatcher=off";
 
-/// Notes a `LOG_LEVEL` or `RUST_LOG` that means nothing. They are read before everything else, by
-/// [`init`], so that what goes wrong later is logged.
+/// Reports a `LOG_LEVEL` or `RUST_LOG` that cannot be used; [`init`] reads them.
 pub fn check(env: &Env) {
     let level: String = env.get(
         &["LOG_LEVEL"],
@@ -39,8 +38,8 @@ pub fn check(env: &Env) {
     }
 }
 
-/// What is logged: `RUST_LOG` (per crate and module) wins over `LOG_LEVEL` (one level for all), and
-/// that over `default`.
+/// The filter: `RUST_LOG` (by crate and module) wins over `LOG_LEVEL` (one level for all), which wins
+/// over `default`.
 #[must_use]
 pub fn filter(default: &str) -> EnvFilter {
     let variable = |name| std::env::var(name).unwrap_or_default();

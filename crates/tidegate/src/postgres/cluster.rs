@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use tokio::process::{Child, ChildStdin};
 use tokio_postgres::NoTls;
-use tokio_postgres::error::DbError;
 
 use super::binaries::Binaries;
 use super::directory::Directory;
 use super::explain::explain;
-use super::initdb::{self, NAME};
+use super::initdb::{self, DATABASE, USER};
 use super::stale_server;
 use super::user::{User, command};
 use crate::output;
@@ -116,7 +115,9 @@ impl Cluster {
                 let socket = socket.display().to_string();
                 let socket = socket.replace('\\', "\\\\").replace('\'', "\\'");
                 let (port, password) = (self.port, &self.password);
-                format!("host='{socket}' port={port} user={NAME} password={password} dbname={NAME}")
+                format!(
+                    "host='{socket}' port={port} user={USER} password={password} dbname={DATABASE}"
+                )
             }
             None => self.url(),
         }
@@ -125,20 +126,20 @@ impl Cluster {
     /// The URL for people and their tools.
     pub(crate) fn url(&self) -> String {
         format!(
-            "postgresql://{NAME}:{}@127.0.0.1:{}/{NAME}",
+            "postgresql://{USER}:{}@127.0.0.1:{}/{DATABASE}",
             self.password, self.port
         )
     }
 
-    /// Waits until the server accepts connections and has the database; `Some` if it ended instead.
+    /// Waits until the server accepts connections; `Some` if it ended instead.
     async fn answers(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         let mut config = tokio_postgres::Config::new();
         config
             .host("127.0.0.1")
             .port(self.port)
-            .user(NAME)
+            .user(USER)
             .password(&self.password)
-            .dbname("postgres")
+            .dbname(DATABASE)
             .connect_timeout(Duration::from_secs(5));
         let began = Instant::now();
         let mut is_late = false;
@@ -150,20 +151,7 @@ impl Cluster {
                 connected = config.connect(NoTls) => connected,
             };
             match connected {
-                Ok((client, connection)) => {
-                    let connection = tokio::spawn(connection);
-                    let made = ensure_database(&client).await;
-                    drop(client);
-                    let _ = connection.await;
-                    return match made {
-                        Ok(()) => Ok(None),
-                        Err(error) => {
-                            let cause = error.as_db_error().map(DbError::message);
-                            let cause = cause.map_or_else(|| error.to_string(), str::to_owned);
-                            bail!("the database could not be made: {cause}");
-                        }
-                    };
-                }
+                Ok(_) => return Ok(None),
                 // 28: the authorization is invalid. Another server has the port, or the password
                 // file was changed.
                 Err(error) if error.code().is_some_and(|it| it.code().starts_with("28")) => {
@@ -199,21 +187,6 @@ impl Cluster {
     }
 }
 
-async fn ensure_database(client: &tokio_postgres::Client) -> Result<(), tokio_postgres::Error> {
-    let there = client
-        .query_opt("select 1 from pg_database where datname = $1", &[&NAME])
-        .await?;
-    if there.is_none() {
-        client
-            .batch_execute("create database tidegate strategy file_copy")
-            .await?;
-        client
-            .batch_execute("alter role tidegate set search_path = event, public")
-            .await?;
-    }
-    Ok(())
-}
-
 /// Writes the settings of this run. fsync and synchronous_commit are on, so that an acknowledged
 /// event stays; fsync is off where the data is deleted anyway.
 fn configure(directory: &Directory, port: u16, socket: Option<&Path>) -> anyhow::Result<()> {
@@ -231,6 +204,7 @@ max_wal_size = 2GB
 wal_compression = on
 checkpoint_timeout = 15min
 jit = off
+search_path = 'event, public'
 log_line_prefix = '%m [%p] %a '
 ",
         socket.unwrap_or_default()

@@ -159,20 +159,6 @@ impl Directory {
         Ok(fresh)
     }
 
-    /// Writes a file with the password that `initdb` can read.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub(crate) fn password_file(&self, user: Option<&User>) -> anyhow::Result<PathBuf> {
-        let path = self.path.join("password.initdb");
-        let _ = std::fs::remove_file(&path);
-        write_secret(&path, &self.password()?)?;
-        if let Some(user) = user {
-            chown(&path, Some(user.uid), Some(user.gid))?;
-        }
-        Ok(path)
-    }
-
     /// A free port of loopback: that of the last run while it is free.
     ///
     /// # Errors

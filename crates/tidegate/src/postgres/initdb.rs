@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 
 use anyhow::Context as _;
@@ -14,8 +14,15 @@ use super::directory::Directory;
 use super::explain::explain;
 use super::user::{User, command};
 
-/// The name of the database and of its user.
-pub(super) const NAME: &str = "tidegate";
+/// The user of the database.
+pub(super) const USER: &str = "tidegate";
+
+/// The database: the one that every cluster has.
+pub(super) const DATABASE: &str = "postgres";
+
+/// The script that runs initdb with the password in its environment, which only the user can read.
+const SCRIPT: &str =
+    r#"program=$1; shift; printf %s "$PASSWORD" | "$program" --pwfile=/dev/stdin "$@""#;
 
 /// Makes the cluster beside its final place and moves it there, so that it is complete or absent.
 /// Dropping the future kills initdb; the next start makes the cluster again.
@@ -30,17 +37,18 @@ pub(super) async fn make(
     let fresh = directory
         .fresh("postgres.new", user)
         .with_context(|| format!("no cluster can be made in {}", directory.path().display()))?;
-    let password = Password(directory.password_file(user)?);
     let program = binaries.program("initdb");
-    let mut initdb = command(&program, user);
+    let mut initdb = command(Path::new("sh"), user);
     initdb
+        .args(["-c", SCRIPT, "initdb"])
+        .arg(&program)
         .arg("-D")
         .arg(&fresh)
-        .args(["-U", NAME, "-A", "scram-sha-256", "--pwfile"])
-        .arg(&password.0)
+        .args(["-U", USER, "-A", "scram-sha-256"])
         .args(["--encoding=UTF8", "--locale=C", "--data-checksums"])
         .arg("--no-instructions")
         .args(directory.is_ephemeral().then_some("--no-sync"))
+        .env("PASSWORD", directory.password()?)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         // Ctrl-C goes to this process only, which kills the group.
@@ -52,7 +60,6 @@ pub(super) async fn make(
     let group = Group(child.id());
     let output = child.wait_with_output().await?;
     group.has_ended();
-    drop(password);
     if !output.status.success() {
         let _ = std::fs::remove_dir_all(&fresh);
         let report = String::from_utf8_lossy(&output.stderr);
@@ -71,15 +78,6 @@ pub(super) async fn make(
         return Err(explain("no cluster", &error.to_string(), directory));
     }
     Ok(())
-}
-
-/// The file with the password, deleted on drop.
-struct Password(PathBuf);
-
-impl Drop for Password {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 /// The process group of initdb and the servers it runs, killed on drop unless it has ended.

@@ -29,19 +29,23 @@ pub(super) async fn find(directory: Option<&PathBuf>, data: &Path) -> anyhow::Re
                 directory.display()
             )
         })?;
-        return fitting(&[binaries], wanted, data);
+        return fitting(&[binaries], wanted).map_err(|found| missing(found, wanted, data, None));
     }
-    let home = Directory::home().ok();
+    let home = Directory::home();
     let mut found = Binaries::installed();
-    found.extend(home.as_deref().and_then(fetch::fetched));
-    let fits = |one: &Binaries| wanted.map_or(one.major >= OLDEST, |it| one.major == it);
-    if found.iter().any(fits) || wanted.is_some_and(|it| it != fetch::MAJOR) {
-        return fitting(&found, wanted, data);
+    found.extend(home.as_deref().ok().and_then(fetch::fetched));
+    let newest = match fitting(&found, wanted) {
+        Ok(binaries) => return Ok(binaries),
+        Err(newest) => newest,
+    };
+    if wanted.is_some_and(|wanted| wanted != fetch::MAJOR) {
+        return Err(missing(newest, wanted, data, None));
     }
-    let home = home.context("HOME is not set")?;
-    let fetched = fetch::fetch(&home).await;
-    let fetched = fetched.map_err(|error| unavailable(&found, wanted, data, &error))?;
-    fitting(&[fetched], wanted, data)
+    let fetched = match home {
+        Ok(home) => fetch::fetch(&home).await,
+        Err(error) => Err(error),
+    };
+    fetched.map_err(|error| missing(newest, wanted, data, Some(&error)))
 }
 
 /// The version that made the cluster; `None` where there is no cluster yet.
@@ -61,59 +65,47 @@ fn version_of(data: &Path) -> anyhow::Result<Option<u32>> {
     }
 }
 
-fn fitting(found: &[Binaries], wanted: Option<u32>, data: &Path) -> anyhow::Result<Binaries> {
+/// The newest binaries that can run the cluster: those of the wanted version, if there is one. Else
+/// the newest of all.
+fn fitting(found: &[Binaries], wanted: Option<u32>) -> Result<Binaries, Option<&Binaries>> {
+    let fits = |one: &&Binaries| wanted.map_or(one.major >= OLDEST, |wanted| one.major == wanted);
     let newest = found.iter().max_by_key(|one| one.major);
-    let Some(wanted) = wanted else {
-        return match newest {
-            Some(newest) if newest.major >= OLDEST => Ok(newest.clone()),
-            Some(old) => bail!(
-                "PostgreSQL {OLDEST} or newer is needed, {} has {}",
-                old.directory.display(),
-                old.version
-            ),
-            None => bail!("there is no PostgreSQL on this machine"),
-        };
-    };
-    if let Some(same) = found.iter().find(|one| one.major == wanted) {
-        return Ok(same.clone());
-    }
-    Err(another_version(found, wanted, data, ""))
+    found
+        .iter()
+        .filter(fits)
+        .max_by_key(|one| one.major)
+        .cloned()
+        .ok_or(newest)
 }
 
-/// The error where nothing on the machine fits and nothing could be fetched.
-fn unavailable(
-    found: &[Binaries],
+/// The error where no binaries fit and none could be fetched.
+fn missing(
+    newest: Option<&Binaries>,
     wanted: Option<u32>,
     data: &Path,
-    error: &anyhow::Error,
+    error: Option<&anyhow::Error>,
 ) -> anyhow::Error {
-    match wanted {
-        Some(wanted) => {
-            let but = format!(" and {wanted} could not be fetched ({error:#})");
-            another_version(found, wanted, data, &but)
-        }
-        None => anyhow::anyhow!(
-            "there is no PostgreSQL {OLDEST} or newer on this machine, and none could be fetched \
-             ({error:#}): install it (Debian, Ubuntu: apt-get install postgresql; Fedora: dnf \
-             install postgresql-server; macOS: brew install postgresql), or name its directory \
-             with TIDEGATE_PG_BIN"
-        ),
-    }
-}
-
-/// The error where the version that made a cluster is missing: no other can run it.
-fn another_version(found: &[Binaries], wanted: u32, data: &Path, more: &str) -> anyhow::Error {
-    let newest = found.iter().max_by_key(|one| one.major);
     let has = newest.map_or_else(
         || "no PostgreSQL".to_owned(),
         |newest| format!("PostgreSQL {}", newest.version),
     );
-    anyhow::anyhow!(
-        "the data in {} was made by PostgreSQL {wanted}, but this machine has {has}{more}: install \
-         PostgreSQL {wanted}, or name its programs with TIDEGATE_PG_BIN, or another directory \
-         with --data-dir",
-        data.display()
-    )
+    let fetched =
+        |what: &str| error.map_or_else(String::new, |error| format!(" and {what} ({error:#})"));
+    match wanted {
+        Some(wanted) => anyhow::anyhow!(
+            "the data in {} was made by PostgreSQL {wanted}, but this machine has {has}{}: install \
+             PostgreSQL {wanted}, or name its programs with TIDEGATE_PG_BIN, or another directory \
+             with --data-dir",
+            data.display(),
+            fetched(&format!("{wanted} could not be fetched"))
+        ),
+        None => anyhow::anyhow!(
+            "PostgreSQL {OLDEST} or newer is needed, this machine has {has}{}: install it (Debian, \
+             Ubuntu: apt-get install postgresql; Fedora: dnf install postgresql-server; macOS: \
+             brew install postgresql), or name its directory with TIDEGATE_PG_BIN",
+            fetched("none could be fetched")
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -131,25 +123,46 @@ mod tests {
     #[test]
     fn a_cluster_keeps_its_version_and_a_new_one_gets_the_newest() {
         let found = [binaries(15), binaries(17), binaries(14)];
-        let data = Path::new("/data");
-        assert_eq!(fitting(&found, None, data).unwrap().major, 17);
-        assert_eq!(fitting(&found, Some(15), data).unwrap().major, 15);
-        let error = fitting(&found, Some(16), data).unwrap_err().to_string();
-        assert!(
-            error.contains("PostgreSQL 16") && error.contains("17.1"),
-            "{error}"
+        assert_eq!(fitting(&found, None).unwrap().major, 17);
+        assert_eq!(fitting(&found, Some(15)).unwrap().major, 15);
+        assert_eq!(fitting(&found, Some(16)).unwrap_err().unwrap().major, 17);
+        assert_eq!(fitting(&found[2..], None).unwrap_err().unwrap().major, 14);
+    }
+
+    #[test]
+    fn the_error_says_what_there_is_and_what_to_install() {
+        let (old, new, data) = (binaries(14), binaries(17), Path::new("/data"));
+        let says = |newest, wanted, error: Option<&anyhow::Error>, words: &[&str]| {
+            let text = missing(newest, wanted, data, error).to_string();
+            for words in words {
+                assert!(text.contains(words), "{words}: {text}");
+            }
+        };
+        says(
+            Some(&new),
+            Some(16),
+            None,
+            &["made by PostgreSQL 16", "has PostgreSQL 17.1:"],
         );
         let reason = anyhow::anyhow!("no network");
-        let error = unavailable(&found, Some(18), data, &reason).to_string();
-        for words in ["made by PostgreSQL 18", "has PostgreSQL 17.1", "no network"] {
-            assert!(error.contains(words), "{words}: {error}");
-        }
-        assert!(!error.contains("there is no PostgreSQL"), "{error}");
-        let error = unavailable(&[binaries(14)], None, data, &reason).to_string();
-        assert!(error.contains("apt-get install postgresql"), "{error}");
-        let error = fitting(&[binaries(14)], None, data)
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("15 or newer"), "{error}");
+        let offline = Some(&reason);
+        says(
+            Some(&new),
+            Some(18),
+            offline,
+            &["made by PostgreSQL 18", "17.1", "no network"],
+        );
+        says(
+            None,
+            None,
+            offline,
+            &["has no PostgreSQL and none could be fetched (no network)"],
+        );
+        says(
+            Some(&old),
+            None,
+            offline,
+            &["15 or newer", "14.1", "apt-get install postgresql"],
+        );
     }
 }

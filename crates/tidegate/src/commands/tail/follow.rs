@@ -60,21 +60,26 @@ pub(super) async fn run(options: &Options, printer: &Printer) -> anyhow::Result<
                 }
                 was_reached = true;
             }
-            Err(Trouble::Passing(reason)) => {
+            Err(Failure::Transient(reason)) => {
                 if was_reached {
                     printer.notice(&format!("no answer ({reason}), retrying"));
                 }
                 was_reached = false;
             }
-            Err(Trouble::Lasting(error)) => return Err(error),
+            Err(Failure::TooLarge(reason) | Failure::Permanent(reason)) => bail!(reason),
         }
         tokio::time::sleep(INTERVAL).await;
     }
 }
 
-enum Trouble {
-    Passing(String),
-    Lasting(anyhow::Error),
+/// Why a page could not be read.
+enum Failure {
+    /// A later request may succeed.
+    Transient(String),
+    /// A smaller page may be answered.
+    TooLarge(String),
+    /// The service refuses the request.
+    Permanent(String),
 }
 
 struct Follower {
@@ -86,7 +91,7 @@ struct Follower {
 
 impl Follower {
     /// Shows the new events; the first time the last `lines` of them.
-    async fn look(&mut self, options: &Options, printer: &Printer) -> Result<(), Trouble> {
+    async fn look(&mut self, options: &Options, printer: &Printer) -> Result<(), Failure> {
         if !self.has_begun {
             return self.begin(options, printer).await;
         }
@@ -115,7 +120,7 @@ impl Follower {
 
     /// Shows the last lines. Records the newest events before, so that those stored meanwhile are
     /// shown by the next look, once.
-    async fn begin(&mut self, options: &Options, printer: &Printer) -> Result<(), Trouble> {
+    async fn begin(&mut self, options: &Options, printer: &Printer) -> Result<(), Failure> {
         let mut known = Known::default();
         known.add(&self.page(None, None, 1).await?.events);
         let since = known.since();
@@ -163,14 +168,14 @@ impl Follower {
         since: Option<OffsetDateTime>,
         limit: usize,
         mut take: impl FnMut(Value) -> bool,
-    ) -> Result<bool, Trouble> {
+    ) -> Result<bool, Failure> {
         let mut cursor = None;
         let mut seen = 0;
         let mut limit = limit.clamp(1, PAGE);
         loop {
             let page = match self.page(since, cursor.as_deref(), limit).await {
                 // The page would be too large.
-                Err(Refused::Unprocessable(_)) if limit > 1 => {
+                Err(Failure::TooLarge(_)) if limit > 1 => {
                     limit /= 2;
                     continue;
                 }
@@ -194,44 +199,23 @@ impl Follower {
         since: Option<OffsetDateTime>,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Page, Refused> {
+    ) -> Result<Page, Failure> {
         let mut url = self.url.clone();
         url.query_pairs_mut()
             .append_pair("limit", &limit.to_string())
             .extend_pairs(since.map(|time| ("created_start", domain::timestamp::format(time))))
             .extend_pairs(cursor.map(|cursor| ("cursor", cursor)));
-        let passing =
-            |error: reqwest::Error| Refused::Other(Trouble::Passing(client::reason(&error)));
-        let answer = self.client.get(url).send().await.map_err(passing)?;
+        let transient = |error| Failure::Transient(client::reason(&error));
+        let answer = self.client.get(url).send().await.map_err(transient)?;
         let status = answer.status();
-        let text = answer.text().await.map_err(passing)?;
-        let says = || format!("{status}: {}", client::detail(&text));
-        if status.is_server_error() {
-            return Err(Refused::Other(Trouble::Passing(says())));
-        }
-        if status == StatusCode::UNPROCESSABLE_ENTITY {
-            return Err(Refused::Unprocessable(says()));
-        }
-        let page = (|| {
-            if !status.is_success() {
-                bail!("{}", says());
-            }
-            serde_json::from_str::<Page>(&text).map_err(|_| anyhow::anyhow!(client::NOT_TIDEGATE))
-        })();
-        page.map_err(|error| Refused::Other(Trouble::Lasting(error)))
-    }
-}
-
-enum Refused {
-    Unprocessable(String),
-    Other(Trouble),
-}
-
-impl From<Refused> for Trouble {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Unprocessable(reason) => Self::Lasting(anyhow::anyhow!(reason)),
-            Refused::Other(trouble) => trouble,
+        let text = answer.text().await.map_err(transient)?;
+        let reason = || format!("{status}: {}", client::detail(&text));
+        match status {
+            _ if status.is_success() => serde_json::from_str(&text)
+                .map_err(|_| Failure::Permanent(client::NOT_TIDEGATE.to_owned())),
+            StatusCode::UNPROCESSABLE_ENTITY => Err(Failure::TooLarge(reason())),
+            _ if status.is_server_error() => Err(Failure::Transient(reason())),
+            _ => Err(Failure::Permanent(reason())),
         }
     }
 }
