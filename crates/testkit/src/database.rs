@@ -1,4 +1,4 @@
-//! A fresh database, and looking into it.
+//! A database for one test, and queries in it.
 
 use anyhow::Context;
 use tokio_postgres::types::{FromSqlOwned, ToSql};
@@ -7,12 +7,12 @@ use tokio_postgres::{Client, NoTls, Row};
 use crate::names::unique;
 use crate::parts::Parts;
 
-/// A database of one test, dropped with the value.
+/// A database of one test, dropped with this.
 ///
-/// Every query opens a connection of its own, so it works again as soon as PostgreSQL does.
+/// Each query opens a connection, so it works again as soon as PostgreSQL does.
 #[derive(Debug)]
 pub struct Database {
-    /// What `DATABASE_URL` takes.
+    /// The value for `DATABASE_URL`.
     pub url: String,
     name: String,
     admin_url: String,
@@ -55,7 +55,7 @@ impl Database {
     /// A connection with `search_path = event`, the services' default schema.
     ///
     /// # Errors
-    /// While PostgreSQL does not answer.
+    /// PostgreSQL does not answer.
     pub async fn connect(&self) -> anyhow::Result<Client> {
         let client = connect(&self.url).await?;
         client
@@ -67,7 +67,7 @@ impl Database {
     /// All rows of a query.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer or refuses the query.
+    /// PostgreSQL does not answer or refuses the query.
     pub async fn rows(
         &self,
         sql: &str,
@@ -83,7 +83,7 @@ impl Database {
     /// The first column of the only row.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer or refuses the query, or there is not exactly one row.
+    /// PostgreSQL does not answer or refuses the query, or there is not exactly one row.
     pub async fn scalar<T: FromSqlOwned>(
         &self,
         sql: &str,
@@ -93,10 +93,10 @@ impl Database {
         Ok(row.with_context(|| sql.to_owned())?.try_get(0)?)
     }
 
-    /// `select count(*) from` what follows: a table, or a table and its `where`.
+    /// The result of `select count(*) from …`: a table, or a table with its `where`.
     ///
     /// # Errors
-    /// When PostgreSQL does not answer or refuses the query.
+    /// PostgreSQL does not answer or refuses the query.
     pub async fn count(&self, from: &str) -> anyhow::Result<i64> {
         self.scalar(&format!("select count(*) from {from}"), &[])
             .await

@@ -41,7 +41,7 @@ impl EventBuilder {
         self
     }
 
-    /// Gives it an id of its own (`event_id`), so that it can be sent twice.
+    /// Sets a new `event_id`, so that the event can be sent twice.
     #[must_use]
     pub fn with_fresh_id(self) -> Self {
         self.set("event_id", uuid::Uuid::now_v7().to_string())

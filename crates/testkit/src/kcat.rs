@@ -1,4 +1,4 @@
-//! Kafka through kcat, a client that shares nothing with ours.
+//! Kafka through kcat, a client that shares no code with the product.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -11,18 +11,18 @@ use tokio::process::Command;
 
 use crate::names::unique;
 
-/// A fresh prefix for `KAFKA_TOPIC_PREFIX`: topics of this test alone on a shared Kafka.
+/// A new value for `KAFKA_TOPIC_PREFIX`: topics of one test on a shared Kafka.
 pub fn topic_prefix() -> String {
     format!("t{}.", unique())
 }
 
-/// Runs the `kcat` program against one Kafka.
+/// The `kcat` program, used against one Kafka.
 #[derive(Debug, Clone)]
 pub struct Kcat {
     brokers: String,
 }
 
-/// A record kcat read.
+/// A record that kcat has read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Message {
     /// Full topic name.
@@ -40,7 +40,7 @@ pub struct Message {
 }
 
 impl Kcat {
-    /// For this Kafka.
+    /// A client of the Kafka at `host:port`.
     pub fn new(brokers: &str) -> Self {
         Self {
             brokers: brokers.to_owned(),
@@ -56,7 +56,7 @@ impl Kcat {
     /// Sends one record of any bytes (no zero byte in key and headers), and waits for its acknowledgement.
     ///
     /// # Errors
-    /// When kcat fails, as without a Kafka or topic.
+    /// kcat fails, for instance without a Kafka or topic.
     pub async fn produce(
         &self,
         topic: &str,
@@ -85,7 +85,7 @@ impl Kcat {
     /// hold a line break or a tab.
     ///
     /// # Errors
-    /// When kcat fails, as without a Kafka or topic.
+    /// kcat fails, for instance without a Kafka or topic.
     pub async fn produce_lines<K, P>(
         &self,
         topic: &str,
@@ -120,10 +120,10 @@ impl Kcat {
         succeeded(&child.wait_with_output().await?).map(drop)
     }
 
-    /// Everything the topic holds now, partition by partition.
+    /// All records of the topic, in the order of partition and offset.
     ///
     /// # Errors
-    /// When kcat fails, as without a Kafka or topic.
+    /// kcat fails, for instance without a Kafka or topic.
     pub async fn consume(&self, topic: &str) -> anyhow::Result<Vec<Message>> {
         let output = self
             .command()
@@ -148,7 +148,7 @@ fn succeeded(output: &std::process::Output) -> anyhow::Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// One line of `kcat -J`.
+/// Parses one line of `kcat -J`.
 fn message(line: &str) -> anyhow::Result<Message> {
     let value: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
     let text = |name: &str| value[name].as_str().map(str::to_owned);

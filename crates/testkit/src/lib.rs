@@ -1,15 +1,15 @@
-//! For tests only: the real parts, the built services, and small tools to look at both.
+//! For tests only: the real parts, the built services, and tools to inspect both.
 //!
 //! - [`Parts`]: PostgreSQL, Kafka and Redis, shared by all tests or private to one.
-//! - [`Database`]: a fresh database, gone at the end. [`topic_prefix`]: fresh Kafka topics.
-//! - [`TestService`]: a built `ingest`, `processor`, `query` or `tidegate`, watched from outside.
-//! - [`Kcat`]: a Kafka client that is not ours. [`event`]: request bodies.
-//! - [`SseStream`]: a reader of server-sent events that is not ours. [`Proxy`]: one address for
-//!   several servers, with a wire to cut.
-//! - [`eventually`], [`eventually_eq`]: waiting for what other processes do.
+//! - [`Database`]: a new database, dropped at the end. [`topic_prefix`]: new Kafka topics.
+//! - [`TestService`]: a running `ingest`, `processor`, `query` or `tidegate`.
+//! - [`Kcat`]: an independent Kafka client. [`event`]: request bodies.
+//! - [`SseStream`]: an independent reader of server-sent events. [`Proxy`]: one address for
+//!   several servers, whose connections can be cut.
+//! - [`eventually`], [`eventually_eq`]: waiting for other processes.
 //!
-//! Helpers panic with the reason when they cannot do their part: a test has nothing better to do.
-//! What a test expects to fail for a while (a query while PostgreSQL is down) returns a `Result`.
+//! Helpers panic when they fail, except where a test expects a failure for a while (a query while
+//! PostgreSQL is down): those return a `Result`.
 
 mod database;
 pub mod event;

@@ -36,7 +36,7 @@ impl Part {
     }
 }
 
-/// Where the parts of a test are.
+/// The addresses of the parts of a test.
 #[derive(Debug, Clone)]
 pub struct Parts {
     /// Connection URL of the database `tidegate`.
@@ -45,26 +45,26 @@ pub struct Parts {
     pub kafka_brokers: String,
     /// Connection URL of Redis.
     pub redis_url: String,
-    /// Whose they are, when they are this test's own: only those can be killed.
+    /// Present for private parts, which alone can be stopped and killed.
     own: Option<std::sync::Arc<OwnSet>>,
 }
 
 static SHARED: OnceCell<Parts> = OnceCell::const_new();
 
 impl Parts {
-    /// The parts all tests share: those named by `TEST_DATABASE_URL`, `TEST_KAFKA_BROKERS` and
+    /// The parts that all tests share: those named by `TEST_DATABASE_URL`, `TEST_KAFKA_BROKERS` and
     /// `TEST_REDIS_URL`; without them a set below the target directory, which is started if it does
-    /// not run and left running. Use databases and topics of your own, and kill nothing.
+    /// not run, and left running. A test uses its own databases and topics, and stops no part.
     pub async fn shared() -> Self {
         SHARED.get_or_init(shared).await.clone()
     }
 
-    /// A set of this test's own, stopped and deleted when the last clone is dropped.
+    /// Private parts, stopped and deleted when the last clone is dropped.
     pub async fn private() -> Self {
         Self::private_of(&Part::ALL).await
     }
 
-    /// The same with only some of the parts; the addresses of the others are empty.
+    /// Some of the parts, private; the addresses of the others are empty.
     pub async fn private_of(parts: &[Part]) -> Self {
         sweep().await;
         let name = format!("private-{}-{}", std::process::id(), unique());
@@ -80,8 +80,8 @@ impl Parts {
         found
     }
 
-    /// Fills the addresses that are empty with those of the shared parts. What can be killed stays
-    /// what it was.
+    /// Fills the addresses that are empty with those of the shared parts. Only the
+    /// private ones can be killed.
     #[must_use]
     pub async fn or_shared(mut self) -> Self {
         let shared = Self::shared().await;
@@ -103,13 +103,13 @@ impl Parts {
             .unwrap_or_else(|| panic!("shared parts belong to every test"))
     }
 
-    /// SIGKILL, at once. Of private parts only.
+    /// Sends SIGKILL to a private part.
     pub async fn kill(&self, part: Part) {
         self.own().run(&["kill", part.name()]).await;
     }
 
-    /// SIGSTOP, until the guard is dropped: it holds still, its connections stay open. Kafka and
-    /// Redis only, for PostgreSQL's sessions are processes of their own. Of private parts only.
+    /// Stops a private part with SIGSTOP until the guard is dropped; its connections stay open. Kafka
+    /// and Redis only, because each session of PostgreSQL is a process.
     #[must_use]
     pub async fn pause(&self, part: Part) -> Paused {
         assert_ne!(part, Part::Postgres, "it has more than one process");
@@ -121,23 +121,23 @@ impl Parts {
         Paused(pid)
     }
 
-    /// Starts it, on the same port and data, and waits until it answers. Of private parts only.
+    /// Starts a private part on the same port and data, and waits until it answers.
     pub async fn start(&self, part: Part) {
         self.own().run(&["start", part.name()]).await;
     }
 
-    /// Stops it in an orderly way. Of private parts only.
+    /// Stops a private part cleanly.
     pub async fn stop(&self, part: Part) {
         self.own().run(&["stop", part.name()]).await;
     }
 
-    /// `pg_ctl -m immediate`: PostgreSQL goes without a checkpoint. Of private parts only.
+    /// Stops a private PostgreSQL without a checkpoint (`pg_ctl -m immediate`).
     pub async fn stop_postgres_immediately(&self) {
         self.own().run(&["stop", "postgres", "--immediate"]).await;
     }
 }
 
-/// A part that holds still; it goes on when this is dropped.
+/// A part that is stopped with SIGSTOP; it continues when this is dropped.
 #[derive(Debug)]
 pub struct Paused(u32);
 
@@ -154,12 +154,12 @@ impl Drop for Paused {
 #[derive(Debug)]
 pub struct Edge {
     port: Port,
-    /// Stops it.
+    /// Stops the proxy on drop.
     _set: OwnSet,
 }
 
 impl Edge {
-    /// Where it listens.
+    /// The port on which it listens.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
@@ -173,7 +173,7 @@ impl Edge {
         .await
     }
 
-    /// Starts the proxy in front of a processor on that port, and of nothing else.
+    /// Starts the proxy in front of a processor alone.
     pub async fn of_processor(port: u16) -> Self {
         Self::before(&[("TIDEGATE_PROCESSOR_PORT", port)]).await
     }
@@ -236,7 +236,7 @@ impl Drop for OwnSet {
     }
 }
 
-/// Where the sets of parts live.
+/// The directory of the sets of parts.
 fn local() -> PathBuf {
     target().join("local")
 }
@@ -335,7 +335,7 @@ async fn start_shared() -> anyhow::Result<Parts> {
     Ok(parts)
 }
 
-/// What `parts env` prints.
+/// The assignments that `parts env` prints.
 struct Addresses(HashMap<String, String>);
 
 impl Addresses {

@@ -1,18 +1,18 @@
-//! Ports on loopback that no other test gets, whatever process it runs in.
+//! Ports of loopback, each for one test among all test processes.
 
 use std::fs::File;
 use std::net::TcpListener;
 
-/// A port that is this test's until it is dropped, also while nobody listens on it.
+/// A port that is reserved until this is dropped, also while no process listens on it.
 #[derive(Debug)]
 pub(crate) struct Port {
     number: u16,
-    /// Locked; the lock ends with the file.
+    /// The lock, which ends with the file.
     _held: File,
 }
 
 impl Port {
-    /// One that nobody listens on, below those the local parts and outgoing connections take.
+    /// A free port, below those of the local parts and of outgoing connections.
     pub(crate) fn free() -> Self {
         let directory = std::env::temp_dir().join("tidegate-test-ports");
         std::fs::create_dir_all(&directory).unwrap_or_else(|e| panic!("{directory:?}: {e}"));

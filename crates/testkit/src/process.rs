@@ -1,4 +1,4 @@
-//! Looking at a process, and signalling it.
+//! Memory and signals of a process.
 
 use std::process::Command;
 
@@ -7,16 +7,16 @@ use anyhow::Context;
 /// Memory of a process, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessMemory {
-    /// Resident now.
+    /// Resident memory now.
     pub rss: u64,
-    /// Most that was ever resident.
+    /// The largest resident memory so far.
     pub peak_rss: u64,
 }
 
-/// What `/proc` says about the memory of a process.
+/// Reads the memory of a process from `/proc`.
 ///
 /// # Errors
-/// When there is no such process.
+/// There is no such process.
 pub fn memory(pid: u32) -> anyhow::Result<ProcessMemory> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;

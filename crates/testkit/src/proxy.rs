@@ -1,4 +1,4 @@
-//! One address for several servers, with a wire to cut.
+//! A TCP proxy in front of several servers, whose connections can be cut.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Takes TCP connections and hands each to the next backend that accepts it, in turn.
+/// A proxy that forwards each connection to the next backend, in turn.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -27,7 +27,7 @@ struct Shared {
     served: Vec<AtomicUsize>,
     open: AtomicBool,
     cut: watch::Sender<u64>,
-    /// Bytes of clients that are still carried.
+    /// Bytes of clients that are forwarded before the proxy closes.
     left: AtomicUsize,
 }
 
@@ -41,7 +41,7 @@ impl Shared {
         self.cut();
     }
 
-    /// So many bytes came from a client.
+    /// Counts bytes that came from a client.
     fn carried(&self, bytes: usize) {
         let less = |left: usize| Some(left.saturating_sub(bytes));
         let before = self
@@ -57,7 +57,7 @@ impl Proxy {
     /// Listens on loopback, in front of these ports.
     ///
     /// # Errors
-    /// Without a free port.
+    /// There is no free port.
     pub async fn start(backends: &[u16]) -> std::io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let port = listener.local_addr()?.port();
@@ -82,29 +82,28 @@ impl Proxy {
         format!("http://127.0.0.1:{}{path}", self.port)
     }
 
-    /// Connections that each backend was given so far.
+    /// How many connections each backend has got so far.
     pub fn served(&self) -> Vec<usize> {
         let served = self.shared.served.iter();
         served.map(|n| n.load(Ordering::Relaxed)).collect()
     }
 
-    /// Cuts all connections; new ones are taken again.
+    /// Cuts all connections; accepts new ones.
     pub fn cut(&self) {
         self.shared.cut();
     }
 
-    /// Cuts all connections and takes no others until [`Self::open`].
+    /// Cuts all connections and accepts no others until [`Self::open`].
     pub fn close(&self) {
         self.shared.close();
     }
 
-    /// Closes as soon as clients have sent so many bytes more: in the middle of what they do,
-    /// however fast they do it.
+    /// Closes once clients have sent so many bytes more, that is in the middle of a request.
     pub fn close_after(&self, bytes: usize) {
         self.shared.left.store(bytes, Ordering::SeqCst);
     }
 
-    /// Takes connections again, and any number of bytes.
+    /// Accepts connections again, without a limit of bytes.
     pub fn open(&self) {
         self.shared.left.store(usize::MAX, Ordering::SeqCst);
         self.shared.open.store(true, Ordering::SeqCst);
@@ -138,7 +137,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Between a client and the first backend that takes it.
+/// Forwards a connection to the first backend that accepts it.
 async fn carry(client: TcpStream, shared: &Shared) {
     let mut client = Counted { client, shared };
     let first = shared.next.fetch_add(1, Ordering::Relaxed);
@@ -155,7 +154,7 @@ async fn carry(client: TcpStream, shared: &Shared) {
     }
 }
 
-/// A client whose bytes are counted.
+/// The connection of a client, whose bytes are counted.
 struct Counted<'a> {
     client: TcpStream,
     shared: &'a Shared,

@@ -1,4 +1,4 @@
-//! A built service, run as the process it is in production.
+//! A built service, run as a process as in production.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,10 +13,10 @@ use crate::port::Port;
 use crate::process::{ProcessMemory, memory, signal};
 use crate::wait::LIMIT;
 
-/// How much of the log a failed test shows.
+/// How many lines of the log a failed test shows.
 const SHOWN_LINES: usize = 200;
 
-/// What to start; made by [`TestService::builder`].
+/// A service to start; made by [`TestService::builder`].
 #[derive(Debug, Clone)]
 pub struct ServiceBuilder {
     name: String,
@@ -32,15 +32,15 @@ impl ServiceBuilder {
         self
     }
 
-    /// Sets an environment variable; the last value counts. Nothing of the test's own environment
-    /// reaches the service but `PATH`, `HOME` and `RUST_BACKTRACE`.
+    /// Sets an environment variable; the last value counts. Of the test's own environment
+    /// the service gets only `PATH`, `HOME` and `RUST_BACKTRACE`.
     #[must_use]
     pub fn env(mut self, name: &str, value: impl ToString) -> Self {
         self.environment.insert(name.to_owned(), value.to_string());
         self
     }
 
-    /// Tells the service where Kafka and Redis are, and the database unless one was given.
+    /// Sets the addresses of Kafka and Redis, and of the database unless one was set.
     #[must_use]
     pub fn parts(mut self, parts: &Parts) -> Self {
         let url = parts.database_url.clone();
@@ -51,20 +51,20 @@ impl ServiceBuilder {
             .env("REDIS_URL", &parts.redis_url)
     }
 
-    /// Tells the service its database.
+    /// Sets the database.
     #[must_use]
     pub fn database(self, database: &Database) -> Self {
         self.env("DATABASE_URL", &database.url)
     }
 
-    /// Starts it and waits until `/ready` answers 200.
+    /// Starts the service and waits until `/ready` answers 200.
     pub async fn start(self) -> TestService {
         let mut service = self.spawn();
         service.wait_ready().await;
         service
     }
 
-    /// Starts it and returns at once, for tests of what happens before it is ready.
+    /// Starts the service and returns at once.
     pub fn spawn(self) -> TestService {
         let port = Port::free();
         let directory = target().join("local/logs");
@@ -115,7 +115,7 @@ impl ServiceBuilder {
     }
 }
 
-/// A running service. Dropping it kills the process, and shows its log if the test is failing.
+/// A running service. Dropping it kills the process, and prints its log if the test fails.
 #[derive(Debug)]
 pub struct TestService {
     builder: ServiceBuilder,
@@ -140,22 +140,22 @@ impl TestService {
         format!("http://127.0.0.1:{}{path}", self.port())
     }
 
-    /// The port it was told to listen on.
+    /// The port on which it listens.
     pub fn port(&self) -> u16 {
         self.port.number()
     }
 
-    /// Its process.
+    /// The number of its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// Its memory; panics when it is dead.
+    /// The memory of its process; panics when it has ended.
     pub fn memory(&self) -> ProcessMemory {
         memory(self.pid()).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    /// Everything it logged so far, over all its starts.
+    /// The log of all its starts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -186,19 +186,19 @@ impl TestService {
         panic!("{} is not ready after {LIMIT:?}: {last}", self.builder.name);
     }
 
-    /// How it ended, if it did.
+    /// The exit status, if it has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
 
-    /// SIGKILL, and waits for the end.
+    /// Sends SIGKILL, and waits for the end.
     pub fn kill(&mut self) {
         // An error means that it is dead already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// SIGTERM; returns how it ended. Panics if it does not within [`LIMIT`].
+    /// Sends SIGTERM; returns the exit status. Panics after [`LIMIT`].
     pub async fn terminate(&mut self) -> ExitStatus {
         signal(self.pid(), "TERM");
         let started = Instant::now();
@@ -211,17 +211,17 @@ impl TestService {
         panic!("{} does not end on SIGTERM", self.builder.name);
     }
 
-    /// SIGSTOP: it holds still, its connections stay open.
+    /// Stops the process with SIGSTOP; its connections stay open.
     pub fn pause(&self) {
         signal(self.pid(), "STOP");
     }
 
-    /// SIGCONT: it goes on.
+    /// Continues the process with SIGCONT.
     pub fn resume(&self) {
         signal(self.pid(), "CONT");
     }
 
-    /// Kills it if it still runs, starts it again on the same port and waits until it is ready.
+    /// Kills the process, starts it again on the same port and waits until it is ready.
     pub async fn restart(&mut self) {
         self.kill();
         self.child = self.builder.launch(self.port(), &self.log);

@@ -1,4 +1,4 @@
-//! A reader of server-sent events that shares nothing with ours.
+//! A reader of server-sent events that shares no code with the product.
 
 mod wire;
 
@@ -13,16 +13,16 @@ use tokio::net::{TcpSocket, TcpStream};
 pub use wire::SseEvent;
 use wire::{Body, Parser};
 
-/// How long an answer's head may take.
+/// How long the head of a response may take.
 const HEAD: Duration = Duration::from_secs(30);
-/// What a slow reader's kernel takes for it before it reads: the least Linux allows.
+/// The receive buffer of a slow reader, in bytes: the smallest that Linux allows.
 const SMALL_WINDOW: u32 = 2_048;
-/// A slow reader's segments, as on the way through a real network. For those of loopback, 64 KiB
-/// each, the sender's kernel would take more than a megabyte.
+/// The segment size of a slow reader, in bytes, as in a real network. With the 64 KiB of loopback the
+/// sender's kernel would buffer more than a megabyte.
 const SMALL_SEGMENTS: u32 = 1_400;
 
-/// An open stream, read as a browser does, one event at a time: what is not asked for stays
-/// unparsed, so that [`Self::last_event_id`] is that of the last event handed out.
+/// An open stream, read as a browser does, one event at a time: the rest stays unparsed, so that
+/// [`Self::last_event_id`] is that of the last event returned.
 #[derive(Debug)]
 pub struct SseStream {
     connection: TcpStream,
@@ -37,11 +37,11 @@ pub struct SseStream {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{status}: {body}")]
 pub struct SseRefused {
-    /// The answer's status.
+    /// The status of the response.
     pub status: u16,
-    /// Its headers, names in lower case.
+    /// The headers, with names in lower case.
     pub headers: BTreeMap<String, String>,
-    /// As much of its body as came with the head.
+    /// The part of the body that came with the head.
     pub body: String,
 }
 
@@ -49,12 +49,12 @@ impl SseStream {
     /// Opens `http://host:port/path`, after `last_event_id` if there is one.
     ///
     /// # Errors
-    /// Without a connection or an answer; [`SseRefused`] when the answer is no stream.
+    /// There is no connection or no response; [`SseRefused`] when the response is not a stream.
     pub async fn open(url: &str, last_event_id: Option<&str>) -> anyhow::Result<Self> {
         Self::open_with(url, last_event_id, None).await
     }
 
-    /// Opens one for a reader that takes its time: hardly anything is received before it is read.
+    /// Opens a stream with a small receive buffer, for a slow reader.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -117,10 +117,10 @@ impl SseStream {
         })
     }
 
-    /// The next event; `None` when the stream has ended as it should. Cancelling loses nothing.
+    /// The next event; `None` when the stream ended cleanly. Cancelling loses nothing.
     ///
     /// # Errors
-    /// When the connection breaks, or what comes is no chunked body.
+    /// The connection breaks, or the body is not chunked correctly.
     pub async fn next(&mut self) -> anyhow::Result<Option<SseEvent>> {
         loop {
             if let Some(event) = self.parser.next(&mut self.text)? {
@@ -135,7 +135,7 @@ impl SseStream {
     /// Waits for the first id, which comes before the first event; returns it.
     ///
     /// # Errors
-    /// When the stream ends first.
+    /// The stream ends first.
     pub async fn wait_cursor(&mut self) -> anyhow::Result<String> {
         loop {
             if let Some(id) = self.parser.next_cursor(&mut self.text)? {
@@ -145,7 +145,7 @@ impl SseStream {
         }
     }
 
-    /// Takes what has come; false at the end.
+    /// Receives more text; false at the end.
     async fn more(&mut self) -> anyhow::Result<bool> {
         while !self.body.take(&mut self.received, &mut self.text)? {
             if self.body.ended() {
@@ -159,27 +159,27 @@ impl SseStream {
         Ok(true)
     }
 
-    /// Reads one byte, as if each took long to arrive; false when the stream is over, however.
+    /// Reads one byte; false when the stream has ended in any way.
     pub async fn read_byte(&mut self) -> bool {
         self.connection.read_u8().await.is_ok()
     }
 
-    /// What a browser would send as `Last-Event-ID` now.
+    /// The `Last-Event-ID` that a browser would send now.
     pub fn last_event_id(&self) -> Option<&str> {
         self.parser.last_event_id()
     }
 
-    /// How long a browser would wait before it connects again, once it was told.
+    /// How long a browser would wait before it reconnects, once the stream has set it.
     pub fn retry(&self) -> Option<Duration> {
         self.parser.retry()
     }
 
-    /// Comments so far; heartbeats are such.
+    /// The number of comments so far, heartbeats among them.
     pub fn comments(&self) -> usize {
         self.parser.comments()
     }
 
-    /// A header of the answer, by its name in lower case.
+    /// A header of the response, by its name in lower case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)
     }

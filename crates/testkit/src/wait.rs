@@ -1,17 +1,17 @@
-//! Waiting for what another process does.
+//! Waits for other processes.
 
 use std::fmt::Debug;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
-/// How long anything that ought to happen may take. Generous: it only ends tests that hang.
+/// How long anything may take. Generous: it only ends tests that hang.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// What a check that was begun in time may take beyond the limit.
+/// How long a check that began in time may take beyond the limit.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Tries `check` until it is `Ok` and returns what it gave; panics with the last error after
-/// `limit`, and soon after it when a check never ends.
+/// Repeats `check` until it succeeds and returns its value; panics with the last error after `limit`,
+/// and soon after it when a check never ends.
 pub async fn eventually<T, E, F, R>(what: &str, limit: Duration, check: F) -> T
 where
     E: Debug,

@@ -1,4 +1,4 @@
-//! Bytes to events: the head of an answer, chunks, and the lines of the format
+//! Parses bytes to events: the head of a response, chunks, and the lines of the format
 //! (<https://html.spec.whatwg.org/multipage/server-sent-events.html>).
 
 use std::collections::BTreeMap;
@@ -10,17 +10,17 @@ use bytes::{Buf as _, BytesMut};
 /// One dispatched event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SseEvent {
-    /// Its name; `message` if it has none.
+    /// The name; `message` if there is none.
     pub event: String,
     /// The last event id at that moment.
     pub id: String,
-    /// Its data.
+    /// The data.
     pub data: String,
 }
 
 type Head = (u16, BTreeMap<String, String>);
 
-/// Takes status and headers off the front, when all of them are there.
+/// Removes status and headers from the front, once they are complete.
 pub(super) fn head(received: &mut BytesMut) -> anyhow::Result<Option<Head>> {
     let Some(end) = received.windows(4).position(|w| w == b"\r\n\r\n") else {
         return Ok(None);
@@ -36,14 +36,14 @@ pub(super) fn head(received: &mut BytesMut) -> anyhow::Result<Option<Head>> {
     Ok(Some((status, lines.filter_map(header).collect())))
 }
 
-/// The body's framing.
+/// The framing of the body.
 #[derive(Debug)]
 pub(super) enum Body {
-    /// As it comes, to the end of the connection.
+    /// Plain, up to the end of the connection.
     Plain,
     /// Before the size of a chunk.
     Size,
-    /// Inside a chunk, so many bytes before its end.
+    /// Inside a chunk, with the bytes left.
     Chunk(usize),
     /// Before the line break after a chunk.
     Break,
@@ -65,7 +65,7 @@ impl Body {
         matches!(self, Self::Plain | Self::Ended)
     }
 
-    /// Moves text from `received`; false when that gave none.
+    /// Moves text from `received`; false if there was none.
     pub(super) fn take(
         &mut self,
         received: &mut BytesMut,
@@ -115,7 +115,7 @@ impl Body {
     }
 }
 
-/// Lines to events.
+/// Parses lines to events.
 #[derive(Debug, Default)]
 pub(super) struct Parser {
     event: String,
@@ -199,7 +199,7 @@ impl Parser {
     }
 }
 
-/// Takes a whole line off the front, without its end.
+/// Removes a complete line from the front, without its end.
 fn line(text: &mut BytesMut) -> anyhow::Result<Option<String>> {
     let Some(end) = text.iter().position(|byte| *byte == b'\n') else {
         return Ok(None);

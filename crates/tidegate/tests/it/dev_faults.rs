@@ -1,5 +1,4 @@
-//! `tidegate dev` whose PostgreSQL does not come back as it was: its programs are stood in for by
-//! scripts that hold it up.
+//! `tidegate dev` whose PostgreSQL does not start again as before: scripts delay its programs.
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
@@ -145,7 +144,7 @@ async fn a_signal_is_heard_while_the_cluster_is_made() {
     stored(&dev, &id).await;
 }
 
-/// While it was down somebody took its port.
+/// Another process takes the port while the server is down.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_services_follow_postgres_to_another_port() {
     let (directory, programs) = (Directory::new(), Programs::new());

@@ -72,7 +72,7 @@ async fn a_taken_port() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let refused = dev(&directory, &["--port", &port]).await;
-    // clap takes the last of two only where it is told to.
+    // An option that stands twice is an error.
     assert_eq!(refused.code, Some(2), "{refused:?}");
     let path = directory.0.display().to_string();
     let refused = run(&["dev", "--port", &port, "--data-dir", &path]).await;

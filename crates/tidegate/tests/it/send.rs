@@ -131,7 +131,7 @@ async fn it_waits_for_a_restart_and_goes_on_after_an_interruption() {
     let file = path.display().to_string();
     let checkpoint = directory.path("events.jsonl.checkpoint");
 
-    // Nobody there and no patience: it fails, and says how to go on.
+    // No service and no patience: it fails, and says how to go on.
     let failed = run(&[
         "send",
         "--url",

@@ -1,4 +1,4 @@
-//! `tidegate serve` on what the environment names.
+//! `tidegate serve` on the parts that the environment names.
 
 use serde_json::json;
 use testkit::{LIMIT, Part, Parts, SseStream, TestService, eventually};
@@ -9,7 +9,7 @@ async fn one_event_goes_all_the_way(service: &TestService) {
     let mut listener = SseStream::open(&service.url("/api/v1/sse/users/u-1"), None)
         .await
         .unwrap();
-    // What came before it begins is replayed to nobody new.
+    // A new listener gets no message from before its first id.
     let begun = tokio::time::timeout(LIMIT, listener.wait_cursor()).await;
     begun.expect("it begins").unwrap();
     let id = post(service, &json!({"event_type": "a.b", "user_id": "u-1"}))

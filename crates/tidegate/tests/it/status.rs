@@ -25,7 +25,7 @@ async fn a_running_instance_is_described() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_absent_one_is_told() {
+async fn an_absent_instance_is_reported() {
     let shown = run(&["status", "--url", "127.0.0.1:9"]).await;
     assert_eq!(shown.code, Some(1));
     assert!(shown.err.contains("nothing answers"), "{shown:?}");
@@ -57,7 +57,7 @@ async fn migrate_brings_the_schema_up_to_date_once() {
         assert!(refused.err.contains(words), "{refused:?}");
     }
     assert_eq!(refused.err.matches("refused").count(), 1, "{refused:?}");
-    // Neither is one looked for where nobody said it is, nor is nonsense one.
+    // Without a URL, and with one that is not valid.
     let nameless = ended(tidegate(&["migrate"])).await;
     assert_eq!(nameless.code, Some(2), "{nameless:?}");
     assert!(

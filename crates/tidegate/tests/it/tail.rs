@@ -12,7 +12,7 @@ fn id(line: &str) -> String {
     event["event_id"].as_str().unwrap().to_owned()
 }
 
-/// Waits until somebody listens, for what came before is not sent to a new listener.
+/// Waits for the listener: a new one gets no message from before.
 async fn listened(service: &testkit::TestService) {
     eventually("a listener", LIMIT, || async {
         let text = reqwest::get(service.url("/metrics")).await.unwrap();
