@@ -42,8 +42,10 @@ pub(crate) struct Config {
     processor: processor::config::Config,
     query: query::config::Config,
     local: LocalConfig,
-    has_kafka: bool,
-    has_redis: bool,
+    /// Whether the log is Kafka; else it is the Postgres log.
+    pub(crate) has_kafka: bool,
+    /// Whether live messages go through Redis; else they stay in the process.
+    pub(crate) has_redis: bool,
 }
 
 impl Config {
@@ -98,21 +100,6 @@ impl Config {
     /// Another process listens there, or the address is not of this machine.
     pub(crate) fn can_listen(&self) -> anyhow::Result<()> {
         can_listen(&self.http.host, self.http.port, "TIDEGATE_PORT")
-    }
-
-    /// The log and the live channels, in a few words.
-    pub(crate) fn shape(&self) -> String {
-        let log = if self.has_kafka {
-            "Kafka"
-        } else {
-            "PostgreSQL"
-        };
-        let live = if self.has_redis {
-            "Redis"
-        } else {
-            "inside this process"
-        };
-        format!("log: {log}, live: {live}")
     }
 }
 

@@ -51,10 +51,10 @@ pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
     service::warn_of_ignored(&env);
     // Before the first answer, after which a signal may come at any moment.
     let mut signal = tokio::spawn(service::shutdown::requested());
-    let shape = config.shape();
+    let (kafka, redis) = (config.has_kafka, config.has_redis);
     config.can_listen()?;
     let mut server = Server::start(config)?;
-    tracing::info!(address = %server.address, shape, "tidegate listens");
+    tracing::info!(address = %server.address, kafka, redis, "tidegate listens");
     tokio::select! {
         signal = &mut signal => {
             tracing::info!(signal = signal??, "draining");

@@ -60,9 +60,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let url = options.instance.shown();
     let health = match get("/health").await? {
         Ok((_, text)) => serde_json::from_str(&text).map_err(|_| client::NOT_TIDEGATE.to_owned()),
-        Err(reason) => Err(format!(
-            "nothing answers ({reason}): is `tidegate dev` running?"
-        )),
+        Err(reason) => Err(reason),
     };
     let health: Value = match health {
         Ok(health) => health,
@@ -70,7 +68,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             if options.json {
                 output::line(json!({ "url": url, "error": error }));
             } else {
-                output::notice(format_args!("{url}: {error}"));
+                output::notice(if error == client::NOT_TIDEGATE {
+                    format!("what answers at {url} is not Tidegate")
+                } else {
+                    format!("nothing answers at {url} ({error}): is `tidegate dev` running?")
+                });
             }
             return Ok(ExitCode::FAILURE);
         }

@@ -145,7 +145,7 @@ async fn nothing_is_skipped_however_many_there_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_other_is_called_one() {
+async fn another_program_is_reported_as_such() {
     let other = OtherServer::start().await;
     let url = other.url();
     for arguments in [&["tail"][..], &["tail", "--user", "u-1"], &["status"]] {
@@ -161,7 +161,7 @@ async fn a_other_is_called_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_questions_are_told() {
+async fn wrong_arguments_are_reported() {
     let wrong = run(&["tail", "--type", " "]).await;
     assert_eq!(wrong.code, Some(2), "{wrong:?}");
     assert!(wrong.err.contains("must not be empty"), "{wrong:?}");
