@@ -251,7 +251,8 @@ fn init_logs() {
     let _ = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
-        .with_env_filter(service::telemetry::filter("warn"))
+        // The error after the last attempt is enough.
+        .with_env_filter(service::telemetry::filter("warn,reqwest_retry=error"))
         .try_init();
 }
 

@@ -42,7 +42,7 @@ async fn lines_are_sent_as_they_come_and_ctrl_c_is_heard_between_them() {
         interrupt(&child);
         let ended = end(child).await;
         assert_eq!(ended.code, Some(1), "{ended:?}");
-        assert!(ended.out.starts_with("506 events taken"), "{ended:?}");
+        assert!(ended.out.starts_with("506 events accepted"), "{ended:?}");
         assert!(ended.err.contains("interrupted"), "{ended:?}");
         assert!(ended.err.contains("up to line 506"), "{ended:?}");
         drop(stdin);
