@@ -128,7 +128,7 @@ fn envelope(reader: &Reader<'_>, cx: &Context<'_>) -> Envelope {
     }
 }
 
-/// A bus map may lack its `type` (S4-57); only on the log, for elsewhere the sender can be told.
+/// A bus map may lack its `type` (S4-57); only on the log: over HTTP that is a complaint.
 fn nameless(reader: &Reader<'_>, cx: &Context<'_>) -> bool {
     let has = |key| reader.members().has(key);
     cx.origin == Origin::Log && has("id") && has("source") && !has("event_type")

@@ -62,7 +62,7 @@ pub fn from_client(tenant: &TenantId, text: &str) -> (Uuid, Option<String>) {
 }
 
 /// The id of an event that has none of its own but was sent under an `Idempotency-Key` (C28), so
-/// that the retry gets the same one. `index` is the event's place in its batch.
+/// that the retry gets the same one. `index` is the event's position in its batch.
 #[must_use]
 pub fn from_idempotency_key(tenant: &TenantId, key: &str, index: usize) -> Uuid {
     Uuid::new_v5(
@@ -71,9 +71,9 @@ pub fn from_idempotency_key(tenant: &TenantId, key: &str, index: usize) -> Uuid 
     )
 }
 
-/// The id of a record that came straight through Kafka without one: its place in the log and the
-/// time the log keeps with it, so that reading it again gives the same id, and the same place in a
-/// topic that was deleted and made again another one.
+/// The id of a record that came straight through Kafka without one: its position in the log and the
+/// time the log keeps with it. Reading it again gives the same id; the same position in a topic that
+/// was deleted and recreated gives another one.
 #[must_use]
 pub fn from_log_position(
     tenant: &TenantId,
@@ -95,11 +95,17 @@ pub fn from_log_position(
 pub fn from_postgres_log(
     tenant: &TenantId,
     topic: &str,
-    lane: i32,
+    partition: i32,
     id: i64,
     timestamp_ms: Option<i64>,
 ) -> Uuid {
-    from_log_position(tenant, &format!("postgres:{topic}"), lane, id, timestamp_ms)
+    from_log_position(
+        tenant,
+        &format!("postgres:{topic}"),
+        partition,
+        id,
+        timestamp_ms,
+    )
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Cursors: the place of the last event of a page, bound to the listing and filter it came from.
+//! Cursors: the position of the last event of a page, bound to the listing and filter it came from.
 //!
 //! A cursor says where to go on, nothing else: it grants nothing, so it is not signed. The hash of
 //! the filter keeps it from being used with another question, which would skip events silently.
@@ -31,11 +31,11 @@ impl Scope {
 
     /// The cursor after an event.
     #[must_use]
-    pub fn after_event(&self, place: Position) -> String {
-        let micros = place.timestamp.unix_timestamp_nanos() / 1_000;
+    pub fn after_event(&self, position: Position) -> String {
+        let micros = position.timestamp.unix_timestamp_nanos() / 1_000;
         self.encode(
             i64::try_from(micros).unwrap_or(i64::MAX),
-            place.event_id.as_u128(),
+            position.event_id.as_u128(),
         )
     }
 
@@ -147,12 +147,12 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_reads_back(micros in -62_135_596_800_000_000_i64..253_402_300_799_000_000, id: u128) {
-            let place = Position {
+            let position = Position {
                 timestamp: OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1000).unwrap(),
                 event_id: Uuid::from_u128(id),
             };
             let scope = scope("events", &[]);
-            prop_assert_eq!(scope.event(&scope.after_event(place)), Ok(place));
+            prop_assert_eq!(scope.event(&scope.after_event(position)), Ok(position));
         }
 
         #[test]

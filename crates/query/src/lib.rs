@@ -1,4 +1,4 @@
-//! The query service: answers questions about what is stored, tells of events as they happen, and
+//! The query service: answers questions about what is stored, streams events as they happen, and
 //! changes nothing.
 //!
 //! Invariants, stated as absences: no answer without a bound in rows, bytes and time

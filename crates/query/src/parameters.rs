@@ -232,7 +232,7 @@ impl<'a> Parameters<'a> {
     pub fn cursor<T>(&mut self, read: impl Fn(&str) -> Result<T, FieldError>) -> Option<T> {
         let text = self.raw_text("cursor")?;
         match read(&text) {
-            Ok(place) => Some(place),
+            Ok(position) => Some(position),
             Err(error) => {
                 self.errors.push(error);
                 None

@@ -101,7 +101,7 @@ impl State {
         })
     }
 
-    /// Adds what the probes tell of.
+    /// Adds the checks of /ready.
     #[must_use]
     pub fn health(&self, health: Health) -> Health {
         let (database, schema) = (Arc::clone(&self.database), Arc::clone(&self.schema));
@@ -133,7 +133,7 @@ impl State {
             })
     }
 
-    /// Brings the schema up to date when told so, then watches the database once a second.
+    /// Brings the schema up to date if `migrate_on_start`, then watches the database once a second.
     pub async fn watch(self, migrate_on_start: bool) {
         let mut waiting = migrate_on_start;
         let mut complaint = LogThrottle::default();

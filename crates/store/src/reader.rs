@@ -1,4 +1,4 @@
-//! Reading on somebody's behalf: bounded in time, and once again when a connection turns out dead.
+//! Bounded reads: each ends in time, and is repeated once if its connection turns out dead.
 
 use std::time::Duration;
 
@@ -25,17 +25,17 @@ pub enum ReadError {
     Store(#[from] Error),
 }
 
-/// A connection that is closed unless its work came to an end: one that still computes for somebody
-/// who has gone must not be the next one's.
-struct Lease(Option<Client>);
+/// A pooled connection that is closed unless its work ended: one that still computes for a request
+/// that is gone must not serve the next one.
+struct Guarded(Option<Client>);
 
-impl Lease {
+impl Guarded {
     fn give_back(mut self) {
         drop(self.0.take());
     }
 }
 
-impl Drop for Lease {
+impl Drop for Guarded {
     fn drop(&mut self) {
         if let Some(client) = self.0.take() {
             drop(Client::take(client));
@@ -76,8 +76,8 @@ impl Reader {
         work: &impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, (ReadError, bool)> {
         let client = self.db.client().await.map_err(|e| (e.into(), false))?;
-        let lease = Lease(Some(client));
-        let Some(client) = lease.0.as_ref() else {
+        let guarded = Guarded(Some(client));
+        let Some(client) = guarded.0.as_ref() else {
             return Err((ReadError::TooSlow(self.timeout), false));
         };
         let run = async {
@@ -93,7 +93,7 @@ impl Reader {
         match tokio::time::timeout(self.timeout * 2, run).await {
             Err(_) => Err((ReadError::TooSlow(self.timeout), false)),
             Ok(Ok(answer)) => {
-                lease.give_back();
+                guarded.give_back();
                 Ok(answer)
             }
             Ok(Err(error)) => {
@@ -106,7 +106,7 @@ impl Reader {
                 let lost = client.is_closed()
                     || code.is_none_or(|code| ["57P01", "57P02", "57P03"].contains(&code));
                 if !lost {
-                    lease.give_back();
+                    guarded.give_back();
                 }
                 Err(if canceled {
                     (ReadError::TooSlow(self.timeout), false)

@@ -55,8 +55,8 @@ pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
     }
 }
 
-/// On the log an event whose type is absent, null or empty is an "unknown" one (S4-57); a caller
-/// who can be told is told (C25).
+/// On the log an event whose type is absent, null or empty is an "unknown" one (S4-57); over HTTP
+/// that is a complaint (C25).
 fn event_type(r: &mut Reader<'_>, cx: &Context<'_>) -> String {
     let nameless = match r.any(&["type"]) {
         None => true,

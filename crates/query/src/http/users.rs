@@ -36,7 +36,7 @@ enum Format {
 }
 
 /// What a user did, newest first: a bare array of the short form, today's and that of the 30 days
-/// after unless told otherwise (S1-15 to S1-18), or with `format=full` the list object, without
+/// after by default (S1-15 to S1-18), or with `format=full` the list object, without
 /// default dates (C19, C20). Takes every condition of `POST /query`.
 ///
 /// # Errors
