@@ -25,8 +25,8 @@ pub enum LiveError {
 /// The channels of all users.
 pub trait Channels: Send + Sync + 'static {
     /// Publishes in order, in one round trip, and returns the outcome of each publication. A
-    /// publication is a duplicate if its [`Position`](crate::Position) was reached before, or if its
-    /// channel has received its event within [`Retention::dedup_seconds`](crate::Retention).
+    /// publication is a duplicate if its [`Position`](crate::Position) was reached before, or if
+    /// its channel has received its event within [`Retention::dedup_seconds`](crate::Retention).
     ///
     /// # Errors
     /// [`LiveError`] when the batch as a whole failed; some of it may have been published.
@@ -42,8 +42,8 @@ pub trait Channels: Send + Sync + 'static {
     /// [`LiveError`] when it could not be recorded.
     fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>>;
 
-    /// Subscribes to a channel. Does not wait for a server that is down: the subscription begins when
-    /// the server is back. At most `queue_bytes` of messages wait for a slow listener.
+    /// Subscribes to a channel. Does not wait for a server that is down: the subscription begins
+    /// when the server is back. At most `queue_bytes` of messages wait for a slow listener.
     fn subscribe(&self, channel: Channel, resume: Resume, queue_bytes: usize) -> Subscription;
 
     /// Whether the channels can be used now, as far as is known.

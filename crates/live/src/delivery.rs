@@ -22,8 +22,8 @@ pub enum Delivery {
         /// Where the listener can resume should nothing else come.
         cursor: StreamId,
     },
-    /// Something may be missing before what follows. Comes instead of [`Self::Begun`] if the listener
-    /// cannot resume: it must not hold a good cursor before it knows of the loss.
+    /// Something may be missing before what follows. Comes instead of [`Self::Begun`] if the
+    /// listener cannot resume: it must not hold a good cursor before it knows of the loss.
     Reset {
         /// Why.
         reason: Reset,

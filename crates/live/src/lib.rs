@@ -1,8 +1,8 @@
 //! Live channels: a message published to a user's channel reaches all listeners of that user. A
 //! listener that was away receives what it missed, or a [`Reset`] if that cannot be had.
 //!
-//! - [`Channels`] is the port, with two implementations under one conformance suite: [`local`] keeps
-//!   the channels inside the process, [`redis`] shares them among processes.
+//! - [`Channels`] is the port, with two implementations under one conformance suite: [`local`]
+//!   keeps the channels inside the process, [`redis`] shares them among processes.
 //! - [`Message`] is what travels, [`StreamId`] its position in a channel, [`sse`] its wire format.
 //! - [`Subscription`] is the listener's end: bounded in bytes, in order, without duplicates.
 //!

@@ -1,5 +1,5 @@
-//! The listeners of one channel. The caller holds the lock and knows the channel's cursor: listeners
-//! that are live have received everything up to it, and nothing after it.
+//! The listeners of one channel. The caller holds the lock and knows the channel's cursor:
+//! listeners that are live have received everything up to it, and nothing after it.
 
 use std::sync::Arc;
 
@@ -95,8 +95,8 @@ impl Listeners {
         }
     }
 
-    /// Delivers to a listener that is behind as much as it has room for: `batches` are everything up
-    /// to `end`, and `all` says that this is the channel's cursor.
+    /// Delivers to a listener that is behind as much as it has room for: `batches` are everything
+    /// up to `end`, and `all` says that this is the channel's cursor.
     pub(crate) fn catch_up(
         &mut self,
         id: u64,

@@ -57,8 +57,8 @@ impl Queue {
         }))
     }
 
-    /// Queues a delivery; `false` if there is no room. A single message always finds room in an empty
-    /// queue: it could never be delivered otherwise.
+    /// Queues a delivery; `false` if there is no room. A single message always finds room in an
+    /// empty queue: it could never be delivered otherwise.
     pub(crate) fn push(&self, delivery: Delivery) -> bool {
         let (size, alone) = match &delivery {
             Delivery::Messages(batch) => (batch.size(), batch.entries().len() == 1),

@@ -18,25 +18,23 @@ impl ChannelStates {
         // Channels whose live listeners have all there was when this was read.
         let mut current = HashSet::new();
         for (ReadRequest { key, kind }, reply) in requests.into_iter().zip(replies.replies) {
-            match (kind, reply) {
-                (ReadKind::Head, ReadReply::Head(head)) => {
-                    if self.begin(&key, head, now_ms) {
-                        current.insert(key);
-                    }
-                }
+            let all = match (kind, reply) {
+                (ReadKind::Head, ReadReply::Head(head)) => self.begin(&key, head, now_ms),
                 (ReadKind::New { after, .. }, ReadReply::New { range, newest }) => {
-                    if self.advance(&key, after, range, newest, now_ms) {
-                        current.insert(key);
-                    }
+                    self.advance(&key, after, range, newest, now_ms)
                 }
                 (ReadKind::History { listener, .. }, ReadReply::History { range, kept }) => {
-                    let current = current.contains(&key);
-                    self.resume(&key, listener, range, kept, now_ms, current);
+                    self.resume(&key, listener, range, kept, now_ms, current.contains(&key));
+                    false
                 }
                 (ReadKind::Nothing { listener, resume }, _) => {
                     self.start(&key, listener, resume, now_ms);
+                    false
                 }
-                _ => {}
+                _ => false,
+            };
+            if all {
+                current.insert(key);
             }
         }
     }

@@ -105,8 +105,9 @@ impl Server {
     }
 }
 
-/// The first version whose scripts report which error of the server's state they met, and so whether
-/// one message is refused or all are; older ones do not report whether a channel was trimmed either.
+/// The first version whose scripts report which error of the server's state they met, and so
+/// whether one message is refused or all are; older ones do not report whether a channel was
+/// trimmed either.
 const OLDEST: u32 = 7;
 
 /// Refuses a server that is too old. A server without a version is accepted.
@@ -129,8 +130,8 @@ fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
         .map(str::trim)
 }
 
-/// Whether the gap is of this very moment, so that no new id would lie after it. A clock that was set
-/// back by more than a little is not waited for.
+/// Whether the gap is of this very moment, so that no new id would lie after it. A clock that was
+/// set back by more than a little is not waited for.
 pub(crate) fn is_now(gap: StreamId, now_ms: u64) -> bool {
     now_ms <= gap.ms && gap.ms - now_ms < 20
 }

@@ -1,8 +1,8 @@
 //! Delivers messages that come with their pointers, without reading the channel.
 //!
 //! A pointer names the message before its own. Only if that is the last one the listeners have, and
-//! nothing else has to be read or delivered first, is the message delivered as it came; otherwise the
-//! channel is read, as if the pointer had come alone.
+//! nothing else has to be read or delivered first, is the message delivered as it came; otherwise
+//! the channel is read, as if the pointer had come alone.
 
 use super::script::InlineMessage;
 use super::state::ChannelStates;

@@ -1,12 +1,13 @@
 //! Live channels in Redis, shared by all processes.
 //!
-//! A channel is a stream, limited in length and in time. A pub/sub channel of the same name carries a
-//! pointer to each new message, and the message itself where it is small; what a lost pointer
+//! A channel is a stream, limited in length and in time. A pub/sub channel of the same name carries
+//! a pointer to each new message, and the message itself where it is small; what a lost pointer
 //! announced is read when the next one comes. One more stream records gaps: moments before which
 //! messages may have been lost.
 //!
-//! One Redis, or one behind a failover; not a Redis Cluster, where these keys lie on different nodes.
-//! It must not evict keys (`maxmemory-policy noeviction`): what it evicts is missing without a gap.
+//! One Redis, or one behind a failover; not a Redis Cluster, where these keys lie on different
+//! nodes. It must not evict keys (`maxmemory-policy noeviction`): what it evicts is missing without
+//! a gap.
 
 mod apply;
 mod config;

@@ -118,8 +118,8 @@ impl Publisher {
         cmd
     }
 
-    /// Runs commands over the connection, connecting first if there is none, all within one timeout.
-    /// Drops the connection after an error that may be its own.
+    /// Runs commands over the connection, connecting first if there is none, all within one
+    /// timeout. Drops the connection after an error that may be its own.
     async fn with_connection<T>(
         &self,
         run: impl AsyncFnOnce(Arc<Connection>) -> Result<T, RedisError>,

@@ -20,8 +20,8 @@ pub(crate) struct InlineMessage {
 }
 
 impl InlineMessage {
-    /// Reads what [`PUBLISH`] sends: `previous id length`, a line break, and the event of that length
-    /// followed by the data. `None` for anything else, which is a pointer alone.
+    /// Reads what [`PUBLISH`] sends: `previous id length`, a line break, and the event of that
+    /// length followed by the data. `None` for anything else, which is a pointer alone.
     pub(crate) fn parse(payload: &[u8]) -> Option<Self> {
         let end = payload.iter().position(|byte| *byte == b'\n')?;
         let (head, rest) = payload.split_at(end);
@@ -44,8 +44,8 @@ impl InlineMessage {
 /// channel has received its event lately.
 ///
 /// `KEYS`: channel, positions, dedup key of the event. `ARGV`: event, data, scope, version, maxlen,
-/// ttl in seconds, for how many seconds the event is remembered (0: not at all), and with a position:
-/// partition, offset, timestamp in milliseconds. The rule of positions is
+/// ttl in seconds, for how many seconds the event is remembered (0: not at all), and with a
+/// position: partition, offset, timestamp in milliseconds. The rule of positions is
 /// [`HighWaterMark::advance`](crate::high_water_mark::HighWaterMark::advance); they advance over an
 /// event that is not published again. Nothing is written before the first command that Redis may
 /// refuse, so a refusal changes nothing. The pointer is the id alone, or what

@@ -122,8 +122,8 @@ impl ChannelStates {
         self.disconnected = true;
     }
 
-    /// A new connection receives no pointers yet. Listeners that joined before it and have not begun
-    /// have missed something, unless it is the first connection.
+    /// A new connection receives no pointers yet. Listeners that joined before it and have not
+    /// begun have missed something, unless it is the first connection.
     pub(crate) fn reconnected(&mut self) {
         if std::mem::take(&mut self.disconnected) {
             self.late = self.next_listener;
@@ -191,8 +191,8 @@ impl ChannelStates {
             && self.to_unsubscribe.is_empty())
     }
 
-    /// What to read next, about `messages` at most: the channels first, so that what a listener reads
-    /// is up to date with what its channel received before.
+    /// What to read next, about `messages` at most: the channels first, so that what a listener
+    /// reads is up to date with what its channel received before.
     pub(crate) fn plan(&mut self, messages: usize) -> Vec<ReadRequest> {
         let some = self.waiting.len().min(ROUND);
         let waiting: Vec<_> = self.waiting.drain(..some).collect();
@@ -255,8 +255,8 @@ impl ChannelStates {
         }
     }
 
-    /// Remembers the last gap in Redis; returns whether it is a new one. Then every channel has to be
-    /// read again, in view of it.
+    /// Remembers the last gap in Redis; returns whether it is a new one. Then every channel has to
+    /// be read again, in view of it.
     pub(crate) fn observe_gap(&mut self, gap: Option<StreamId>) -> bool {
         let new = gap.filter(|gap| *gap > self.gap);
         if let Some(gap) = new {
@@ -264,10 +264,5 @@ impl ChannelStates {
             self.mark_all();
         }
         new.is_some()
-    }
-
-    /// The last gap known.
-    pub(crate) fn gap(&self) -> StreamId {
-        self.gap
     }
 }

@@ -28,7 +28,8 @@ const READ_ALL_EVERY: Duration = Duration::from_secs(30);
 /// Messages read in one round, about; pointers taken at once, at most.
 const ROUND_MESSAGES: usize = 1_024;
 
-/// Pauses between attempts to connect: doubled from 25 ms to 1 s, each up to twice as long at random.
+/// Pauses between attempts to connect: doubled from 25 ms to 1 s, each up to twice as long at
+/// random.
 const RECONNECT: ExponentialBuilder = ExponentialBuilder::new()
     .with_jitter()
     .with_min_delay(Duration::from_millis(25))
@@ -240,7 +241,7 @@ impl Session {
                 }
             };
             let new_gap = states.observe_gap(replies.gap);
-            let soon = is_now(states.gap(), replies.now_ms);
+            let soon = is_now(states.gap, replies.now_ms);
             if new_gap || soon {
                 states.put_back(requests);
             } else {

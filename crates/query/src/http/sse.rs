@@ -1,8 +1,8 @@
 //! Live events: what happens to a user, as server-sent events (C17).
 //!
-//! [`listen`] reads the request and admits the listener, [`limits`] counts the listeners and ends them
-//! when the service stops, [`encoder`] turns deliveries into bytes, [`type_filter`] leaves out what is not
-//! wanted, [`stream`] writes to the connection what is [`unsent`].
+//! [`listen`] reads the request and admits the listener, [`limits`] counts the listeners and ends
+//! them when the service stops, [`encoder`] turns deliveries into bytes, [`type_filter`] leaves out
+//! what is not wanted, [`stream`] writes to the connection what is [`unsent`].
 
 pub mod encoder;
 pub mod end;
@@ -33,10 +33,10 @@ pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// The events of a user as they happen: `text/event-stream`, one message an event, named by its
-/// type. A client that reconnects with the id of its last message gets what it missed; where that cannot
-/// be had, a message named `reset` comes first. Anything else than 200 ends an EventSource for
-/// good, so a wrong Last-Event-ID, a Redis that is down and a service that stops are answered with
-/// 200 too.
+/// type. A client that reconnects with the id of its last message gets what it missed; where that
+/// cannot be had, a message named `reset` comes first. Anything else than 200 ends an EventSource
+/// for good, so a wrong Last-Event-ID, a Redis that is down and a service that stops are answered
+/// with 200 too.
 ///
 /// # Errors
 /// 422 for wrong parameters, 429 when too many listen, 503 without file descriptors.
@@ -73,8 +73,8 @@ pub async fn listen(
     }
     let channel = Channel::new(tenant(&request), &user_id.unwrap_or_default());
     let Some(permit) = state.listeners.admit(&channel, resume)? else {
-        // A stream that ends at once: after it the browser reconnects, to another replica or a later
-        // process; after an error page it would not.
+        // A stream that ends at once: after it the browser reconnects, to another replica or a
+        // later process; after an error page it would not.
         return Ok(answer.body(stream::retry()));
     };
     let socket = connection::of(&request).map_err(|error| {

@@ -24,8 +24,8 @@ pub struct SseFormat {
 pub struct SseEncoder {
     subscription: Subscription,
     format: SseFormat,
-    /// The last message that this listener did not want, while it is newer than what it has: the next
-    /// heartbeat carries the id, so that it does not resume from far behind.
+    /// The last message that this listener did not want, while it is newer than what it has: the
+    /// next heartbeat carries the id, so that it does not resume from far behind.
     skipped: Option<StreamId>,
 }
 

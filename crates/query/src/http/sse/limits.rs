@@ -1,5 +1,5 @@
-//! The listeners of this process: their number is limited, of one user and in all, and they end when the
-//! service stops.
+//! The listeners of this process: their number is limited, of one user and in all, and they end
+//! when the service stops.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -101,8 +101,8 @@ impl Listeners {
         }))
     }
 
-    /// Admits no more and ends all streams; waits until they are gone, which takes no time unless one is
-    /// just being opened.
+    /// Admits no more and ends all streams; waits until they are gone, which takes no time unless
+    /// one is just being opened.
     pub async fn drain(&self) {
         self.end();
         let gone = async {

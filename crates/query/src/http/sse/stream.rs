@@ -19,8 +19,9 @@ use crate::http::sse::unsent::Unsent;
 /// A client that takes no byte of what waits for so long is closed.
 const STALL: Duration = Duration::from_secs(30);
 
-/// Slow clients are closed over this long, in milliseconds: those of one user become slow at the same
-/// message, and closing a thousand connections at once would delay the next one for all others.
+/// Slow clients are closed over this long, in milliseconds: those of one user become slow at the
+/// same message, and closing a thousand connections at once would delay the next one for all
+/// others.
 const CLOSE_MS: RangeInclusive<u64> = 0..=1_000;
 
 /// Browsers wait this long before they reconnect, in milliseconds: not all at once.
@@ -120,8 +121,8 @@ impl Stream {
         }
     }
 
-    /// Ready when the client has closed the connection. What it sends is ignored: no request follows a
-    /// stream.
+    /// Ready when the client has closed the connection. What it sends is ignored: no request
+    /// follows a stream.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let mut ignored = [0; 256];
         loop {
@@ -137,8 +138,9 @@ impl Stream {
         }
     }
 
-    /// Ready when nothing was written for so long. Writing does not touch the timer; when it fires, it is
-    /// set again if something was written meanwhile: writing is much more frequent than being quiet.
+    /// Ready when nothing was written for so long. Writing does not touch the timer; when it fires,
+    /// it is set again if something was written meanwhile: writing is much more frequent than being
+    /// quiet.
     fn poll_timer(&mut self, quiet: Duration, cx: &mut Context<'_>) -> Poll<()> {
         let due = self.last + quiet;
         if due < self.timer.deadline() {
