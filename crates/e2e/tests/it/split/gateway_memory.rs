@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use testkit::{LIMIT, Part, TestService, eventually};
+use testkit::{Part, TestService, eventually};
 use tokio::task::JoinSet;
 
 use crate::world::{PATIENCE, World, alone, probe, soak};
@@ -138,14 +138,14 @@ async fn keep_posting(
     }
     tokio::time::sleep(how_long).await;
     // In the middle of it the process says that it lives, and what it lacks.
-    eventually("it lives", LIMIT, || async {
+    eventually("it lives", PATIENCE, || async {
         match probe(ingest, "/health").await {
             Ok((200, _)) => Ok(()),
             other => Err(other),
         }
     })
     .await;
-    eventually("it is not ready", LIMIT, || async {
+    eventually("it is not ready", PATIENCE, || async {
         match probe(ingest, "/ready").await {
             Ok((503, ready)) if ready["checks"]["kafka"]["ok"] == false => Ok(()),
             other => Err(other),
