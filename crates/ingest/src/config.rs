@@ -198,7 +198,7 @@ mod tests {
         assert_eq!(config.http.port, 8230);
         assert_eq!(config.limits, Limits::default());
         assert_eq!(config.cors_origins, None);
-        // A record is its payload, a key and headers, and must fit into what Kafka is told to take.
+        // A record is its payload, a key and headers, and must not exceed Kafka's limit.
         assert!(config.limits.max_event_bytes + 64 * 1024 < config.kafka.max_message_bytes);
     }
 

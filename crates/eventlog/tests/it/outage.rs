@@ -16,6 +16,8 @@ async fn a_killed_kafka_is_unavailable_at_once_and_back_with_everything_acknowle
     let parts = Parts::private_of(&[Part::Kafka]).await;
     let config = KafkaConfig {
         message_timeout_ms: 20_000,
+        // The member stays in its group while Kafka restarts, or records would come again.
+        session_timeout_ms: 60_000,
         ..config_for(&parts.kafka_brokers)
     };
     let topic = topic(&config, "outage").await;
