@@ -19,7 +19,7 @@ pub(super) fn explain(what: &str, report: &str, directory: &Directory) -> anyhow
     let lines = || report.lines().filter(|line| !line.trim().is_empty());
     let cause = lines()
         .rfind(|line| line.contains("FATAL") || line.contains("error:"))
-        .or(lines().last())
+        .or_else(|| lines().next_back())
         .unwrap_or("there is no message");
     let also = if directory.is_ephemeral() || !directory.log().exists() {
         String::new()
