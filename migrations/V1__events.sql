@@ -15,7 +15,6 @@ create table events (
     aggregate_type   varchar(255) collate "C",
     aggregate_id     varchar(255) collate "C",
     expected_version bigint,
-    stream_version   bigint,
     data             jsonb        not null default '{}',
     metadata         jsonb        not null default '{}',
     context          jsonb        not null default '{}',
@@ -56,11 +55,16 @@ create index events_json_idx            on events using gin (data jsonb_path_ops
 -- partitioned table must contain the partition key, so (event_id, timestamp) alone would let the
 -- same id pass with another timestamp. Every writer claims its ids here first (docs/decisions/0002).
 create table event_ids (
-    event_id  uuid        not null,
-    tenant_id varchar(64) collate "C" not null,
-    timestamp timestamptz not null,
+    event_id       uuid        not null,
+    tenant_id      varchar(64) collate "C" not null,
+    timestamp      timestamptz not null,
+    -- The stream of an event with an explicit aggregate, and its number there.
+    stream_id      text        collate "C",
+    stream_version bigint,
     primary key (event_id, tenant_id)
 );
+create unique index event_ids_stream_idx on event_ids (tenant_id, stream_id, stream_version)
+    where stream_version is not null;
 
 -- Counts (S1-32 to S1-36), written in the transaction that stores the events.
 create table aggregated_events (
@@ -84,14 +88,34 @@ create table aggregated_events_hourly (
     unique (tenant_id, hour, event_type, event_source, event_category)
 ) with (fillfactor = 70);
 
--- How far each partition of the log has been stored: the fence of the exactly-once write (C40).
-create table log_offsets (
-    topic       varchar(249) collate "C" not null,
-    partition   integer      not null,
-    next_offset bigint       not null,
-    updated_at  timestamptz  not null default now(),
+-- How far each partition of a log is stored: the fence of the exactly-once write (C40).
+create table log_positions (
+    topic      varchar(249) collate "C" not null,
+    partition  integer      not null,
+    -- The offset that is stored next.
+    stored     bigint       not null,
+    -- Of the log on PostgreSQL only: the offset up to which listeners have what is stored, and the
+    -- consumer that owns the partition.
+    live       bigint,
+    owner      uuid,
+    updated_at timestamptz  not null default now(),
     primary key (topic, partition)
 ) with (fillfactor = 50);
+
+-- Messages that a storing transaction leaves to be sent, oldest first.
+create table outbox (
+    id         bigint       generated always as identity primary key,
+    tenant_id  varchar(64)  collate "C" not null,
+    subject    text         collate "C" not null,
+    key        bytea        not null,
+    payload    bytea        not null,
+    created_at timestamptz  not null default now()
+) with (
+    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 20000
+);
+-- A row lives for milliseconds: compressing it costs more than it saves.
+alter table outbox alter column payload set storage external;
 
 -- Records that could not be decoded or stored, with where they stood and their bytes.
 create table dead_letters (

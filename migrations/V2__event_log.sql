@@ -1,10 +1,10 @@
 -- The event log on PostgreSQL (docs/decisions/0009): the gateway appends, the processor removes what
 -- it has stored in the transaction that stores it.
 --
--- A partition is what it is to Kafka: records of one key are in one partition, and within a partition they
--- become visible in the order of their ids.
+-- A partition is what it is to Kafka: records of one key are in one partition, and within a partition
+-- they become visible in the order of their ids.
 create table event_log (
-    partition       smallint     not null,
+    partition  smallint     not null,
     id         bigint       generated always as identity,
     topic      text         collate "C" not null,
     key        bytea,
@@ -23,7 +23,7 @@ create table event_log (
 alter table event_log alter column payload set storage external;
 
 -- Appends the records, in their order. The lock is held until the transaction has ended and its rows
--- are visible, so the order of ids is the order of commits, and whoever reads beyond an id misses
+-- are visible, so the order of ids is the order of commits, and a reader beyond an id misses
 -- nothing. As one statement in autocommit it keeps nothing locked while a client is slow or gone.
 create function log_append(partitions smallint[], topics text[], keys bytea[], headers bytea[], payloads bytea[])
 returns void language plpgsql as $$
@@ -34,14 +34,6 @@ begin
     perform pg_notify('tidegate_log_' || current_schema(), '');
 end $$;
 
--- Stored events whose announcement on Kafka is still due: written beside the events that came
--- through event_log, whose rows, unlike Kafka's, are gone once they are stored. Only the identity:
--- the announcement is made from the event.
-create table announcements_due (
-    id        bigint       generated always as identity primary key,
-    tenant_id varchar(64)  collate "C" not null,
-    event_id  uuid         not null,
-    timestamp timestamptz  not null
-) with (
-    autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000
-);
+-- Where its partitions stand, as those of other logs do.
+insert into log_positions (topic, partition, stored)
+    select 'postgres:event_log', partition, 0 from generate_series(0, 15) partition;

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::BoxFuture;
+use crate::delivery_positions::DeliveryPositions;
+use crate::future::BoxFuture;
 
 /// Steers what feeds a set of [`WorkerQueue`](crate::WorkerQueue)s.
 pub trait Source: Send + Sync + 'static {
-    /// Everything of the partition below `next_offset` is stored. Only a hint; lower offsets than
-    /// before and partitions that are not assigned are ignored.
+    /// Everything of the partition below `next_offset` is stored, and announced or delivered. Only a
+    /// hint; lower offsets than before and partitions that are not assigned are ignored.
     fn mark_done(&self, topic: &str, partition: i32, next_offset: i64);
 
     /// How far behind each assigned partition is, by topic and partition; seconds old at most.
@@ -32,6 +33,23 @@ pub trait Source: Send + Sync + 'static {
     /// Stops reading, lets the queues run empty (each then returns `None`), waits up to `grace` for
     /// every chunk to be dropped, and gives its partitions back.
     fn shutdown(&self, grace: Duration) -> BoxFuture<'_, ()>;
+
+    /// The offset that the next record of a partition will get: beyond it nothing can be stored.
+    /// `None` where the log cannot lose its end, or does not tell.
+    fn end<'a>(&'a self, _topic: &'a str, _partition: i32) -> BoxFuture<'a, Option<i64>> {
+        Box::pin(async { None })
+    }
+
+    /// Reads a partition again from that offset and takes back what was handed out beyond it. False
+    /// where that is not possible: then what was handed out stays.
+    fn seek(&self, _topic: &str, _partition: i32, _offset: i64) -> bool {
+        false
+    }
+
+    /// The positions of delivery, where they are kept beside the stored ones.
+    fn delivery(&self) -> Option<&DeliveryPositions> {
+        None
+    }
 
     /// False while there is a [`Self::problem`]; a log that is down is none.
     fn healthy(&self) -> bool {

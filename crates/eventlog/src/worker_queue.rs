@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::Record;
 use crate::byte_budget::{ByteBudget, BytePermit};
+use crate::record::Record;
 
 /// Records of one partition, in order. Its bytes count against the consumer's buffer until the
 /// [`Permit`] inside is dropped, so keep it until the records are stored and marked done.

@@ -9,6 +9,7 @@ pub mod bridge;
 pub mod config;
 pub mod metrics;
 pub mod pipeline;
+pub mod record;
 pub mod state;
 mod store_role;
 

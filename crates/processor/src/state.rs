@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use eventlog::kafka::Handle;
 use eventlog::{Source as _, postgres};
-use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
 use service::health::{Check, Health};
 use store::{Database, migrate};
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StateMetrics};
 
 /// What the records come from.
 #[derive(Clone)]
@@ -74,77 +73,48 @@ impl State {
     }
 
     /// Watches the dependencies once a second, until dropped: for the probes and the gauges.
-    ///
-    /// # Errors
-    /// A metric is registered already.
-    pub fn watch(
-        &self,
+    pub async fn watch(
+        self,
         db: Database,
         sources: Sources,
         metrics: Arc<Metrics>,
-        registry: &Registry,
-    ) -> Result<impl Future<Output = ()> + use<>, prometheus::Error> {
-        let gauge = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok(gauge)
-        };
-        let kafka_up = gauge("kafka_connected", "1 while a Kafka broker answers.")?;
-        let database_up = gauge("database_connected", "1 while PostgreSQL answers.")?;
-        let buffered = gauge(
-            "tidegate_processor_buffered_bytes",
-            "Bytes of records between the logs and the database.",
-        )?;
-        let backlog = gauge(
-            "tidegate_processor_postgres_log_records",
-            "Records in the Postgres log that are not stored yet, whoever will store them.",
-        )?;
-        let backlog_age = gauge(
-            "tidegate_processor_postgres_log_oldest_seconds",
-            "Age of the oldest of them.",
-        )?;
-        let pool = IntGaugeVec::new(
-            Opts::new(
-                "tidegate_database_pool_connections",
-                "Connections of the pool by state.",
-            ),
-            &["state"],
-        )?;
-        registry.register(Box::new(pool.clone()))?;
-        let state = self.clone();
-        Ok(async move {
-            let mut every = tokio::time::interval(Duration::from_secs(1));
-            loop {
-                every.tick().await;
-                let ping = tokio::time::timeout(Duration::from_secs(3), db.ping()).await;
-                let up = matches!(ping, Ok(Ok(())));
-                state.database.store(up, Ordering::Relaxed);
-                database_up.set(i64::from(up));
-                let consumer = sources.kafka.as_ref();
-                kafka_up.set(i64::from(consumer.is_some_and(Handle::connected)));
-                let bytes =
-                    consumer.map_or(0, Handle::buffered_bytes) + sources.postgres.buffered_bytes();
-                buffered.set(i64::try_from(bytes).unwrap_or(i64::MAX));
-                if let Some(now) = sources.postgres.backlog() {
-                    backlog.set(now.records);
-                    let age = now.oldest.unwrap_or_default().as_secs();
-                    backlog_age.set(i64::try_from(age).unwrap_or(i64::MAX));
-                }
-                let (used, open, max) = db.usage();
-                for (name, count) in [("in_use", used), ("open", open), ("max", max)] {
-                    pool.with_label_values(&[name])
-                        .set(i64::try_from(count).unwrap_or(i64::MAX));
-                }
-                metrics.consumer_lag.reset();
-                for lag in consumer.into_iter().flat_map(Handle::lag) {
-                    if let Some(records) = lag.lag {
-                        metrics
-                            .consumer_lag
-                            .with_label_values(&[&*lag.topic, &lag.partition.to_string()])
-                            .set(records);
-                    }
+        gauges: StateMetrics,
+    ) {
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            every.tick().await;
+            let ping = tokio::time::timeout(Duration::from_secs(3), db.ping()).await;
+            let up = matches!(ping, Ok(Ok(())));
+            self.database.store(up, Ordering::Relaxed);
+            gauges.database_connected.set(i64::from(up));
+            let consumer = sources.kafka.as_ref();
+            let kafka_up = consumer.is_some_and(Handle::connected);
+            gauges.kafka_connected.set(i64::from(kafka_up));
+            let bytes =
+                consumer.map_or(0, Handle::buffered_bytes) + sources.postgres.buffered_bytes();
+            let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            gauges.buffered_bytes.set(gauge(bytes as u64));
+            if let Some(now) = sources.postgres.backlog() {
+                gauges.postgres_log_records.set(now.records);
+                let age = now.oldest.unwrap_or_default().as_secs();
+                gauges.postgres_log_oldest.set(gauge(age));
+            }
+            let (used, open, max) = db.usage();
+            for (name, count) in [("in_use", used), ("open", open), ("max", max)] {
+                gauges
+                    .pool_connections
+                    .with_label_values(&[name])
+                    .set(gauge(count as u64));
+            }
+            metrics.consumer_lag.reset();
+            for lag in consumer.into_iter().flat_map(Handle::lag) {
+                if let Some(records) = lag.lag {
+                    metrics
+                        .consumer_lag
+                        .with_label_values(&[&*lag.topic, &lag.partition.to_string()])
+                        .set(records);
                 }
             }
-        })
+        }
     }
 }

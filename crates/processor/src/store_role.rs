@@ -4,42 +4,42 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eventlog::Source as _;
+use domain::subject;
 use eventlog::kafka::{Consumer, KafkaConfig, Producer};
 use eventlog::postgres::PostgresSource;
+use eventlog::{Publisher, Source as _};
 use prometheus::Registry;
 use service::health::Health;
-use store::LogThrottle;
 use store::{Database, migrate};
 use tokio::task::JoinSet;
 
 use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
-use crate::metrics::Metrics;
-use crate::pipeline::Pipeline;
+use crate::metrics::{Metrics, StateMetrics};
 use crate::pipeline::partitions::Partitions;
-use crate::pipeline::postgres::PostgresPipeline;
-use crate::pipeline::untold::Untold;
+use crate::pipeline::{After, Pipeline};
+use crate::record::RecordDecoder;
 use crate::state::{Sources, State};
 
 /// Beside Kafka the Postgres log is small: it has what was spilled.
 const SPILL_BUFFER: usize = 4 * 1024 * 1024;
 
-/// See the module.
+/// The running role: one pipeline for each log.
 pub(crate) struct StoreRole {
     state: State,
     sources: Sources,
-    lines: Vec<JoinSet<()>>,
+    pipelines: Vec<JoinSet<()>>,
     background: JoinSet<()>,
 }
 
 impl StoreRole {
-    /// Starts it. Waits for no dependency. `listeners_stay` when this process ends.
+    /// Starts it. Waits for no dependency. `input` delivers what comes from the Postgres log to
+    /// listeners; `listeners_stay` when this process ends.
     pub(crate) fn start(
         config: &Config,
         registry: &Registry,
-        feed: Option<DirectInput>,
+        input: Option<DirectInput>,
         listeners_stay: bool,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::register(registry)?);
@@ -50,7 +50,19 @@ impl StoreRole {
             config.partition_interval,
             config.partitions_ahead,
         );
-        let mut lines = vec![];
+        let prefix = config.kafka.as_ref().map_or("", |k| &k.topic_prefix);
+        let announcements: Arc<str> = format!("{prefix}{}", subject::ANNOUNCEMENTS).into();
+        let pipeline = |source, records, after| Pipeline {
+            db: db.clone(),
+            source,
+            records,
+            after,
+            announcements: Arc::clone(&announcements),
+            partitions: partitions.clone(),
+            batch: config.batch,
+            metrics: Arc::clone(&metrics),
+        };
+        let mut pipelines = vec![];
         let (mut from_kafka, mut producer) = (None, None);
         if let Some(kafka) = &config.kafka {
             let topics: Vec<Arc<str>> = stored_topics(&config.domain_topics)
@@ -60,18 +72,13 @@ impl StoreRole {
             let (consumer, queues) =
                 Consumer::start(kafka, &topics, config.writers, config.buffer_bytes)?;
             tracing::info!(writers = config.writers, ?topics, "the processor stores");
-            let announces = Arc::new(announcing(kafka, registry)?);
-            let pipeline = Pipeline {
-                db: db.clone(),
-                consumer: consumer.clone(),
-                producer: Arc::clone(&announces),
-                partitions: partitions.clone(),
-                batch: config.batch,
-                limits: config.limits,
-                topic_prefix: kafka.topic_prefix.clone(),
-                metrics: Arc::clone(&metrics),
-            };
-            lines.push(pipeline.start(queues));
+            let announces: Arc<dyn Publisher> = Arc::new(announcing(kafka, registry)?);
+            let line = pipeline(
+                Arc::new(consumer.clone()),
+                RecordDecoder::kafka(config.limits, prefix),
+                After::Announce(Arc::clone(&announces)),
+            );
+            pipelines.push(line.start(queues));
             (from_kafka, producer) = (Some(consumer), Some(announces));
         }
         // What comes through Kafka reaches the bridge through Kafka; this is for the rest.
@@ -80,31 +87,26 @@ impl StoreRole {
         } else {
             config.buffer_bytes
         };
-        let (from_postgres, queues) = PostgresSource::start(&db, config.writers, buffer);
-        let noting = feed.clone().filter(|_| listeners_stay);
-        let pipeline = PostgresPipeline {
-            db: db.clone(),
-            source: from_postgres.clone(),
-            producer,
-            feed,
-            untold: noting.map(|feed| Arc::new(Untold::new(db.clone(), feed))),
-            partitions: partitions.clone(),
-            batch: config.batch,
-            limits: config.limits,
-            topic_prefix: config
-                .kafka
-                .as_ref()
-                .map(|kafka| kafka.topic_prefix.clone())
-                .unwrap_or_default(),
-            metrics: Arc::clone(&metrics),
-        };
-        lines.push(pipeline.start(queues));
+        let tracks_delivery = listeners_stay && input.is_some();
+        let (from_postgres, queues) =
+            PostgresSource::start(&db, config.writers, buffer, tracks_delivery);
+        let line = pipeline(
+            Arc::new(from_postgres.clone()),
+            RecordDecoder::postgres(config.limits, prefix),
+            After::Deliver { input, producer },
+        );
+        pipelines.push(line.start(queues));
         let sources = Sources {
             kafka: from_kafka,
             postgres: from_postgres,
         };
         let mut background = JoinSet::new();
-        background.spawn(state.watch(db.clone(), sources.clone(), metrics, registry)?);
+        let gauges = StateMetrics::register(registry)?;
+        background.spawn(
+            state
+                .clone()
+                .watch(db.clone(), sources.clone(), metrics, gauges),
+        );
         background.spawn(prepare(
             db,
             config.migrate_on_start,
@@ -114,7 +116,7 @@ impl StoreRole {
         Ok(Self {
             state,
             sources,
-            lines,
+            pipelines,
             background,
         })
     }
@@ -133,8 +135,8 @@ impl StoreRole {
         };
         let drain = async {
             tokio::join!(kafka, self.sources.postgres.shutdown(grace));
-            for lines in &mut self.lines {
-                while lines.join_next().await.is_some() {}
+            for pipeline in &mut self.pipelines {
+                while pipeline.join_next().await.is_some() {}
             }
         };
         if tokio::time::timeout(grace, drain).await.is_err() {
@@ -142,8 +144,8 @@ impl StoreRole {
                 "not everything was stored in time; it will be read again, nothing is lost"
             );
         }
-        for lines in &mut self.lines {
-            lines.shutdown().await;
+        for pipeline in &mut self.pipelines {
+            pipeline.shutdown().await;
         }
         self.background.shutdown().await;
     }
@@ -151,24 +153,7 @@ impl StoreRole {
 
 /// Schema and time partitions: tried until it works, while the probes answer already.
 async fn prepare(db: Database, migrates: bool, state: State, partitions: Partitions) {
-    let mut complaint = LogThrottle::default();
-    if migrates {
-        while let Err(error) = migrate::run(&db).await.map(|applied| {
-            tracing::info!(?applied, "schema is up to date");
-        }) {
-            if complaint.allows() {
-                tracing::warn!(error = %error, "the schema could not be brought up to date yet");
-            }
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
-    } else {
-        while !matches!(migrate::applied(&db).await, Ok(version) if version >= migrate::latest()) {
-            if complaint.allows() {
-                tracing::warn!("waiting for the schema; run `processor migrate`");
-            }
-            tokio::time::sleep(Duration::from_secs(2)).await;
-        }
-    }
+    migrate::ready(&db, migrates).await;
     state.migrated();
     partitions.keep_ahead().await;
 }

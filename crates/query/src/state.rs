@@ -8,7 +8,6 @@ use domain::field::Code;
 use live::Channels;
 use service::Problem;
 use service::health::{Check, Health};
-use store::LogThrottle;
 use store::pool::Client;
 use store::reader::{ReadError, Reader};
 use store::{Database, DatabaseConfig, Error, Kind, migrate};
@@ -133,27 +132,16 @@ impl State {
             })
     }
 
-    /// Brings the schema up to date if `migrate_on_start`, then watches the database once a second.
-    pub async fn watch(self, migrate_on_start: bool) {
-        let mut waiting = migrate_on_start;
-        let mut complaint = LogThrottle::default();
+    /// Brings the schema up to date if `migrates`, and watches the database once a second.
+    pub async fn watch(self, migrates: bool) {
+        tokio::join!(migrate::ready(&self.watch, migrates), self.check());
+    }
+
+    async fn check(&self) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
         every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             every.tick().await;
-            if waiting {
-                match migrate::run(&self.watch).await {
-                    Ok(applied) => {
-                        tracing::info!(?applied, "schema is up to date");
-                        waiting = false;
-                    }
-                    Err(error) => {
-                        if complaint.allows() {
-                            tracing::warn!(error = %error, "the schema could not be brought up to date yet");
-                        }
-                    }
-                }
-            }
             let limit = Duration::from_secs(5);
             let applied = tokio::time::timeout(limit, migrate::applied(&self.watch)).await;
             let (up, current) = match applied {

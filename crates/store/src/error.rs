@@ -14,29 +14,10 @@ pub enum Error {
     /// The schema could not be brought up to date.
     #[error("migration: {0}")]
     Migration(String),
-    /// Another transaction claimed one of the same event ids at the same moment.
-    #[error("another writer stored one of these events at the same moment")]
-    Conflict,
-    /// Another consumer has moved the offset of this partition since this batch was read.
-    #[error("another consumer has written {topic}/{partition} beyond offset {expected}")]
-    Fenced {
-        /// The topic.
-        topic: String,
-        /// Its partition.
-        partition: i32,
-        /// The offset this batch thought was next.
-        expected: i64,
-    },
-    /// Another consumer has removed some of these rows from the Postgres log, hence stored them.
-    #[error(
-        "{found} of {expected} rows were left in the log: another consumer has written the others"
-    )]
-    Removed {
-        /// How many rows this batch has.
-        expected: usize,
-        /// How many of them were still there.
-        found: usize,
-    },
+    /// Another transaction has stored one of the same events, or moved the position of one of the
+    /// same partitions, since this batch was read.
+    #[error("conflict: {0}")]
+    Conflict(String),
 }
 
 /// What to do about an [`Error`].
@@ -46,12 +27,12 @@ pub enum Kind {
     Transient,
     /// This very data cannot be stored; the rest can.
     Data,
-    /// Someone else was faster with an event or with the whole partition: look again, at once.
+    /// Another writer was faster with an event or with the whole partition: check again, at once.
     Conflict,
 }
 
 impl Error {
-    /// Whether to wait, to bisect or to look again.
+    /// Whether to wait, to bisect or to check again.
     ///
     /// Only the classes that speak of values count as data errors: 22 (data exception), 23
     /// (integrity constraint), 54 (program limit exceeded) and P0001 (raised by a trigger).
@@ -59,7 +40,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Conflict | Self::Fenced { .. } | Self::Removed { .. } => Kind::Conflict,
+            Self::Conflict(_) => Kind::Conflict,
             Self::Pool(_) | Self::Migration(_) => Kind::Transient,
             Self::Database(error) => match error.code().map(SqlState::code) {
                 Some("P0001") => Kind::Data,
@@ -77,7 +58,7 @@ impl Error {
 }
 
 impl Error {
-    /// Whether a lock could not be had in time: somebody else holds it for long.
+    /// Whether a lock could not be had in time: another session holds it for long.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {
         matches!(self, Self::Database(error)

@@ -1,24 +1,19 @@
 //! PostgreSQL: the only place with SQL. One module per table family, functions over a client or
 //! transaction; row structs stay in here, [`domain::Event`] travels.
 
-pub mod announcements;
-pub mod counts;
 pub mod dead_letter_reads;
-pub mod dead_letters;
 pub mod error;
 pub mod event_reads;
-pub mod events;
 pub mod log;
 mod log_throttle;
 pub mod migrate;
-pub mod offsets;
+pub mod outbox;
 pub mod partitions;
 pub mod pool;
 pub mod reader;
 pub mod sql;
 pub mod statistics;
 pub mod timeout;
-pub mod untold;
 pub mod write;
 
 pub use error::{Error, Kind};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::log_throttle::LogThrottle;
 use crate::pool::Database;
 
 mod embedded {
@@ -11,6 +12,9 @@ mod embedded {
 
 /// Key of the advisory lock under which migrations run; refinery takes none itself.
 const LOCK: i64 = 0x7469_6465_6761_7465;
+
+/// Between two attempts of [`ready`].
+const RETRY: Duration = Duration::from_secs(1);
 
 /// How long [`run`] waits while another process is at it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +27,33 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// minute.
 pub async fn run(db: &Database) -> Result<Vec<String>, Error> {
     run_within(db, PATIENCE).await
+}
+
+/// Returns when the schema is there: brings it up to date if `migrates`, else waits for another
+/// process to do so. Tries until it works, and logs why it does not.
+pub async fn ready(db: &Database, migrates: bool) {
+    let mut throttle = LogThrottle::default();
+    loop {
+        let current = if migrates {
+            run(db).await.map(|applied| {
+                tracing::info!(?applied, "the schema is up to date");
+                true
+            })
+        } else {
+            applied(db).await.map(|version| version >= latest())
+        };
+        match current {
+            Ok(true) => return,
+            Ok(false) if throttle.allows() => tracing::warn!(
+                "waiting for the schema: apply the migrations, or set MIGRATE_ON_START=true"
+            ),
+            Err(error) if throttle.allows() => {
+                tracing::warn!(error = %error, "the schema could not be brought up to date yet");
+            }
+            _ => {}
+        }
+        tokio::time::sleep(RETRY).await;
+    }
 }
 
 /// The same, but waits so long for another process.
@@ -60,7 +91,7 @@ pub async fn run_within(db: &Database, patience: Duration) -> Result<Vec<String>
         .collect())
 }
 
-/// Who has the lock, in words for whoever has to do something about it.
+/// Describes who has the lock, and what an operator can do about it.
 async fn held_by(client: &tokio_postgres::Client, patience: Duration) -> Result<String, Error> {
     let holder = client
         .query_opt(

@@ -104,7 +104,7 @@ impl Interval {
 
 /// Makes the partitions that are missing. A period that another partition already covers (the
 /// interval was changed), or that has rows in the default partition, is left as it is. Returns the
-/// names of those made now.
+/// names of the new ones.
 ///
 /// # Errors
 /// The database does not answer.

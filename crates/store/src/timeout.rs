@@ -1,4 +1,4 @@
-//! How long a server is waited for, and how long it waits for whoever holds a lock by living.
+//! How long a server is waited for, and how long it waits for a silent session.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::error::Error;
 /// it. Below the time after which the server takes the locks of a process it hears nothing from.
 const LIMIT: Duration = Duration::from_secs(12);
 
-/// The work, unless it takes longer than anybody should wait.
+/// Does the work, unless it takes longer than 12 seconds.
 ///
 /// # Errors
 /// Those of the work, and [`Error::Pool`] if it took 12 seconds.
@@ -19,7 +19,7 @@ pub async fn with_timeout<T>(work: impl Future<Output = Result<T, Error>>) -> Re
     with_timeout_of(LIMIT, work).await
 }
 
-/// The work, unless it takes longer than that.
+/// Does the work, unless it takes longer than that.
 ///
 /// # Errors
 /// Those of the work, and [`Error::Pool`] if it took longer.
@@ -32,9 +32,9 @@ pub async fn with_timeout_of<T>(
         .unwrap_or_else(|_| Err(Error::Pool("the server does not answer".to_owned())))
 }
 
-/// For a connection whose locks say that its process lives, and which is used every few seconds: the
-/// server takes them from one that is frozen. `otherwise` is what happens where it cannot.
-pub(crate) async fn heard_or_dropped(client: &Client, otherwise: &str) -> Result<(), Error> {
+/// Has the server end this session, whose locks show that its process lives, once it is silent for
+/// 20 seconds: a frozen process loses its locks. `otherwise` is what happens on a server that cannot.
+pub(crate) async fn end_if_silent(client: &Client, otherwise: &str) -> Result<(), Error> {
     client
         .batch_execute("set statement_timeout = '10s'; set lock_timeout = '5s'")
         .await?;

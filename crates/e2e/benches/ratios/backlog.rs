@@ -9,8 +9,8 @@ use domain::EventStatus;
 use futures_util::SinkExt;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use store::events::{self, FrozenRows, Rows};
 use store::partitions::{self, Interval};
+use store::write::{self, FrozenRows, Rows};
 use store::{Database, DatabaseConfig, migrate};
 use testkit::{Parts, TestService};
 use time::OffsetDateTime;
@@ -102,7 +102,7 @@ async fn copy(parts: &Parts, options: &Options, writers: usize) -> anyhow::Resul
     let mut clients = Vec::new();
     for _ in 0..writers {
         let client = db.connect().await?;
-        let statement = client.prepare(events::COPY).await?;
+        let statement = client.prepare(write::COPY).await?;
         clients.push((client, statement));
     }
     let started = Instant::now();
@@ -111,9 +111,9 @@ async fn copy(parts: &Parts, options: &Options, writers: usize) -> anyhow::Resul
             for rows in share {
                 let sink = client.copy_in(&statement).await?;
                 futures_util::pin_mut!(sink);
-                sink.feed(Bytes::from_static(events::HEADER)).await?;
+                sink.feed(Bytes::from_static(write::HEADER)).await?;
                 sink.feed(rows.all()).await?;
-                sink.feed(Bytes::from_static(events::TRAILER)).await?;
+                sink.feed(Bytes::from_static(write::TRAILER)).await?;
                 sink.finish().await?;
             }
             Ok::<_, tokio_postgres::Error>(())

@@ -163,7 +163,7 @@ pub(crate) async fn wait_worked_off<V>(world: &World, log: &BTreeMap<Place, V>) 
     eventually("the log is worked off", PATIENCE, || async {
         let rows = world
             .database
-            .rows("select topic, partition, next_offset from log_offsets", &[])
+            .rows("select topic, partition, stored from log_positions", &[])
             .await
             .map_err(|error| format!("{error:#}"))?;
         let reached: BTreeMap<(String, i32), i64> = rows

@@ -185,4 +185,16 @@ impl Source for Handle {
             let _ = closing.wait_for(|closed| *closed).await;
         })
     }
+
+    fn end<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Option<i64>> {
+        Box::pin(async move {
+            let watermarks = self.watermarks(topic, partition).await;
+            watermarks
+                .inspect_err(|error| {
+                    tracing::warn!(log.topic = topic, log.partition = partition, error = %error, "the end of the log is unknown");
+                })
+                .ok()
+                .map(|(_, end)| end)
+        })
+    }
 }

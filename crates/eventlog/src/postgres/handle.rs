@@ -1,17 +1,19 @@
-//! What the others see of a consumer of the Postgres log.
+//! What others see of a consumer of the Postgres log.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use store::log::{Backlog, PARTITIONS};
-use tokio::sync::watch;
+use store::log::{Backlog, LOG};
+use tokio::sync::{Notify, watch};
 
 use crate::byte_budget::ByteBudget;
-use crate::{BoxFuture, PartitionLag, Source};
+use crate::delivery_positions::DeliveryPositions;
+use crate::future::BoxFuture;
+use crate::source::{PartitionLag, Source};
 
-/// Tells that the task is gone, however it went.
+/// Reports that the task is gone, for whatever reason.
 pub(super) struct Ended {
     pub(super) shared: Arc<Shared>,
     pub(super) closed: watch::Sender<bool>,
@@ -29,15 +31,18 @@ impl Drop for Ended {
 
 /// What the task and the handles share.
 pub(super) struct Shared {
-    pub(super) rooms: Vec<Arc<ByteBudget>>,
-    pub(super) state: Mutex<State>,
+    rooms: Vec<Arc<ByteBudget>>,
+    state: Mutex<State>,
     pub(super) connected: AtomicBool,
     pub(super) held: AtomicUsize,
     pub(super) pauses: AtomicU64,
-    pub(super) done: [AtomicI64; PARTITIONS as usize],
+    pub(super) delivery: Arc<DeliveryPositions>,
     pub(super) log: Arc<str>,
+    /// Partitions to read again, and from where.
+    seeks: Mutex<Vec<(i16, i64)>>,
+    wake: Arc<Notify>,
     /// How long the shutdown may take, once there is one.
-    pub(super) stop: watch::Sender<Option<Duration>>,
+    stop: watch::Sender<Option<Duration>>,
 }
 
 #[derive(Default)]
@@ -49,6 +54,26 @@ pub(super) struct State {
 }
 
 impl Shared {
+    pub(super) fn new(
+        rooms: Vec<Arc<ByteBudget>>,
+        delivery: Arc<DeliveryPositions>,
+        wake: Arc<Notify>,
+        stop: watch::Sender<Option<Duration>>,
+    ) -> Self {
+        Self {
+            rooms,
+            state: Mutex::default(),
+            connected: AtomicBool::new(false),
+            held: AtomicUsize::new(0),
+            pauses: AtomicU64::new(0),
+            delivery,
+            log: LOG.into(),
+            seeks: Mutex::default(),
+            wake,
+            stop,
+        }
+    }
+
     pub(super) fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,10 +81,14 @@ impl Shared {
     pub(super) fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
     }
+
+    pub(super) fn take_seeks(&self) -> Vec<(i16, i64)> {
+        std::mem::take(&mut *self.seeks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Steers a consumer of the Postgres log. Clones steer the same one; dropping the last closes it
-/// without waiting for the partitions.
+/// without waiting for the queues.
 #[derive(Clone)]
 pub struct Handle {
     pub(super) owner: Arc<Owner>,
@@ -85,7 +114,8 @@ impl Handle {
         &self.owner.shared
     }
 
-    /// What waits in the whole log, whoever owns it; seconds old. `None` until it was looked at.
+    /// What waits in the whole log, whichever consumer owns it; seconds old. `None` until it was
+    /// counted.
     #[must_use]
     pub fn backlog(&self) -> Option<Backlog> {
         self.shared().state().backlog
@@ -94,28 +124,19 @@ impl Handle {
 
 impl Source for Handle {
     fn mark_done(&self, _topic: &str, partition: i32, next_offset: i64) {
-        // For the lag's sake: what was stored left the log in the same transaction.
-        let done = usize::try_from(partition).ok();
-        if let Some(done) = done.and_then(|partition| self.shared().done.get(partition)) {
-            done.fetch_max(next_offset, Ordering::Relaxed);
-        }
+        self.shared().delivery.delivered(partition, next_offset);
     }
 
     fn lag(&self) -> Vec<PartitionLag> {
         let state = self.shared().state();
         let of = |partition: &i16| {
-            let done = self
-                .shared()
-                .done
-                .get(usize::from(partition.unsigned_abs()));
-            let done = done.map_or(0, |done| done.load(Ordering::Relaxed));
+            let number = i32::from(*partition);
+            let done = self.shared().delivery.next(number);
+            let depth = |depths: &HashMap<i16, i64>| depths.get(partition).copied().unwrap_or(0);
             PartitionLag {
                 topic: Arc::clone(&self.shared().log),
-                partition: i32::from(*partition),
-                lag: state
-                    .depths
-                    .as_ref()
-                    .map(|depths| depths.get(partition).copied().unwrap_or(0)),
+                partition: number,
+                lag: state.depths.as_ref().map(depth),
                 done: (done > 0).then_some(done),
                 high: None,
             }
@@ -125,8 +146,8 @@ impl Source for Handle {
 
     fn assigned(&self) -> Vec<(Arc<str>, i32)> {
         let state = self.shared().state();
-        let partitions = state.assigned.iter();
-        partitions
+        let assigned = state.assigned.iter();
+        assigned
             .map(|partition| (Arc::clone(&self.shared().log), i32::from(*partition)))
             .collect()
     }
@@ -155,5 +176,22 @@ impl Source for Handle {
             // An error means that the sender is gone, and with it the task.
             let _ = closing.wait_for(|closed| *closed).await;
         })
+    }
+
+    fn seek(&self, _topic: &str, partition: i32, offset: i64) -> bool {
+        // The log has 16 partitions.
+        let partition = i16::try_from(partition).unwrap_or(-1);
+        let mut seeks = self
+            .shared()
+            .seeks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        seeks.push((partition, offset));
+        self.shared().wake.notify_one();
+        true
+    }
+
+    fn delivery(&self) -> Option<&DeliveryPositions> {
+        Some(&self.shared().delivery)
     }
 }

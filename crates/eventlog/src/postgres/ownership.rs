@@ -7,48 +7,52 @@ use std::time::{Duration, Instant};
 use store::Error;
 use store::log::{Lease, PARTITIONS};
 
-use crate::Record;
 use crate::byte_budget::ByteBudget;
+use crate::delivery_positions::DeliveryPositions;
+use crate::record::Record;
 
-/// How long a partition that is given away waits for its records to be stored. Not waiting would double
-/// work, never events.
-const PARTING: Duration = Duration::from_secs(3);
+/// How long the hand-over of a partition waits for its records to be stored and delivered. Not waiting
+/// would double work, never events.
+const HAND_OVER: Duration = Duration::from_secs(3);
 
 /// One partition of the log while it is ours.
 pub(super) struct Owned {
     pub(super) partition: i16,
     /// The worker it is dealt to.
-    pub(super) index: usize,
-    /// The number of the last row read; 0 for none yet.
-    pub(super) after: i64,
+    pub(super) worker: usize,
+    /// The lowest offset not read yet.
+    pub(super) next: i64,
     /// There may be more to read.
     pub(super) more: bool,
-    /// Read already, but its worker has no room.
+    /// Read already, but its worker's queue has no room.
     pub(super) held: Option<Held>,
     /// Bytes handed out whose permits still exist.
     pub(super) out: Arc<ByteBudget>,
     pub(super) revoked: Arc<AtomicBool>,
-    /// It is another's to have; since when.
+    /// Another consumer is to have it; since when.
     leaving: Option<Instant>,
+    /// The position of delivery at the last look, and the one written by itself last.
+    live: (Option<i64>, Option<i64>),
 }
 
-/// Records on their way to a worker.
+/// Records on their way to a worker's queue.
 pub(super) struct Held {
     pub(super) records: Vec<Record>,
     pub(super) bytes: usize,
 }
 
 impl Owned {
-    fn new(partition: i16, index: usize) -> Self {
+    fn new(partition: i16, worker: usize, next: i64) -> Self {
         Self {
             partition,
-            index,
-            after: 0,
+            worker,
+            next,
             more: true,
             held: None,
             out: ByteBudget::new(usize::MAX),
             revoked: Arc::default(),
             leaving: None,
+            live: (None, None),
         }
     }
 
@@ -66,77 +70,120 @@ impl Owned {
 /// The partitions that are ours now.
 pub(super) struct Ownership {
     pub(super) partitions: Vec<Owned>,
-    /// workers.
-    count: usize,
-    /// The worker each partition was dealt to last, so that it returns to it.
+    workers: usize,
+    /// The worker each partition was dealt to last, so that it returns there.
     before: Vec<Option<usize>>,
+    delivery: Arc<DeliveryPositions>,
 }
 
 impl Ownership {
-    pub(super) fn new(count: usize) -> Self {
+    pub(super) fn new(workers: usize, delivery: Arc<DeliveryPositions>) -> Self {
         Self {
             partitions: Vec::new(),
-            count: count.max(1),
+            workers: workers.max(1),
             before: vec![None; usize::from(PARTITIONS.unsigned_abs())],
+            delivery,
         }
     }
 
-    /// Gives up more partitions than our fair share, takes free ones up to it. True if something changed.
+    /// Hands over partitions beyond the fair share, acquires free ones up to it. True if something
+    /// changed.
     pub(super) async fn balance(&mut self, lease: &Lease) -> Result<bool, Error> {
         let share = lease.fair_share().await?;
-        let mut changed = false;
-        let staying = self
-            .partitions
-            .iter()
-            .filter(|l| l.leaving.is_none())
-            .count();
-        let leaving = self.partitions.iter_mut().filter(|l| l.leaving.is_none());
-        for partition in leaving.skip(share) {
+        let before = self.staying();
+        let leaving = self.partitions.iter_mut().filter(|p| p.leaving.is_none());
+        for owned in leaving.skip(share) {
             tracing::info!(
-                partition = partition.partition,
-                "partition of the postgres log given up"
+                log.partition = owned.partition,
+                "a partition of the postgres log is handed over"
             );
-            partition.leaving = Some(Instant::now());
-            partition.revoke();
+            owned.leaving = Some(Instant::now());
+            owned.revoke();
         }
-        // Only a partition that has nothing out any more, or has had its time, changes hands.
-        let parted = |partition: &Owned| {
-            let done = partition.out.used() == 0;
-            partition
-                .leaving
-                .is_some_and(|at| done || at.elapsed() >= PARTING)
-        };
-        while let Some(at) = self.partitions.iter().position(parted) {
-            lease.release(self.partitions[at].partition).await?;
-            self.partitions.remove(at);
-            changed = true;
-        }
+        let mut changed = self.release(lease).await?;
         for partition in self.free() {
-            if self
-                .partitions
-                .iter()
-                .filter(|l| l.leaving.is_none())
-                .count()
-                >= share
-            {
+            if self.staying() >= share {
                 break;
             }
-            if lease.acquire(partition).await? {
-                let index = self.deal(partition);
-                self.partitions.push(Owned::new(partition, index));
+            if let Some(acquired) = lease.acquire(partition).await? {
+                if !acquired.returned {
+                    let (stored, behind) = (acquired.stored, acquired.behind);
+                    self.delivery
+                        .taken_over(i32::from(partition), stored, behind);
+                }
+                let worker = self.deal(partition);
+                self.partitions
+                    .push(Owned::new(partition, worker, acquired.stored));
                 changed = true;
             }
         }
         if changed {
-            let partitions: Vec<i16> = self.partitions.iter().map(|l| l.partition).collect();
+            let partitions: Vec<i16> = self.partitions.iter().map(|p| p.partition).collect();
             tracing::info!(
                 ?partitions,
                 share,
-                before = staying,
-                "partitions of the postgres log"
+                before,
+                "partitions of the postgres log assigned"
             );
         }
         Ok(changed)
+    }
+
+    fn staying(&self) -> usize {
+        let staying = self.partitions.iter().filter(|p| p.leaving.is_none());
+        staying.count()
+    }
+
+    /// Releases what leaves and has nothing out any more, or has had its time.
+    async fn release(&mut self, lease: &Lease) -> Result<bool, Error> {
+        let ready = |owned: &Owned| {
+            let done = owned.out.used() == 0;
+            owned
+                .leaving
+                .is_some_and(|at| done || at.elapsed() >= HAND_OVER)
+        };
+        let ready: Vec<i16> = self
+            .partitions
+            .iter()
+            .filter(|owned| ready(owned))
+            .map(|owned| owned.partition)
+            .collect();
+        if ready.is_empty() {
+            return Ok(false);
+        }
+        let live = |partition: &i16| {
+            let partition = i32::from(*partition);
+            Some((partition, self.delivery.live(partition)?))
+        };
+        let live: Vec<_> = ready.iter().filter_map(live).collect();
+        lease.write_live(&live).await?;
+        for partition in ready {
+            lease.release(partition).await?;
+            self.partitions.retain(|owned| owned.partition != partition);
+        }
+        Ok(true)
+    }
+
+    /// Writes the positions of delivery of partitions that are idle since the last call, or of all:
+    /// under load the storing transactions do.
+    pub(super) async fn write_live(&mut self, lease: &Lease, all: bool) -> Result<(), Error> {
+        let mut idle = Vec::new();
+        for owned in &mut self.partitions {
+            let partition = i32::from(owned.partition);
+            let live = self.delivery.live(partition);
+            let (seen, written) = owned.live;
+            owned.live.0 = live;
+            if let Some(live) = live
+                && (all || seen == Some(live) && written != Some(live))
+            {
+                owned.live.1 = Some(live);
+                idle.push((partition, live));
+            }
+        }
+        if idle.is_empty() && !all {
+            return Ok(());
+        }
+        lease.write_live(&idle).await
     }
 
     fn free(&self) -> Vec<i16> {
@@ -152,31 +199,47 @@ impl Ownership {
     /// The worker with the fewest partitions, or the one it had before if that is no worse by more
     /// than one.
     fn deal(&mut self, partition: i16) -> usize {
-        let mut load = vec![0_usize; self.count];
+        let mut load = vec![0_usize; self.workers];
         for owned in &self.partitions {
-            load[owned.index] += 1;
+            load[owned.worker] += 1;
         }
         let least = load.iter().min().copied().unwrap_or(0);
-        let place = usize::from(partition.unsigned_abs());
-        let index = match self.before[place] {
+        let index = usize::from(partition.unsigned_abs());
+        let worker = match self.before[index] {
             Some(before) if load[before] <= least + 1 => before,
             _ => load.iter().position(|count| *count == least).unwrap_or(0),
         };
-        self.before[place] = Some(index);
-        index
+        self.before[index] = Some(worker);
+        worker
     }
 
-    /// All partitions are lost, or given up.
-    pub(super) fn clear(&mut self) {
+    /// Reads a partition again from that offset; what was handed out is taken back.
+    pub(super) fn seek(&mut self, partition: i16, offset: i64) {
+        let of = |owned: &&mut Owned| owned.partition == partition && owned.leaving.is_none();
+        if let Some(owned) = self.partitions.iter_mut().find(of) {
+            owned.revoke();
+            owned.revoked = Arc::default();
+            owned.next = offset;
+            owned.more = true;
+        }
+    }
+
+    /// Takes back what was handed out of every partition.
+    pub(super) fn revoke_all(&mut self) {
         self.partitions.iter_mut().for_each(Owned::revoke);
+    }
+
+    /// All partitions are lost.
+    pub(super) fn clear(&mut self) {
+        self.revoke_all();
         self.partitions.clear();
     }
 
     /// Every partition may have something new.
     pub(super) fn look_everywhere(&mut self) {
-        self.partitions
-            .iter_mut()
-            .for_each(|partition| partition.more = true);
+        for owned in &mut self.partitions {
+            owned.more = true;
+        }
     }
 
     /// Bytes read and waiting for room.
@@ -184,26 +247,31 @@ impl Ownership {
         let held = self
             .partitions
             .iter()
-            .filter_map(|partition| partition.held.as_ref());
+            .filter_map(|owned| owned.held.as_ref());
         held.map(|held| held.bytes).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
-    fn lanes_spread_over_the_pipeline_and_return_to_their_place() {
-        let mut ours = Ownership::new(3);
+    fn partitions_spread_over_the_workers_and_return_to_theirs() {
+        let delivery = Arc::new(DeliveryPositions::new(Uuid::nil(), false));
+        let mut ours = Ownership::new(3, delivery);
         for partition in (0..PARTITIONS).step_by(2) {
-            let index = ours.deal(partition);
-            ours.partitions.push(Owned::new(partition, index));
+            let worker = ours.deal(partition);
+            ours.partitions.push(Owned::new(partition, worker, 0));
         }
-        let load =
-            |ours: &Ownership, index| ours.partitions.iter().filter(|l| l.index == index).count();
+        let load = |ours: &Ownership, worker| {
+            let of = ours.partitions.iter().filter(|p| p.worker == worker);
+            of.count()
+        };
         assert_eq!([load(&ours, 0), load(&ours, 1), load(&ours, 2)], [3, 3, 2]);
         let gone = ours.partitions.remove(4);
-        assert_eq!(ours.deal(gone.partition), gone.index);
+        assert_eq!(ours.deal(gone.partition), gone.worker);
     }
 }

@@ -1,79 +1,78 @@
-//! Consuming from PostgreSQL: a task that owns partitions of the log, reads them behind cursors and deals
-//! the records to the workers, as much as has room.
+//! Consuming from PostgreSQL: a task that owns partitions of the log, reads them from their stored
+//! positions, and deals the records to the workers' queues, as much as has room.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use backon::ExponentialBackoff;
 use futures_util::FutureExt;
-use store::LogThrottle;
-use store::log::{self, Cursor, Lease, LogPosition, Reader, Row};
-use store::timeout::with_timeout;
-use store::{Database, Error};
+use store::log::{Cursor, Lease, LogPosition, Reader, Row};
+use store::timeout::{with_timeout, with_timeout_of};
+use store::{Database, Error, LogThrottle};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinHandle;
+use uuid::Uuid;
 
-use super::counting::count;
+use super::backlog::count;
+use super::backoff::pauses;
 use super::handle::{Ended, Handle, Owner, Shared};
 use super::ownership::{Held, Owned, Ownership};
-use super::{Backoff, LOG};
-use crate::Record;
+use super::vacuum::Vacuum;
+use crate::delivery_positions::DeliveryPositions;
+use crate::record::Record;
 use crate::worker_queue::{Chunk, Permit, WorkerQueue, WorkerSender, worker_queues};
 
-/// How often the partitions are divided anew, and looked at although nobody said that there is more.
+/// How often the partitions are divided again, and looked at although nothing was notified.
 const BALANCE: Duration = Duration::from_secs(1);
 /// Rows of one partition read at a time.
 const ROWS: i64 = 500;
-/// The table is vacuumed after this many rows; after fewer when everything is stored, and after fewer
-/// still when nothing more comes. (Giving pages back stops the others for a moment.)
-const VACUUM_AFTER: u64 = 50_000;
-const VACUUM_EMPTY_AFTER: u64 = 10_000;
-const VACUUM_QUIET_AFTER: u64 = 1_000;
-const QUIET: Duration = Duration::from_secs(5);
-/// How often a drained consumer looks whether everything has come back.
+/// How often a drained consumer looks whether everything has come back, and how often it writes
+/// positions meanwhile, which also keeps its session.
 const WATCH: Duration = Duration::from_millis(10);
+const KEEP: Duration = Duration::from_secs(1);
 
 /// A processor's share of the Postgres log.
 pub struct PostgresSource;
 
 impl PostgresSource {
-    /// Starts a task that takes its share of the log's 16 partitions and deals their records to `partitions`
-    /// partitions. The buffered records take at most about `buffer_bytes`, divided evenly among the
-    /// partitions. Waits for nothing; must be called within a tokio runtime.
+    /// Starts a task that acquires its share of the log's 16 partitions and deals their records to
+    /// the queues of `workers` workers. The buffered records take at most about `buffer_bytes`,
+    /// divided evenly among the queues. `tracks_delivery`: what is marked done is also delivered to
+    /// listeners who outlive this process, so the positions of delivery are kept beside the stored
+    /// ones. Waits for nothing; must be called within a tokio runtime.
     ///
-    /// A record stays in the log until a storing transaction removes it; what was handed out and not
-    /// removed comes again after a restart, or when its partition changes hands.
+    /// A record stays in the log until a storing transaction deletes it; what was handed out and not
+    /// deleted comes again after a restart, or when its partition changes hands.
     #[must_use]
-    pub fn start(db: &Database, workers: usize, buffer_bytes: usize) -> (Handle, Vec<WorkerQueue>) {
+    pub fn start(
+        db: &Database,
+        workers: usize,
+        buffer_bytes: usize,
+        tracks_delivery: bool,
+    ) -> (Handle, Vec<WorkerQueue>) {
         let room_made = Arc::new(Notify::new());
         let (senders, queues) = worker_queues(workers, buffer_bytes, Some(&room_made));
         let (stop, stopping) = watch::channel(None);
         let (closed, closing) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            rooms: senders
-                .iter()
-                .map(|partition| Arc::clone(&partition.room))
-                .collect(),
-            state: Mutex::default(),
-            connected: AtomicBool::new(false),
-            held: AtomicUsize::new(0),
-            pauses: AtomicU64::new(0),
-            done: Default::default(),
-            log: LOG.into(),
+        let delivery = Arc::new(DeliveryPositions::new(Uuid::new_v4(), tracks_delivery));
+        let rooms = senders.iter().map(|sender| Arc::clone(&sender.room));
+        let shared = Arc::new(Shared::new(
+            rooms.collect(),
+            Arc::clone(&delivery),
+            Arc::clone(&room_made),
             stop,
-        });
+        ));
         let task = Task {
             db: db.clone(),
-            ours: Ownership::new(senders.len()),
+            lease: None,
+            ours: Ownership::new(senders.len(), delivery),
             senders,
             room_made,
             appended: Arc::default(),
             shared: Arc::clone(&shared),
             next_balance: Instant::now(),
-            read_since_vacuum: 0,
-            last_read: Instant::now(),
-            vacuuming: None,
+            vacuum: Vacuum::new(db.clone()),
             complaint: LogThrottle::default(),
         };
         let ended = Ended {
@@ -92,17 +91,17 @@ impl PostgresSource {
 /// The task that reads.
 struct Task {
     db: Database,
+    /// Kept after the end of reading, until the positions are final.
+    lease: Option<Arc<Lease>>,
     ours: Ownership,
     senders: Vec<WorkerSender>,
-    /// Told when a permit is given back.
+    /// Notified when a permit is given back, and of a seek.
     room_made: Arc<Notify>,
-    /// Told by PostgreSQL after every append.
+    /// Notified by PostgreSQL after every append.
     appended: Arc<Notify>,
     shared: Arc<Shared>,
     next_balance: Instant,
-    read_since_vacuum: u64,
-    last_read: Instant,
-    vacuuming: Option<JoinHandle<()>>,
+    vacuum: Vacuum,
     complaint: LogThrottle,
 }
 
@@ -121,28 +120,31 @@ impl Task {
 
     /// For ever: connects, owns, reads, and connects again when that breaks.
     async fn serve(&mut self) {
-        let mut backoff = Backoff::new();
+        let mut backoff: ExponentialBackoff = pauses();
         loop {
             let error = match self.connect().await {
                 Ok((lease, reader)) => {
-                    backoff = Backoff::new();
+                    backoff = pauses();
                     self.set_connected(true);
+                    let lease = self.lease.insert(Arc::new(lease)).clone();
                     let Err(error) = self.consume(&lease, &reader).await;
-                    // The server gives our partitions to others once the connection is closed, here.
                     error
                 }
                 Err(error) => error,
             };
+            // The server gives our partitions to others once the connection is closed, here.
+            self.lease = None;
             self.set_connected(false);
             self.ours.clear();
             self.show_ownership();
             self.complain(&error);
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(backoff.next().unwrap_or(BALANCE)).await;
         }
     }
 
     async fn connect(&self) -> Result<(Lease, Reader), Error> {
-        let lease = Lease::connect(&self.db, Arc::clone(&self.appended));
+        let owner = self.shared.delivery.owner();
+        let lease = Lease::connect(&self.db, owner, Arc::clone(&self.appended));
         let reader = Reader::connect(&self.db);
         with_timeout(async { tokio::try_join!(lease, reader) }).await
     }
@@ -164,10 +166,14 @@ impl Task {
                 if with_timeout(self.ours.balance(lease)).await? {
                     self.show_ownership();
                 }
+                with_timeout(self.ours.write_live(lease, false)).await?;
                 self.vacuum();
                 self.ours.look_everywhere();
             }
-            // What is appended from here on is told again.
+            for (partition, offset) in self.shared.take_seeks() {
+                self.ours.seek(partition, offset);
+            }
+            // What is appended from here on is notified again.
             if self.appended.notified().now_or_never().is_some() {
                 self.ours.look_everywhere();
             }
@@ -195,10 +201,7 @@ impl Task {
         if !cursors.is_empty() {
             busy = true;
             let rows = with_timeout(reader.read(&cursors, ROWS)).await?;
-            if !rows.is_empty() {
-                self.read_since_vacuum += rows.len() as u64;
-                self.last_read = Instant::now();
-            }
+            self.vacuum.read(rows.len());
             self.take(&cursors, rows);
         }
         let held = self.ours.held_bytes();
@@ -206,12 +209,12 @@ impl Task {
         Ok(busy)
     }
 
-    /// What to read next: partitions that may have more, as far as their worker has room.
+    /// What to read next: partitions that may have more, as far as their worker's queue has room.
     fn cursors(&mut self) -> Vec<Cursor> {
         let mut cursors = Vec::new();
-        for (index, sender) in self.senders.iter_mut().enumerate() {
+        for (worker, sender) in self.senders.iter_mut().enumerate() {
             let wanting = self.ours.partitions.iter();
-            let wanting = wanting.filter(|owned| owned.index == index && owned.wants_more());
+            let wanting = wanting.filter(|owned| owned.worker == worker && owned.wants_more());
             let wanting: Vec<&Owned> = wanting.collect();
             let full = !wanting.is_empty() && !sender.room.half_free();
             if full && !sender.paused {
@@ -223,9 +226,9 @@ impl Task {
             }
             let share = sender.room.free() / wanting.len();
             cursors.extend(wanting.iter().map(|owned| Cursor {
-                after: LogPosition {
+                from: LogPosition {
                     partition: owned.partition,
-                    offset: owned.after,
+                    offset: owned.next,
                 },
                 bytes: i64::try_from(share).unwrap_or(i64::MAX),
             }));
@@ -244,13 +247,9 @@ impl Task {
                 .push(record(row, &mut topics));
         }
         for cursor in cursors {
-            let partition = cursor.after.partition;
-            let Some(owned) = self
-                .ours
-                .partitions
-                .iter_mut()
-                .find(|owned| owned.partition == partition)
-            else {
+            let partition = cursor.from.partition;
+            let of = |owned: &&mut Owned| owned.partition == partition;
+            let Some(owned) = self.ours.partitions.iter_mut().find(of) else {
                 continue;
             };
             let records = by_partition.remove(&partition).unwrap_or_default();
@@ -258,68 +257,52 @@ impl Task {
                 owned.more = false;
                 continue;
             };
-            owned.after = last.offset;
+            owned.next = last.offset + 1;
             let bytes = records.iter().map(Record::memory).sum();
             deliver(&self.shared, &self.senders, owned, Held { records, bytes });
         }
     }
 
-    /// Has the table vacuumed when enough was read since the last time.
     fn vacuum(&mut self) {
-        let empty = self.ours.partitions.iter().all(|partition| !partition.more)
-            && self
-                .senders
-                .iter()
-                .all(|partition| partition.room.used() == 0);
-        let enough = match empty {
-            false => VACUUM_AFTER,
-            true if self.last_read.elapsed() < QUIET => VACUUM_EMPTY_AFTER,
-            true => VACUUM_QUIET_AFTER,
-        };
-        let running = self
-            .vacuuming
-            .as_ref()
-            .is_some_and(|task| !task.is_finished());
-        if self.read_since_vacuum >= enough && !running {
-            self.read_since_vacuum = 0;
-            let db = self.db.clone();
-            self.vacuuming = Some(tokio::spawn(async move {
-                if let Err(error) = log::vacuum(&db).await {
-                    tracing::warn!(error = %error, "the postgres log could not be vacuumed");
-                }
-            }));
-        }
+        let empty = self.ours.partitions.iter().all(|owned| !owned.more)
+            && self.senders.iter().all(|sender| sender.room.used() == 0);
+        self.vacuum.run(empty);
     }
 
-    /// Ends the partitions and waits until the writers are through. The connections are closed already, so
-    /// others may read what is still being written: the storing transaction tells.
+    /// Ends the queues and waits until the workers are through. The lease is kept until then, so that
+    /// the next owner of the partitions finds the positions of delivery as they are at the end.
     async fn drain(&mut self, grace: Duration) {
         let deadline = Instant::now() + grace;
-        self.ours.clear();
-        self.show_ownership();
-        for partition in &mut self.senders {
-            partition.chunks = None;
+        self.ours.revoke_all();
+        self.shared.state().assigned.clear();
+        for sender in &mut self.senders {
+            sender.chunks = None;
         }
-        while self
-            .senders
-            .iter()
-            .any(|partition| partition.room.used() > 0)
-            && Instant::now() < deadline
+        let mut next_write = Instant::now() + KEEP;
+        while self.senders.iter().any(|sender| sender.room.used() > 0) && Instant::now() < deadline
         {
             tokio::time::sleep(WATCH).await;
+            if Instant::now() >= next_write {
+                next_write = Instant::now() + KEEP;
+                self.write_last().await;
+            }
         }
-        if let Some(vacuuming) = self.vacuuming.take() {
-            vacuuming.abort();
+        self.write_last().await;
+        self.lease = None;
+    }
+
+    async fn write_last(&mut self) {
+        let Some(lease) = &self.lease else { return };
+        let written = with_timeout_of(KEEP, self.ours.write_live(lease, true)).await;
+        if let Err(error) = written {
+            tracing::warn!(error = %error, "positions of delivery not written; listeners may be told of a gap");
+            self.lease = None;
         }
     }
 
     fn show_ownership(&self) {
-        let mut assigned: Vec<i16> = self
-            .ours
-            .partitions
-            .iter()
-            .map(|owned| owned.partition)
-            .collect();
+        let owned = self.ours.partitions.iter();
+        let mut assigned: Vec<i16> = owned.map(|owned| owned.partition).collect();
         assigned.sort_unstable();
         self.shared.state().assigned = assigned;
     }
@@ -332,14 +315,14 @@ impl Task {
 
     fn complain(&mut self, error: &Error) {
         if self.complaint.allows() {
-            tracing::warn!(error = %error, "consumer of the postgres log");
+            tracing::warn!(error = %error, "the consumer of the postgres log connects again");
         }
     }
 }
 
-/// Sends records to their worker, or holds them where it has no room.
+/// Sends records to their worker, or holds them where its queue has no room.
 fn deliver(shared: &Shared, senders: &[WorkerSender], owned: &mut Owned, held: Held) {
-    let Some(sender) = senders.get(owned.index) else {
+    let Some(sender) = senders.get(owned.worker) else {
         return;
     };
     let Some(buffer) = sender.room.acquire_oversized(held.bytes) else {
@@ -355,8 +338,8 @@ fn deliver(shared: &Shared, senders: &[WorkerSender], owned: &mut Owned, held: H
         Arc::clone(&owned.revoked),
     );
     if chunks.send(chunk).is_err() {
-        // Its writer is gone. The rows stay in the log, so they are read again after a restart.
-        shared.state().problem = Some(format!("nobody reads the queue of worker {}", owned.index));
+        // Its worker is gone. The rows stay in the log, so they are read again after a restart.
+        shared.state().problem = Some(format!("nobody reads the queue of worker {}", owned.worker));
     }
 }
 

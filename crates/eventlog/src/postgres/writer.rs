@@ -3,86 +3,15 @@
 
 use std::sync::Arc;
 
-use store::LogThrottle;
+use backon::ExponentialBackoff;
 use store::log::{Appender, NewRow};
 use store::timeout::with_timeout;
-use store::{Database, Error, Kind};
+use store::{Database, Error, Kind, LogThrottle};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
 
-use super::Backoff;
-use super::publisher::Shared;
-use crate::queue::Reservation;
-use crate::{Outgoing, PublishError};
-
-/// The records of one call, and the room they take. Dropped without an answer they failed: a call is
-/// answered, and its room given back, whatever becomes of the writer.
-pub(super) struct Pending {
-    shared: Arc<Shared>,
-    records: Vec<Row>,
-    bytes: usize,
-    /// What the answer needs; taken by it.
-    open: Option<(Reservation, oneshot::Sender<Result<(), PublishError>>)>,
-}
-
-impl Pending {
-    /// Of records whose room is reserved; and where the answer comes.
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        records: Vec<Row>,
-        reservation: Reservation,
-    ) -> (Self, oneshot::Receiver<Result<(), PublishError>>) {
-        let (ack, acknowledged) = oneshot::channel();
-        let pending = Self {
-            shared,
-            records,
-            bytes: reservation.bytes(),
-            open: Some((reservation, ack)),
-        };
-        (pending, acknowledged)
-    }
-
-    /// Tells the caller.
-    pub(super) fn answer(mut self, outcome: &Result<(), PublishError>) {
-        self.settle(outcome);
-    }
-
-    fn settle(&mut self, outcome: &Result<(), PublishError>) {
-        let Some((reservation, ack)) = self.open.take() else {
-            return;
-        };
-        reservation.finish(outcome.as_ref().err());
-        // Nobody may be waiting.
-        let _ = ack.send(outcome.clone());
-        self.shared.answered.notify_waiters();
-    }
-}
-
-impl Drop for Pending {
-    fn drop(&mut self) {
-        self.settle(&Err(PublishError::Unavailable));
-    }
-}
-
-/// A record with what its row has beside it.
-pub(super) struct Row {
-    pub(super) partition: i16,
-    pub(super) record: Outgoing,
-    pub(super) headers: Arc<[u8]>,
-}
-
-impl Row {
-    fn new_row(&self) -> NewRow<'_> {
-        let key = &self.record.key;
-        NewRow {
-            partition: self.partition,
-            topic: &self.record.topic,
-            key: (!key.is_empty()).then_some(key),
-            headers: &self.headers,
-            payload: Some(&self.record.payload),
-        }
-    }
-}
+use super::backoff::pauses;
+use super::pending::{Pending, Row, Shared};
+use crate::publisher::PublishError;
 
 /// The task that writes.
 pub(super) struct Writer {
@@ -108,11 +37,11 @@ impl Writer {
 
     /// Connects and writes, until nobody is left to write for.
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new();
+        let mut backoff: ExponentialBackoff = pauses();
         loop {
             match with_timeout(Appender::connect(&self.db)).await {
                 Ok(appender) => {
-                    backoff = Backoff::new();
+                    backoff = pauses();
                     self.shared.set_connected(true);
                     let ended = self.write(appender).await;
                     self.shared.set_connected(false);
@@ -129,7 +58,7 @@ impl Writer {
             if self.pending.is_closed() {
                 return;
             }
-            tokio::time::sleep(backoff.next()).await;
+            tokio::time::sleep(backoff.next().unwrap_or_default()).await;
         }
     }
 

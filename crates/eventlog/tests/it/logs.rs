@@ -1,7 +1,7 @@
 //! Both logs behind one fixture, and what "done" means to each: the fence that makes a record stored
 //! once, whoever is given it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,9 +10,8 @@ use eventlog::kafka::{Consumer, KafkaConfig, Producer};
 use eventlog::postgres::{PostgresLog, PostgresLogConfig, PostgresSource};
 use eventlog::{Chunk, Publisher, Record, Source, WorkerQueue};
 use prometheus::Registry;
-use store::events::FrozenRows;
-use store::log::{self, LogPosition};
-use store::write::{Batch, Writer};
+use store::log::{LOG, LogPosition};
+use store::write::{Advance, Batch, FrozenRows, Writer, positions};
 use store::{DatabaseConfig, Kind, migrate};
 use testkit::{Part, Parts};
 
@@ -76,7 +75,7 @@ pub(crate) trait Log: Send + Sync + Sized + 'static {
 pub(crate) struct Kafka {
     config: KafkaConfig,
     topic: Arc<str>,
-    /// What `log_offsets` is to the processor.
+    /// What `log_positions` is to the processor.
     stored: Mutex<HashMap<(Arc<str>, i32), i64>>,
 }
 
@@ -141,7 +140,7 @@ pub(crate) struct Postgres {
     pub(crate) db: store::Database,
     /// Dropped at the end, with the database.
     pub(crate) fresh: testkit::Database,
-    /// Everything removed, in the order of the commits.
+    /// Everything stored, in the order of the commits.
     pub(crate) journal: Mutex<Vec<LogPosition>>,
     writer: tokio::sync::Mutex<Option<Writer>>,
 }
@@ -157,38 +156,82 @@ pub(crate) fn database(url: &str) -> store::Database {
     .expect("a database")
 }
 
+/// The outcome of one attempt to store a chunk.
+enum Attempt {
+    /// These records are stored now.
+    Stored(Vec<Record>),
+    /// The records belong to another consumer, or are read again.
+    Dropped,
+    /// The database went away, perhaps after the commit.
+    Uncertain,
+}
+
 impl Postgres {
-    /// One storing transaction; `None` if the database went away.
-    async fn remove(&self, places: &[LogPosition]) -> Option<HashSet<LogPosition>> {
+    /// One storing transaction.
+    async fn attempt(
+        &self,
+        source: &dyn Source,
+        partition: i32,
+        records: &[Record],
+        uncertain: bool,
+    ) -> Attempt {
         let mut writer = self.writer.lock().await;
         if !writer.as_ref().is_some_and(Writer::is_open) {
             *writer = Writer::connect(&self.db).await.ok();
         }
-        let writer = writer.as_mut()?;
-        let rows = FrozenRows::default();
-        let mut places: Vec<LogPosition> = places.to_vec();
-        loop {
-            let batch = Batch {
-                rows: &rows,
+        let Some(writer) = writer.as_mut() else {
+            return Attempt::Uncertain;
+        };
+        let Ok(stored) = positions::open(writer.client(), LOG, partition, 0).await else {
+            return Attempt::Uncertain;
+        };
+        let end = records.last().expect("a record").offset + 1;
+        if uncertain && stored >= end {
+            // They went with the transaction whose end we did not hear of: in these tests no other
+            // consumer stores them.
+            return Attempt::Stored(records.to_vec());
+        }
+        let new: Vec<Record> = records
+            .iter()
+            .filter(|record| record.offset >= stored)
+            .cloned()
+            .collect();
+        if new.is_empty() {
+            return Attempt::Dropped;
+        }
+        let written = writer
+            .write(&Batch {
+                rows: &FrozenRows::default(),
                 events: &[],
                 dead_letters: &[],
-                advances: &[],
-                remove: &places,
-                note_announcements: false,
-                untold: None,
-            };
-            match writer.write(&batch).await {
-                Ok(_) => {
-                    let mut journal = self.journal.lock().expect("no panic");
-                    journal.extend(&places);
-                    return Some(places.into_iter().collect());
-                }
-                Err(error) if error.kind() == Kind::Conflict => {
-                    let left = log::left(writer.client(), &places).await.ok()?;
-                    places.retain(|place| left.contains(place));
-                }
-                Err(_) => return None,
+                advances: &[Advance {
+                    topic: LOG.to_owned(),
+                    partition,
+                    from: stored,
+                    to: end,
+                    records: i64::try_from(new.len()).expect("few"),
+                    live: None,
+                }],
+                owner: source.delivery().map(|delivery| delivery.owner()),
+                message: None,
+            })
+            .await
+            .map(drop);
+        match written {
+            Ok(_) => {
+                let position = |record: &Record| LogPosition {
+                    partition: i16::try_from(record.partition).expect("a partition"),
+                    offset: record.offset,
+                };
+                let mut journal = self.journal.lock().expect("no panic");
+                journal.extend(new.iter().map(position));
+                Attempt::Stored(new)
             }
+            Err(error) if error.kind() == Kind::Conflict => {
+                assert!(source.seek(LOG, partition, stored));
+                Attempt::Dropped
+            }
+            Err(_) => Attempt::Uncertain,
         }
     }
 }
@@ -230,39 +273,30 @@ impl Log for Postgres {
     }
 
     fn consume(&self, workers: usize, bytes: usize) -> (Arc<dyn Source>, Vec<WorkerQueue>) {
-        let (handle, queues) = PostgresSource::start(&self.db, workers, bytes);
+        let (handle, queues) = PostgresSource::start(&self.db, workers, bytes, false);
         (Arc::new(handle), queues)
     }
 
     async fn store(&self, source: &Arc<dyn Source>, chunk: Chunk) -> Vec<Record> {
-        let (topic, queue) = (Arc::clone(chunk.topic()), chunk.partition());
-        let place = |record: &Record| LogPosition {
-            partition: i16::try_from(record.partition).expect("a partition"),
-            offset: record.offset,
-        };
+        let (topic, partition) = (Arc::clone(chunk.topic()), chunk.partition());
         let (records, permit) = chunk.into_parts();
-        let places: Vec<LogPosition> = records.iter().map(place).collect();
         let mut uncertain = false;
-        let removed = loop {
-            match self.remove(&places).await {
-                Some(removed) if uncertain && removed.len() < places.len() => {
-                    // The others went with the transaction whose end we did not hear of: in these
-                    // tests nobody else stores them.
-                    break places.iter().copied().collect();
-                }
-                Some(removed) => break removed,
-                None => {
+        let stored = loop {
+            match self
+                .attempt(&**source, partition, &records, uncertain)
+                .await
+            {
+                Attempt::Stored(stored) => break stored,
+                Attempt::Dropped => return Vec::new(),
+                Attempt::Uncertain => {
                     uncertain = true;
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
             }
         };
-        let end = records.last().expect("a record").offset + 1;
-        source.mark_done(&topic, queue, end);
+        let end = stored.last().expect("a record").offset + 1;
+        source.mark_done(&topic, partition, end);
         drop(permit);
-        records
-            .into_iter()
-            .filter(|record| removed.contains(&place(record)))
-            .collect()
+        stored
     }
 }

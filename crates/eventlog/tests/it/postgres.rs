@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use eventlog::postgres::{PostgresLog, PostgresLogConfig, PostgresSource};
-use eventlog::{PublishError, Record, Source};
+use eventlog::{PublishError, Publisher as _, Record, Source};
 use prometheus::Registry;
 use store::{log, migrate};
 use testkit::{Parts, eventually};
@@ -218,7 +218,7 @@ async fn both_ends_wait_for_a_schema_that_comes_late() {
     let db = database(&fresh.url);
     let config = PostgresLogConfig::default();
     let publisher = PostgresLog::new(&db, config, &Registry::new()).expect("publisher");
-    let (source, mut queues) = PostgresSource::start(&db, 1, 1 << 20);
+    let (source, mut queues) = PostgresSource::start(&db, 1, 1 << 20, false);
     let record = outgoing(&"t".into(), "a", "0");
     let refused = publisher.publish(std::slice::from_ref(&record));
     assert_eq!(refused.err(), Some(PublishError::Unavailable));

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use eventlog::PublishError;
 use eventlog::postgres::{PostgresLog, PostgresLogConfig};
+use eventlog::{PublishError, Publisher as _};
 use prometheus::Registry;
 use testkit::Parts;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -7,7 +7,6 @@ use domain::json::Members;
 use domain::{Event, Limits};
 use eventlog::Record;
 use live::{Position, Publication};
-use store::partitions::Interval;
 use time::OffsetDateTime;
 
 use super::config::BridgeConfig;
@@ -15,7 +14,7 @@ use super::event_fields::{EventFields, Field};
 use super::filter::{EventFilter, FailedStep};
 use super::metrics::Status;
 use super::transform::{Transformer, Unroutable};
-use crate::pipeline::decode::Decoder;
+use crate::record::RecordDecoder;
 
 /// An event on its way to its channel.
 #[derive(Debug)]
@@ -84,7 +83,7 @@ impl RejectReason {
 pub struct Evaluator {
     filter: EventFilter,
     transformer: Transformer,
-    decoder: Decoder,
+    decoder: RecordDecoder,
     limits: Limits,
 }
 
@@ -96,8 +95,7 @@ impl Evaluator {
         Self {
             filter: EventFilter::new(config.filter.clone()),
             transformer: Transformer::new(config.transform.clone()),
-            // The interval is about rows, which are not made here.
-            decoder: Decoder::new(limits, topic_prefix.to_owned(), Interval::Month),
+            decoder: RecordDecoder::kafka(limits, topic_prefix),
             limits,
         }
     }
@@ -138,8 +136,8 @@ impl Evaluator {
         }
         let event = self
             .decoder
-            .event(record, now)
-            .map_err(|(_, word, detail)| unread(RejectReason::Malformed(word, detail)))?;
+            .decode(record, now)
+            .map_err(|error| unread(RejectReason::Malformed(error.reason, error.detail)))?;
         self.route(event, members.as_ref(), position)
     }
 

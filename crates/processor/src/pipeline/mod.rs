@@ -1,115 +1,151 @@
-//! From the log into PostgreSQL: gather → decode → write → announce, one such line per writer.
+//! From a log into PostgreSQL: gather → decode → write → announce or deliver, for each worker.
 //!
 //! The stages run side by side, so that the next batch is decoded while this one commits and the
-//! last one is announced. A partition always goes down the same line, so its order is kept.
-//!
-//! [`Pipeline`] is the one for Kafka, [`postgres::PostgresPipeline`] the one for the Postgres log:
-//! the stages are the same, but for how they know what is stored ([`progress`]) and for what comes
-//! after the commit.
+//! last one is announced. A partition always goes to the same worker, so its order is kept. One
+//! [`Pipeline`] serves every log; [`After`] is what comes after the commit.
 
 pub mod announce;
+mod announcement;
 pub mod batch;
+mod dead_letter;
 pub mod decode;
-mod offsets;
+pub mod deliver;
+pub mod outbox_relay;
 pub mod partitions;
-pub mod postgres;
-pub mod progress;
-mod rows;
-pub mod untold;
+pub mod plan;
 pub mod write;
 
 use std::sync::Arc;
 
-use domain::Limits;
-
-use eventlog::WorkerQueue;
-use eventlog::kafka::{Handle, Producer};
+use domain::Event;
+use eventlog::{Publisher, Source, WorkerQueue};
 use store::Database;
+use store::outbox::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::bridge::DirectInput;
 use crate::metrics::Metrics;
+use crate::record::RecordDecoder;
 use announce::Announcer;
 use batch::BatchLimits;
 use decode::Decoder;
+use deliver::Deliverer;
+use outbox_relay::OutboxRelay;
 use partitions::Partitions;
-use progress::Progress;
 use write::{Stored, WriteStage};
 
-/// What the lines need to know and share.
+/// What the workers need to know and share.
 #[derive(Clone)]
 pub struct Pipeline {
     /// Where events are stored.
     pub db: Database,
     /// The consumer that the queues belong to.
-    pub consumer: Handle,
-    /// Where announcements go.
-    pub producer: Arc<Producer>,
-    /// Makes the partitions that a batch needs.
+    pub source: Arc<dyn Source>,
+    /// Reads its records.
+    pub records: RecordDecoder,
+    /// What comes after the commit.
+    pub after: After,
+    /// Full name of the topic of announcements.
+    pub announcements: Arc<str>,
+    /// Makes the time partitions that a batch needs.
     pub partitions: Partitions,
-    /// Rows and bytes of a batch.
+    /// Records and bytes of a batch.
     pub batch: BatchLimits,
-    /// What one event may be.
-    pub limits: Limits,
-    /// Prepended to every topic name.
-    pub topic_prefix: String,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
 
+/// What comes after the commit.
+#[derive(Clone)]
+pub enum After {
+    /// A log that keeps its records, and which the bridge consumes: stored events are announced
+    /// before their records are done.
+    Announce(Arc<dyn Publisher>),
+    /// A log whose records are gone once they are stored, and which the bridge does not consume:
+    /// announcements go through the outbox, and listeners get the events from here.
+    Deliver {
+        /// The way to listeners, if there are any.
+        input: Option<DirectInput>,
+        /// Where announcements go; without Kafka there are none.
+        producer: Option<Arc<dyn Publisher>>,
+    },
+}
+
 impl Pipeline {
-    /// Starts one line per queue. The tasks end once their queue has ended and all it gave is
-    /// stored and announced.
+    /// Starts one line of stages for each queue. The tasks end once the queues have ended and all
+    /// they gave is stored and announced or delivered.
     pub fn start(&self, queues: Vec<WorkerQueue>) -> JoinSet<()> {
         let mut tasks = JoinSet::new();
-        for queue in queues {
-            let decoder = Decoder::new(
-                self.limits,
-                self.topic_prefix.clone(),
-                self.partitions.interval(),
-            );
-            let stage = WriteStage::new(
-                self.db.clone(),
-                Progress::offsets(self.consumer.clone()),
-                self.partitions.clone(),
-                Arc::clone(&self.metrics),
-            );
-            let to_announce = line(&mut tasks, queue, self.batch, decoder, stage);
-            let announcer = Announcer::new(
-                Arc::clone(&self.producer),
-                self.consumer.clone(),
-                announcements(&self.topic_prefix),
-                Arc::clone(&self.metrics),
-            );
-            tasks.spawn(announcer.run(to_announce));
+        match &self.after {
+            After::Announce(producer) => {
+                for queue in queues {
+                    let stored = self.store(&mut tasks, queue, None);
+                    let announcer = Announcer::new(
+                        Arc::clone(producer),
+                        Arc::clone(&self.source),
+                        &self.announcements,
+                        Arc::clone(&self.metrics),
+                    );
+                    tasks.spawn(announcer.run(stored));
+                }
+            }
+            After::Deliver { input, producer } => {
+                // One notice is enough, however much was stored since the last.
+                let (notify, notices) = mpsc::channel(1);
+                let message: Option<fn(&Event) -> Message> = match producer {
+                    Some(_) => Some(announcement::message),
+                    None => None,
+                };
+                let deliverer = Deliverer::new(Arc::clone(&self.source), input.clone(), notify);
+                for queue in queues {
+                    let stored = self.store(&mut tasks, queue, message);
+                    tasks.spawn(deliverer.clone().run(stored));
+                }
+                if let Some(producer) = producer {
+                    let relay = OutboxRelay::new(
+                        self.db.clone(),
+                        Arc::clone(producer),
+                        &self.announcements,
+                        Arc::clone(&self.metrics),
+                    );
+                    tasks.spawn(relay.run(notices));
+                }
+            }
         }
         tasks
     }
-}
 
-/// The stages up to the commit; what they stored comes out of the receiver.
-fn line(
-    tasks: &mut JoinSet<()>,
-    mut queue: WorkerQueue,
-    limits: BatchLimits,
-    decoder: Decoder,
-    stage: WriteStage,
-) -> mpsc::Receiver<Stored> {
-    // One batch waits while one is worked on: enough to overlap, little enough to bound memory.
-    let (decoded, to_write) = mpsc::channel(1);
-    let (written, stored) = mpsc::channel(1);
-    tasks.spawn(async move {
-        while let Some(batch) = batch::gather(&mut queue, limits).await {
-            if decoded.send(decoder.decode(batch)).await.is_err() {
-                break;
+    /// The stages up to the commit; what they stored comes out of the receiver.
+    fn store(
+        &self,
+        tasks: &mut JoinSet<()>,
+        mut queue: WorkerQueue,
+        message: Option<fn(&Event) -> Message>,
+    ) -> mpsc::Receiver<Stored> {
+        let decoder = Decoder::new(self.records.clone(), self.partitions.interval());
+        let stage = WriteStage::new(
+            self.db.clone(),
+            Arc::clone(&self.source),
+            self.partitions.clone(),
+            message,
+            Arc::clone(&self.metrics),
+        );
+        let limits = self.batch;
+        // One batch waits while one is worked on: enough to overlap, little enough to bound memory.
+        let (decoded, to_write) = mpsc::channel(1);
+        let (written, stored) = mpsc::channel(1);
+        tasks.spawn(async move {
+            while let Some(batch) = batch::gather(&mut queue, limits).await {
+                if decoded.send(decoder.decode(batch)).await.is_err() {
+                    break;
+                }
             }
-        }
-    });
-    tasks.spawn(stage.run(to_write, written));
-    stored
+        });
+        tasks.spawn(stage.run(to_write, written));
+        stored
+    }
 }
 
-/// Full name of the topic that announcements go to.
-fn announcements(topic_prefix: &str) -> String {
-    format!("{topic_prefix}{}", domain::subject::ANNOUNCEMENTS)
-}
+#[cfg(test)]
+mod tests;

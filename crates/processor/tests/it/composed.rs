@@ -7,7 +7,7 @@ use std::sync::Arc;
 use config::Env;
 use domain::Event;
 use eventlog::postgres::{PostgresLog, PostgresLogConfig};
-use eventlog::{Headers, Outgoing, PublishError};
+use eventlog::{Headers, Outgoing, PublishError, Publisher as _};
 use live::local::{LocalChannels, LocalConfig};
 use live::{Channel, Channels as _, Delivery, Resume};
 use processor::bridge::Extension;

@@ -100,19 +100,18 @@ impl World {
     pub(crate) async fn insert(&self, events: &[Value]) {
         let rows: Vec<Value> = events.iter().enumerate().map(|(n, e)| row(n, e)).collect();
         let client = self.database.connect().await.unwrap();
-        client
-            .execute(
-                "insert into events select * from jsonb_populate_recordset(null::events, $1)",
-                &[&Value::Array(rows)],
-            )
-            .await
-            .unwrap();
+        let rows = Value::Array(rows);
+        for sql in [
+            "insert into events select * from jsonb_populate_recordset(null::events, $1)",
+            "insert into event_ids select * from jsonb_populate_recordset(null::event_ids, $1)",
+        ] {
+            client.execute(sql, &[&rows]).await.unwrap();
+        }
         client.batch_execute(FOLLOW).await.unwrap();
     }
 }
 
 const FOLLOW: &str = "
-    insert into event_ids select event_id, tenant_id, timestamp from events on conflict do nothing;
     delete from aggregated_events;
     insert into aggregated_events (tenant_id, event_type, date, count)
         select tenant_id, event_type, (timestamp at time zone 'utc')::date, count(*)

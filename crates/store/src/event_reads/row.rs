@@ -12,8 +12,9 @@ pub(super) const EVENT: &str = "select e.event_id, e.client_event_id, e.tenant_i
     e.event_source, e.event_category, e.user_id, e.session_id, e.organization_id, e.device_id, \
     e.correlation_id, e.aggregate_type, e.aggregate_id, e.expected_version, e.data::text, \
     e.metadata::text, e.context::text, e.properties::text, e.timestamp, e.received_at, e.version, \
-    e.schema_version, e.stream_version, e.status, e.processed_at, e.processors, e.error_message, \
-    e.retry_count, e.created_at, e.updated_at";
+    e.schema_version, case when e.aggregate_id is not null then (select s.stream_version \
+    from event_ids s where s.event_id = e.event_id and s.tenant_id = e.tenant_id) end, \
+    e.status, e.processed_at, e.processors, e.error_message, e.retry_count, e.created_at, e.updated_at";
 
 /// The columns of [`TrackedEvent::from_row`].
 pub(super) const TRACKED: &str = "select e.event_type, e.timestamp, e.metadata::text";

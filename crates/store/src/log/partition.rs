@@ -1,9 +1,12 @@
 //! The partitions of the log, and positions in them.
 
+/// The name of the log among the topics of `log_positions`. A topic of Kafka has no colon.
+pub const LOG: &str = "postgres:event_log";
+
 /// Partitions of the log. Fixed: a key must never change its partition while rows of it are waiting.
 pub const PARTITIONS: i16 = 16;
 
-/// A row's place in the log.
+/// A row's position in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogPosition {
     /// Partition, 0 to 15.
@@ -29,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_spread_over_all_lanes_and_keep_theirs() {
+    fn keys_spread_over_all_partitions_and_keep_theirs() {
         let mut counts = [0_usize; 16];
         for n in 0..16_000 {
             let partition = partition_of(format!("user:{n}").as_bytes());

@@ -10,23 +10,24 @@ use crate::pool::Database;
 /// What a row costs beside its bytes, in the reckoning of [`Cursor::bytes`].
 const ROW_OVERHEAD: i32 = 512;
 
-/// The rows of each partition up to a number and a sum of bytes, but always the first. Sizes are known
-/// without fetching what is stored out of line.
+/// The rows of each partition up to a number and a sum of bytes, but always the first. Sizes are
+/// known without fetching what is stored out of line.
 const READ: &str = "select r.partition, r.id, r.topic, r.key, r.headers, r.payload, r.at \
-    from unnest($1::int2[], $2::int8[], $3::int8[]) c(partition, after, bytes) \
+    from unnest($1::int2[], $2::int8[], $3::int8[]) c(partition, start, bytes) \
     cross join lateral (select x.*, sum(x.size) over (order by x.id) as total from ( \
         select l.partition, l.id, l.topic, l.key, l.headers, l.payload, \
             (extract(epoch from l.created_at) * 1000)::int8 as at, \
             ($5::int4 + octet_length(l.headers) + coalesce(octet_length(l.key), 0) \
                 + coalesce(octet_length(l.payload), 0)) as size \
-        from event_log l where l.partition = c.partition and l.id > c.after order by l.id limit $4::int8 \
+        from event_log l where l.partition = c.partition and l.id >= c.start \
+        order by l.id limit $4::int8 \
     ) x) r where r.total <= c.bytes or r.total = r.size";
 
-/// How far a partition was read, and how much may be read next.
+/// From where a partition is to be read, and how much.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// The partition, and the number of the last row that was read; 0 for none.
-    pub after: LogPosition,
+    /// The partition, and the lowest offset that may come.
+    pub from: LogPosition,
     /// How many bytes of rows may come; the first row comes in any case.
     pub bytes: i64,
 }
@@ -34,7 +35,7 @@ pub struct Cursor {
 /// One row of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
-    /// Where it stands.
+    /// Its position.
     pub position: LogPosition,
     /// Full topic name.
     pub topic: String,
@@ -74,23 +75,20 @@ impl Reader {
         Ok(Self { client, read })
     }
 
-    /// The next rows of each partition, ordered by partition and id: of each at most `rows`, and no more bytes
-    /// than its cursor allows.
+    /// The next rows of each partition, ordered by partition and offset: of each at most `rows`, and
+    /// no more bytes than its cursor allows.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn read(&self, cursors: &[Cursor], rows: i64) -> Result<Vec<Row>, Error> {
-        let partitions: Vec<i16> = cursors
-            .iter()
-            .map(|cursor| cursor.after.partition)
-            .collect();
-        let after: Vec<i64> = cursors.iter().map(|cursor| cursor.after.offset).collect();
+        let partitions: Vec<i16> = cursors.iter().map(|cursor| cursor.from.partition).collect();
+        let from: Vec<i64> = cursors.iter().map(|cursor| cursor.from.offset).collect();
         let bytes: Vec<i64> = cursors.iter().map(|cursor| cursor.bytes).collect();
         let found = self
             .client
             .query(
                 &self.read,
-                &[&partitions, &after, &bytes, &rows, &ROW_OVERHEAD],
+                &[&partitions, &from, &bytes, &rows, &ROW_OVERHEAD],
             )
             .await?;
         let row = |row: &tokio_postgres::Row| -> Result<Row, tokio_postgres::Error> {

@@ -21,6 +21,6 @@ pub async fn vacuum(db: &Database) -> Result<bool, Error> {
     // Removed pages at the end go back to the system as far as nobody waits for the table. The lock
     // ends with the connection.
     client.batch_execute("vacuum event_log").await?;
-    client.batch_execute("vacuum announcements_due").await?;
+    client.batch_execute("vacuum outbox").await?;
     Ok(true)
 }

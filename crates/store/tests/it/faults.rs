@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use domain::Event;
-use store::announcements::{Announced, announce};
-use store::{Error, migrate};
+use store::migrate;
+use store::outbox::{Message, Page, Sent, send};
 
 use crate::database::with_database;
 
@@ -51,40 +50,34 @@ async fn a_wait_that_ends_in_time_is_no_error() {
     .await;
 }
 
-/// What another version, or a hand, has written: it is neither guessed at nor in the way.
 #[tokio::test]
-async fn an_event_that_cannot_be_read_is_not_announced_as_another() {
+async fn the_outbox_is_sent_in_pages_and_keeps_what_could_not_be_sent() {
     with_database(|db| async move {
         let client = db.connect().await.unwrap();
         client
             .batch_execute(
-                "insert into events (event_id, tenant_id, event_type, event_source, \
-                     event_category, timestamp, received_at) \
-                 select ('00000000-0000-0000-0000-00000000000' || n)::uuid, tenant, 'a.b', source, \
-                     category, '2020-01-01', now() \
-                 from (values (1, 'one', 'backend', 'user_action'), \
-                     (2, 'no tenant', 'backend', 'user_action'), \
-                     (3, 'one', 'nowhere', 'user_action'), \
-                     (4, 'one', 'backend', 'nothing'), \
-                     (5, 'one', 'backend', 'user_action')) e(n, tenant, source, category); \
-                 insert into announcements_due (tenant_id, event_id, timestamp) \
-                 select tenant_id, event_id, timestamp from events order by event_id",
+                "insert into outbox (tenant_id, subject, key, payload) \
+                 select 'one', 'event.stored', 'k', convert_to(repeat(n::text, 100), 'utf8') \
+                 from generate_series(1, 5) n",
             )
             .await
             .unwrap();
-        let mut announced = Vec::new();
-        let outcome = announce(&db, 10, async |events: Vec<Event>| {
-            let of = |e: Event| (e.event_id.as_u128(), e.tenant_id.to_string());
-            announced.extend(events.into_iter().map(of));
-            true
-        });
-        assert_eq!(outcome.await.unwrap(), Announced::Some);
-        assert_eq!(announced, [(1, "one".to_owned()), (5, "one".to_owned())]);
-        let again = announce(&db, 10, async |_: Vec<Event>| unreachable!()).await;
-        assert_eq!(
-            again.map_err(|e: Error| e.to_string()),
-            Ok(Announced::Nothing)
-        );
+        let page = |messages, bytes| Page { messages, bytes };
+        let later = send(&db, page(10, 1_000), async |_: Vec<Message>| false).await;
+        assert_eq!(later.unwrap(), Sent::Later);
+        let mut pages = Vec::new();
+        // By number, by bytes, and one that is larger than a page.
+        for page in [page(2, 1_000), page(10, 250), page(10, 1)] {
+            let sent = send(&db, page, async |messages: Vec<Message>| {
+                let first = |m: &Message| char::from(m.payload[0]);
+                pages.push(messages.iter().map(first).collect::<String>());
+                true
+            });
+            assert_eq!(sent.await.unwrap(), Sent::Page);
+        }
+        assert_eq!(pages, ["12", "34", "5"]);
+        let nothing = send(&db, page(1, 1), async |_: Vec<Message>| unreachable!()).await;
+        assert_eq!(nothing.unwrap(), Sent::Nothing);
     })
     .await;
 }

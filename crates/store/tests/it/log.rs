@@ -1,17 +1,18 @@
 //! The event log: order, the fence, ownership, vacuum.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use store::Database;
-use store::events::FrozenRows;
 use store::log::{
-    self, Appender, Cursor, Lease, LogPosition, NewRow, PARTITIONS, Reader, Row, partition_of,
+    self, Acquired, Appender, Cursor, LOG, Lease, LogPosition, NewRow, PARTITIONS, Reader, Row,
+    partition_of,
 };
-use store::write::{Batch, Writer};
+use store::write::{Advance, Batch, FrozenRows, Writer};
 use testkit::{LIMIT, eventually};
 use tokio::sync::Notify;
+use uuid::Uuid;
 
 use crate::database::with_database;
 
@@ -28,7 +29,7 @@ fn row<'a>(key: &'a str, payload: &'a [u8]) -> NewRow<'a> {
 fn everything(bytes: i64) -> Vec<Cursor> {
     (0..PARTITIONS)
         .map(|partition| Cursor {
-            after: LogPosition {
+            from: LogPosition {
                 partition,
                 offset: 0,
             },
@@ -42,17 +43,32 @@ async fn read_all(db: &Database) -> Vec<Row> {
     reader.read(&everything(i64::MAX), 100_000).await.unwrap()
 }
 
-fn removing(positions: &[LogPosition]) -> Batch<'_> {
-    static NONE: std::sync::LazyLock<FrozenRows> = std::sync::LazyLock::new(FrozenRows::default);
-    Batch {
-        rows: &NONE,
+/// A step over so many rows of the partition of key `k`.
+fn step(from: i64, to: i64, records: usize) -> Advance {
+    Advance {
+        topic: LOG.to_owned(),
+        partition: i32::from(partition_of(b"k")),
+        from,
+        to,
+        records: i64::try_from(records).unwrap(),
+        live: None,
+    }
+}
+
+async fn advance(
+    writer: &mut Writer,
+    owner: Option<Uuid>,
+    step: Advance,
+) -> Result<(), store::Error> {
+    let batch = Batch {
+        rows: &FrozenRows::default(),
         events: &[],
         dead_letters: &[],
-        advances: &[],
-        remove: positions,
-        note_announcements: false,
-        untold: None,
-    }
+        advances: &[step],
+        owner,
+        message: None,
+    };
+    writer.write(&batch).await.map(drop)
 }
 
 #[tokio::test]
@@ -109,7 +125,7 @@ async fn a_read_is_bounded_but_never_stuck() {
         appender.append(&rows).await.unwrap();
         let reader = Reader::connect(&db).await.unwrap();
         let cursor = |id, bytes| Cursor {
-            after: LogPosition {
+            from: LogPosition {
                 partition: partition_of(b"k"),
                 offset: id,
             },
@@ -117,10 +133,10 @@ async fn a_read_is_bounded_but_never_stuck() {
         };
         let first = reader.read(&[cursor(0, 1)], 100).await.unwrap();
         assert_eq!(first.len(), 1, "a row larger than the room comes alone");
-        let cursors = [cursor(first[0].position.offset, 250_000)];
+        let cursors = [cursor(first[0].position.offset + 1, 250_000)];
         let next = reader.read(&cursors, 100).await.unwrap();
         assert_eq!(next.len(), 2);
-        let cursors = [cursor(next[1].position.offset, i64::MAX)];
+        let cursors = [cursor(next[1].position.offset + 1, i64::MAX)];
         assert_eq!(reader.read(&cursors, 4).await.unwrap().len(), 4);
     })
     .await;
@@ -176,8 +192,8 @@ async fn a_cursor_misses_nothing_while_many_append() {
             while count < WRITERS * APPENDS {
                 for row in reader.read(&cursors, 7).await.unwrap() {
                     let cursor = &mut cursors[usize::try_from(row.position.partition).unwrap()];
-                    assert!(row.position.offset > cursor.after.offset);
-                    cursor.after = row.position;
+                    assert!(row.position.offset >= cursor.from.offset);
+                    cursor.from.offset = row.position.offset + 1;
                     let text = String::from_utf8(row.payload.unwrap()).unwrap();
                     let (writer, n) = text.split_once(':').unwrap();
                     let partition = row.position.partition;
@@ -201,61 +217,75 @@ async fn a_cursor_misses_nothing_while_many_append() {
 }
 
 #[tokio::test]
-async fn rows_are_removed_by_one_writer_only() {
+async fn rows_are_deleted_by_one_writer_only_and_none_is_passed_over() {
     with_database(|db| async move {
         let appender = Appender::connect(&db).await.unwrap();
         let rows: Vec<_> = (0..10).map(|_| row("k", b"x")).collect();
         appender.append(&rows).await.unwrap();
-        let positions: Vec<LogPosition> =
-            read_all(&db).await.iter().map(|row| row.position).collect();
+        let offsets = async || -> Vec<i64> {
+            let rows = read_all(&db).await;
+            rows.iter().map(|row| row.position.offset).collect()
+        };
+        let at = offsets().await;
         let mut writer = Writer::connect(&db).await.unwrap();
-        writer.write(&removing(&positions[..4])).await.unwrap();
+        advance(&mut writer, None, step(0, at[4], 4)).await.unwrap();
+        assert_eq!(offsets().await, at[4..]);
 
-        let error = writer.write(&removing(&positions[2..])).await.unwrap_err();
-        assert_eq!(error.kind(), store::Kind::Conflict, "{error}");
-        let left = log::left(writer.client(), &positions).await.unwrap();
-        assert_eq!(left, positions[4..].iter().copied().collect::<HashSet<_>>());
-        writer.write(&removing(&positions[4..])).await.unwrap();
+        // Too late; or another number of rows than was read, in either direction.
+        for wrong in [
+            step(0, at[6], 6),
+            step(at[4], at[9] + 1, 5),
+            step(at[4], at[9], 6),
+        ] {
+            let error = advance(&mut writer, None, wrong).await.unwrap_err();
+            assert_eq!(error.kind(), store::Kind::Conflict, "{error}");
+            assert_eq!(offsets().await, at[4..]);
+        }
+        let rest = step(at[4], at[9] + 1, 6);
+        advance(&mut writer, None, rest).await.unwrap();
         assert_eq!(read_all(&db).await, []);
 
-        // At the same moment: one of them waits for the other and then is told.
+        // At the same moment: one of them waits for the other and then conflicts.
         appender.append(&rows).await.unwrap();
-        let positions: Vec<LogPosition> =
-            read_all(&db).await.iter().map(|row| row.position).collect();
+        let last = offsets().await[9];
         let mut other = Writer::connect(&db).await.unwrap();
-        let (one, two) = (removing(&positions), removing(&positions));
-        let (one, two) = tokio::join!(writer.write(&one), other.write(&two));
+        let same = || step(at[9] + 1, last + 1, 10);
+        let (one, two) = tokio::join!(
+            advance(&mut writer, None, same()),
+            advance(&mut other, None, same())
+        );
         assert!(one.is_ok() != two.is_ok(), "{one:?} {two:?}");
     })
     .await;
 }
 
 #[tokio::test]
-async fn lanes_have_one_owner_and_are_free_when_it_is_gone() {
+async fn partitions_have_one_owner_and_are_free_when_it_is_gone() {
     with_database(|db| async move {
-        let one = Lease::connect(&db, Arc::default()).await.unwrap();
+        let [first, second, third] = [1, 2, 3].map(Uuid::from_u128);
+        let one = Lease::connect(&db, first, Arc::default()).await.unwrap();
         assert_eq!(one.fair_share().await.unwrap(), 16);
         // One that is frozen says nothing, and the server ends its session.
         let sql = "show idle_session_timeout";
         let idle = one.client().query_one(sql, &[]).await.unwrap();
         assert_eq!(idle.get::<_, &str>(0), "20s");
         let appended = Arc::new(Notify::new());
-        let two = Lease::connect(&db, Arc::clone(&appended)).await.unwrap();
-        assert_eq!(
-            (
-                one.fair_share().await.unwrap(),
-                two.fair_share().await.unwrap()
-            ),
-            (8, 8)
-        );
-        assert!(one.acquire(3).await.unwrap());
-        assert!(!two.acquire(3).await.unwrap());
+        let two = Lease::connect(&db, second, Arc::clone(&appended));
+        let two = two.await.unwrap();
+        let shares = async || {
+            let share = one.fair_share().await.unwrap();
+            (share, two.fair_share().await.unwrap())
+        };
+        assert_eq!(shares().await, (8, 8));
+        assert!(one.acquire(3).await.unwrap().is_some());
+        assert!(two.acquire(3).await.unwrap().is_none());
         one.release(3).await.unwrap();
-        assert!(two.acquire(3).await.unwrap());
-        assert!(one.acquire(4).await.unwrap());
+        assert!(two.acquire(3).await.unwrap().is_some());
+        assert!(one.acquire(4).await.unwrap().is_some());
         drop(one);
-        eventually("the partition of one who is gone", LIMIT, || async {
-            if two.fair_share().await.unwrap() == 16 && two.acquire(4).await.unwrap() {
+        eventually("the partition of one that is gone", LIMIT, || async {
+            let all = two.fair_share().await.unwrap() == 16;
+            if all && two.acquire(4).await.unwrap().is_some() {
                 Ok(())
             } else {
                 Err("not yet")
@@ -263,13 +293,13 @@ async fn lanes_have_one_owner_and_are_free_when_it_is_gone() {
         })
         .await;
         // One that is frozen; here after less time.
-        let frozen = Lease::connect(&db, Arc::default()).await.unwrap();
-        assert!(frozen.acquire(5).await.unwrap());
+        let frozen = Lease::connect(&db, third, Arc::default()).await.unwrap();
+        assert!(frozen.acquire(5).await.unwrap().is_some());
         let sooner = "set idle_session_timeout = '300ms'";
         frozen.client().batch_execute(sooner).await.unwrap();
-        eventually("the partition of one who is frozen", LIMIT, || async {
+        eventually("the partition of one that is frozen", LIMIT, || async {
             let partition = two.acquire(5).await.unwrap();
-            partition.then_some(()).ok_or("not yet")
+            partition.map(drop).ok_or("not yet")
         })
         .await;
         assert_eq!(two.fair_share().await.unwrap(), 16);
@@ -278,7 +308,69 @@ async fn lanes_have_one_owner_and_are_free_when_it_is_gone() {
         appender.append(&[row("k", b"x")]).await.unwrap();
         tokio::time::timeout(LIMIT, appended.notified())
             .await
-            .expect("told of the append");
+            .expect("notified of the append");
+    })
+    .await;
+}
+
+/// Whoever acquires a partition learns how far it is stored, and whether its last owner delivered all
+/// that it stored; the last owner stores nothing more.
+#[tokio::test]
+async fn a_partition_that_changes_hands_tells_what_was_not_delivered() {
+    with_database(|db| async move {
+        let [first, second] = [1, 2].map(Uuid::from_u128);
+        let partition = partition_of(b"k");
+        let number = i32::from(partition);
+        let appender = Appender::connect(&db).await.unwrap();
+        let rows: Vec<_> = (0..4).map(|_| row("k", b"x")).collect();
+        appender.append(&rows).await.unwrap();
+        let rows = read_all(&db).await;
+        let at: Vec<i64> = rows.iter().map(|row| row.position.offset).collect();
+        let mut writer = Writer::connect(&db).await.unwrap();
+        let acquired = |stored, behind, returned| {
+            Some(Acquired {
+                stored,
+                behind,
+                returned,
+            })
+        };
+
+        let one = Lease::connect(&db, first, Arc::default()).await.unwrap();
+        let got = one.acquire(partition).await.unwrap();
+        assert_eq!(got, acquired(0, false, false));
+        // Nobody keeps track: nothing is behind.
+        let untracked = step(0, at[0] + 1, 1);
+        advance(&mut writer, Some(first), untracked).await.unwrap();
+        one.release(partition).await.unwrap();
+        let two = Lease::connect(&db, second, Arc::default()).await.unwrap();
+        let got = two.acquire(partition).await.unwrap();
+        assert_eq!(got, acquired(at[0] + 1, false, false));
+        // The last owner is too late, although the position is still where it left it.
+        let late = step(at[0] + 1, at[1] + 1, 1);
+        let error = advance(&mut writer, Some(first), late.clone()).await;
+        assert_eq!(error.unwrap_err().kind(), store::Kind::Conflict);
+
+        let tracked = Advance {
+            live: Some(at[0] + 1),
+            ..late
+        };
+        advance(&mut writer, Some(second), tracked).await.unwrap();
+        two.release(partition).await.unwrap();
+        // Its own return alarms nobody, that of another does.
+        let got = two.acquire(partition).await.unwrap();
+        assert_eq!(got, acquired(at[1] + 1, false, true));
+        two.release(partition).await.unwrap();
+        let got = one.acquire(partition).await.unwrap();
+        assert_eq!(got, acquired(at[1] + 1, true, false));
+        // It is another's now.
+        two.write_live(&[(number, at[1] + 1)]).await.unwrap();
+        one.release(partition).await.unwrap();
+        let got = two.acquire(partition).await.unwrap();
+        assert_eq!(got, acquired(at[1] + 1, true, false));
+        two.write_live(&[(number, at[1] + 1)]).await.unwrap();
+        two.release(partition).await.unwrap();
+        let got = one.acquire(partition).await.unwrap();
+        assert_eq!(got, acquired(at[1] + 1, false, false));
     })
     .await;
 }
@@ -299,10 +391,10 @@ async fn a_vacuum_gives_the_space_back() {
         };
         let full = size().await;
         assert!(full > 5_000_000, "{full}");
-        let positions: Vec<LogPosition> =
-            read_all(&db).await.iter().map(|row| row.position).collect();
+        let last = read_all(&db).await.last().unwrap().position.offset;
         let mut writer = Writer::connect(&db).await.unwrap();
-        writer.write(&removing(&positions)).await.unwrap();
+        let all = step(0, last + 1, 10_000);
+        advance(&mut writer, None, all).await.unwrap();
         // Another session's snapshot of this very moment may still need the rows.
         eventually("a small table", LIMIT, || async {
             log::vacuum(&db).await.unwrap();

@@ -8,4 +8,3 @@ mod log;
 mod plan;
 mod purposes;
 mod reads;
-mod untold;

@@ -468,7 +468,8 @@ async fn every_purpose_has_an_index_and_every_index_a_purpose() {
             let other: Vec<_> = plan
                 .indexes
                 .iter()
-                .filter(|index| !by.contains(&index.as_str()))
+                // The stream version of each row returned is looked up by its id.
+                .filter(|index| !by.contains(&index.as_str()) && *index != "event_ids_pkey")
                 .collect();
             let served = plan.indexes.contains(by[0]);
             if !seq.is_empty() || !other.is_empty() || !served {

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use domain::{Context, Event, EventSource, EventStatus, Limits, TenantId, envelope::Origin};
 use store::event_reads::{self, Filter, StatusFilter, Window};
-use store::events::Rows;
 use store::reader::{ReadError, Reader};
 use store::statistics::{self, DailyCount, Scope};
-use store::write::{Batch, Writer};
+use store::write::{Batch, Pending, Rows, Writer};
 use testkit::LIMIT;
 use time::macros::{date, datetime};
 use uuid::Uuid;
@@ -57,15 +56,22 @@ async fn store_all(db: &store::Database, events: &[Event]) {
         rows.push(event, EventStatus::Processed, event.received_at);
     }
     let rows = rows.freeze();
-    let numbered: Vec<_> = events.iter().enumerate().collect();
+    let pending: Vec<_> = events
+        .iter()
+        .enumerate()
+        .map(|(row, event)| Pending {
+            item: row,
+            row,
+            event,
+        })
+        .collect();
     let batch = Batch {
         rows: &rows,
-        events: &numbered,
+        events: &pending,
         dead_letters: &[],
         advances: &[],
-        remove: &[],
-        note_announcements: false,
-        untold: None,
+        owner: None,
+        message: None,
     };
     Writer::connect(db)
         .await

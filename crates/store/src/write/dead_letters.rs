@@ -1,11 +1,12 @@
-//! Records that could not be decoded or stored, kept with where they stood, why, and their bytes.
+//! The step `dead_letters`: records that could not be decoded or stored, kept with their position, the
+//! reason, and their bytes.
 
 use domain::TenantId;
-use tokio_postgres::{Client, Statement, Transaction};
+use tokio_postgres::{Statement, Transaction};
 
 use crate::error::Error;
 
-const INSERT: &str = "insert into dead_letters \
+pub(super) const INSERT: &str = "insert into dead_letters \
     (tenant_id, topic, partition, \"offset\", key, headers, payload, reason, detail) \
     select t, topic, p, o, k, h::jsonb, b, r, d from unnest($1::text[], $2::text[], $3::int4[], \
     $4::int8[], $5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::text[]) \
@@ -37,12 +38,8 @@ pub struct DeadLetter {
     pub detail: String,
 }
 
-pub(crate) async fn prepare(client: &Client) -> Result<Statement, Error> {
-    Ok(client.prepare(INSERT).await?)
-}
-
 /// Keeps the records.
-pub(crate) async fn insert(
+pub(super) async fn insert(
     tx: &Transaction<'_>,
     statement: &Statement,
     letters: &[&DeadLetter],

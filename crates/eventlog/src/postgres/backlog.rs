@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(90);
 pub(super) async fn count(db: Database, shared: Arc<Shared>) {
     let mut complaint = LogThrottle::default();
     let mut complain = |error: Error| {
-        // The consumer itself tells of a database that cannot be reached.
+        // The consumer itself reports a database that cannot be reached.
         if shared.is_connected() && complaint.allows() {
             tracing::warn!(error = %error, "what waits in the postgres log cannot be counted");
         }

@@ -1,5 +1,5 @@
-//! The note of what is stored and not told, on a real Redis that may hold still: from being left to
-//! being taken back, by its owner or by whoever comes after a crash.
+//! What is stored and not delivered, on a real Redis that may hold still: the positions of delivery
+//! stay behind until it is delivered, or until the next process has marked a gap.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ struct Listeners {
     prefix: String,
 }
 
-/// A processor that stores and tells.
+/// A processor that stores and delivers.
 struct Running {
     bridge: Bridge,
     store: (Handle, JoinSet<()>),
@@ -47,8 +47,7 @@ impl Listeners {
             registry: &Registry::new(),
         })
         .unwrap();
-        let untold = Untold::new(world.db.clone(), bridge.direct_input());
-        let store = world.drain_telling(None, Some((bridge.direct_input(), Arc::new(untold))));
+        let store = world.drain_to(None, Some(bridge.direct_input()));
         Running { bridge, store }
     }
 
@@ -62,8 +61,8 @@ impl Listeners {
         self.redis().await.xlen(key).await.unwrap()
     }
 
-    /// Events of a user that nobody has yet; returns when all are told.
-    async fn told(&self, world: &World, user: &str, count: usize) {
+    /// Events of a user that nobody has yet; returns when all are delivered.
+    async fn delivered(&self, world: &World, user: &str, count: usize) {
         let records: Vec<_> = (0..count)
             .map(|n| {
                 let user = format!("{user}{}", n % 20);
@@ -95,22 +94,32 @@ impl Running {
     }
 }
 
-async fn untold(world: &World) -> i64 {
-    world.count("untold").await
+/// Partitions of which listeners may not have all that is stored.
+const BEHIND: &str = "log_positions where live < stored";
+
+async fn behind(world: &World) -> i64 {
+    world.count(BEHIND).await
 }
 
-async fn wait_taken_back(world: &World) {
-    eventually_eq("notes", 0, || world.fresh.count("untold")).await;
+async fn wait_delivered(world: &World) {
+    eventually_eq("partitions behind", 0, || world.fresh.count(BEHIND)).await;
+}
+
+/// Waits until no consumer holds a partition.
+async fn wait_gone(world: &World) {
+    let held = "pg_locks where locktype = 'advisory' and objsubid = 2 and database = \
+        (select oid from pg_database where datname = current_database())";
+    eventually_eq("locks held", 0, || world.fresh.count(held)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whoever_comes_after_a_crash_tells_of_a_gap_and_nobody_else() {
+async fn the_next_process_after_a_crash_marks_a_gap_and_no_other_does() {
     let world = World::new(&Parts::shared().await).await;
     let listeners = Listeners::on(Parts::private_of(&[Part::Redis]).await);
     let killed = listeners.start(&world);
-    listeners.told(&world, "before", 200).await;
+    listeners.delivered(&world, "before", 200).await;
     // Quiet: nothing is left that a crash could lose.
-    wait_taken_back(&world).await;
+    wait_delivered(&world).await;
     let gaps = listeners.gaps().await;
 
     let paused = listeners.parts.pause(Part::Redis).await;
@@ -118,88 +127,89 @@ async fn whoever_comes_after_a_crash_tells_of_a_gap_and_nobody_else() {
     world.publish(&records).await;
     world.wait_until_empty().await;
     assert_eq!(world.count("events").await, 400, "storing does not wait");
-    let noted = untold(&world).await;
-    assert!(noted > 0);
+    let left = behind(&world).await;
+    assert!(left > 0);
     // Its connections end with it; what it dropped is forgotten.
     drop(killed);
     drop(paused);
-    assert_eq!(untold(&world).await, noted);
+    wait_gone(&world).await;
+    assert_eq!(behind(&world).await, left);
 
     let next = listeners.start(&world);
-    listeners.told(&world, "after", 200).await;
-    wait_taken_back(&world).await;
+    listeners.delivered(&world, "after", 200).await;
+    wait_delivered(&world).await;
     assert_eq!(listeners.gaps().await, gaps + 1);
-    listeners.told(&world, "end", 200).await;
+    listeners.delivered(&world, "end", 200).await;
     next.stop().await;
-    assert_eq!(untold(&world).await, 0, "in good order");
+    assert_eq!(behind(&world).await, 0, "in good order");
 
     let last = listeners.start(&world);
-    listeners.told(&world, "again", 200).await;
+    listeners.delivered(&world, "again", 200).await;
     last.stop().await;
     assert_eq!(listeners.gaps().await, gaps + 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_dropped_stays_noted_until_it_is_told() {
+async fn what_is_dropped_stays_behind_until_listeners_know() {
     let world = World::new(&Parts::shared().await).await;
     let listeners = Listeners::on(Parts::private_of(&[Part::Redis]).await);
     let stopped = listeners.start(&world);
-    listeners.told(&world, "before", 200).await;
+    listeners.delivered(&world, "before", 200).await;
     let gaps = listeners.gaps().await;
 
     let paused = listeners.parts.pause(Part::Redis).await;
     let records: Vec<_> = (1..=200).map(|n| world.event(n, "a.b")).collect();
     world.publish(&records).await;
     world.wait_until_empty().await;
-    // An orderly end while nobody can be told: it must not look as if everybody were.
+    // An orderly end while nothing can be delivered: it must not look as if everything were.
     stopped.stop().await;
-    assert!(untold(&world).await > 0);
+    assert!(behind(&world).await > 0);
     let next = listeners.start(&world);
     drop(paused);
-    listeners.told(&world, "after", 200).await;
-    wait_taken_back(&world).await;
+    listeners.delivered(&world, "after", 200).await;
+    wait_delivered(&world).await;
     assert!(listeners.gaps().await > gaps);
     next.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lanes_that_change_hands_in_order_alarm_nobody() {
+async fn partitions_handed_over_in_order_mark_no_gap() {
     let parts = Parts::shared().await;
     let world = World::new(&parts).await;
     let listeners = Listeners::on(parts);
     let one = listeners.start(&world);
-    listeners.told(&world, "first", 200).await;
+    listeners.delivered(&world, "first", 200).await;
     let gaps = listeners.gaps().await;
     let other = listeners.start(&world);
-    // Its notes are fresh all the time.
     for n in 0.. {
-        listeners.told(&world, &format!("both{n}-"), 100).await;
+        listeners.delivered(&world, &format!("both{n}-"), 100).await;
         if other.store.0.assigned().len() == 8 {
             break;
         }
     }
-    assert!(untold(&world).await > 0);
-    listeners.told(&world, "more", 200).await;
+    listeners.delivered(&world, "more", 200).await;
     one.stop().await;
     for n in 0.. {
-        listeners.told(&world, &format!("other{n}-"), 100).await;
+        listeners
+            .delivered(&world, &format!("other{n}-"), 100)
+            .await;
         if other.store.0.assigned().len() == 16 {
             break;
         }
     }
-    listeners.told(&world, "last", 200).await;
+    listeners.delivered(&world, "last", 200).await;
     other.stop().await;
     assert_eq!(listeners.gaps().await, gaps);
-    assert_eq!(untold(&world).await, 0);
+    assert_eq!(behind(&world).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn notes_survive_a_restart_of_postgres_and_are_taken_back() {
+async fn a_restart_of_postgres_marks_no_gap() {
     let parts = Parts::private_of(&[Part::Postgres]).await.or_shared().await;
     let world = World::new(&parts).await;
     let listeners = Listeners::on(parts);
     let running = listeners.start(&world);
-    listeners.told(&world, "before", 200).await;
+    listeners.delivered(&world, "before", 200).await;
     let gaps = listeners.gaps().await;
     listeners.parts.stop_postgres_immediately().await;
     listeners.parts.start(Part::Postgres).await;
@@ -207,8 +217,12 @@ async fn notes_survive_a_restart_of_postgres_and_are_taken_back() {
         world.log.connected().then_some(()).ok_or("not connected")
     })
     .await;
-    listeners.told(&world, "after", 200).await;
-    wait_taken_back(&world).await;
-    assert_eq!(listeners.gaps().await, gaps, "its own notes alarm nobody");
+    listeners.delivered(&world, "after", 200).await;
+    wait_delivered(&world).await;
+    assert_eq!(
+        listeners.gaps().await,
+        gaps,
+        "its own partitions return to it"
+    );
     running.stop().await;
 }

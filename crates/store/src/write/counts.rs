@@ -1,4 +1,4 @@
-//! The daily and hourly counts (S1-32 to S1-36). Written last in a transaction and in sorted order:
+//! The step `counts`: the daily and hourly counts (S1-32 to S1-36). Written last in a transaction and in sorted order:
 //! these rows are few and hot, and writers meet on them.
 
 use std::collections::BTreeMap;
@@ -7,6 +7,7 @@ use domain::Event;
 use time::{Date, OffsetDateTime, UtcOffset};
 use tokio_postgres::{Client, Statement, Transaction};
 
+use super::pending::Pending;
 use crate::error::Error;
 
 const ADD_DAILY: &str = "insert into aggregated_events (tenant_id, event_type, date, count) \
@@ -24,13 +25,13 @@ type HourKey<'a> = (&'a str, OffsetDateTime, &'a str, &'static str, &'static str
 
 /// Counts of one batch, by the keys of both tables, sorted. Days and hours are UTC (S1-35).
 #[derive(Debug, Default)]
-pub struct Counts<'a> {
+struct Counts<'a> {
     hourly: BTreeMap<HourKey<'a>, i64>,
 }
 
 impl<'a> Counts<'a> {
     /// Counts one event.
-    pub fn add(&mut self, event: &'a Event) {
+    fn add(&mut self, event: &'a Event) {
         let key = (
             event.tenant_id.as_str(),
             hour_of(event.timestamp),
@@ -61,27 +62,31 @@ fn hour_of(at: OffsetDateTime) -> OffsetDateTime {
 
 /// The prepared statements of one writer's connection.
 #[derive(Debug, Clone)]
-pub(crate) struct Statements {
+pub(super) struct Statements {
     daily: Statement,
     hourly: Statement,
 }
 
 impl Statements {
-    pub(crate) async fn prepare(client: &Client) -> Result<Self, Error> {
+    pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
         let daily = client.prepare(ADD_DAILY).await?;
         let hourly = client.prepare(ADD_HOURLY).await?;
         Ok(Self { daily, hourly })
     }
 }
 
-/// Adds the counts of a batch to both tables.
-pub(crate) async fn add(
+/// Adds the new events to both tables.
+pub(super) async fn add(
     tx: &Transaction<'_>,
     statements: &Statements,
-    counts: &Counts<'_>,
+    new: &[Pending<'_>],
 ) -> Result<(), Error> {
-    if counts.hourly.is_empty() {
+    if new.is_empty() {
         return Ok(());
+    }
+    let mut counts = Counts::default();
+    for pending in new {
+        counts.add(pending.event);
     }
     let (mut tenants, mut types, mut dates, mut sums) = (vec![], vec![], vec![], vec![]);
     for ((tenant, event_type, date), count) in counts.daily() {

@@ -1,0 +1,67 @@
+//! The step `claim`: the ids of the new events, each with its stream, into `event_ids`.
+
+use std::collections::HashSet;
+
+use bytes::{BufMut, BytesMut};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Statement, Transaction};
+use uuid::Uuid;
+
+use super::binary::{HEADER, TRAILER, micros, put, put_null, send};
+use super::pending::Pending;
+use crate::error::Error;
+
+/// A look at the ids first and a plain COPY of the new ones costs 1.8 µs a row; `insert … on
+/// conflict do nothing returning` costs 3.1 (PostgreSQL 15, 5,000 ids a statement).
+pub(super) const CLAIM: &str =
+    "copy event_ids (event_id, tenant_id, timestamp, stream_id) from stdin (format binary)";
+
+/// Claims the ids of these events for this transaction. Where another transaction has just claimed
+/// one of them, waits for its end.
+///
+/// # Errors
+/// [`Error::Conflict`] if that other transaction committed: look again which are new.
+pub(super) async fn claim(
+    tx: &Transaction<'_>,
+    statement: &Statement,
+    new: &[Pending<'_>],
+) -> Result<(), Error> {
+    if new.is_empty() {
+        return Ok(());
+    }
+    // In sorted order, so that two writers holding the same ids wait for each other instead of
+    // deadlocking.
+    let mut events: Vec<_> = new.iter().map(|pending| pending.event).collect();
+    events.sort_unstable_by(|a, b| (a.event_id, &a.tenant_id).cmp(&(b.event_id, &b.tenant_id)));
+    let mut out = BytesMut::with_capacity(events.len() * 72 + 32);
+    out.put_slice(HEADER);
+    for event in events {
+        out.put_i16(4);
+        put(&mut out, event.event_id.as_bytes());
+        put(&mut out, event.tenant_id.as_str().as_bytes());
+        put(&mut out, &micros(event.timestamp).to_be_bytes());
+        // Explicit aggregates only: the streams of users are numbered when they are read.
+        match (&event.aggregate_type, &event.aggregate_id) {
+            (Some(of), Some(id)) => put(&mut out, format!("{of}:{id}").as_bytes()),
+            _ => put_null(&mut out),
+        }
+    }
+    out.put_slice(TRAILER);
+    let sent = send(tx, statement, [out.freeze()]).await;
+    sent.map_err(|error| match error {
+        Error::Database(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            Error::Conflict("another writer has just stored one of these events".to_owned())
+        }
+        other => other,
+    })
+}
+
+/// Of these ids, the ones that are stored.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn stored(client: &Client, ids: &[Uuid]) -> Result<HashSet<Uuid>, Error> {
+    let sql = "select event_id from event_ids where event_id = any($1)";
+    let rows = client.query(sql, &[&ids]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
