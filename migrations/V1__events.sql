@@ -1,5 +1,5 @@
 -- Events, one row each, partitioned by the time they happened. Columns: S4-69 to S4-74 and the
--- design's additions (tenant_id, aggregate, received_at). event_id is a uuid (C10).
+-- tenant_id, aggregate and received_at beside them. event_id is a uuid (C10).
 create table events (
     event_id         uuid         not null,
     tenant_id        varchar(64)  collate "C" not null default 'default',

@@ -1,4 +1,4 @@
-//! Limits on one event; the defaults are the design's ("The event", Limits).
+//! Limits on one event, with their defaults.
 
 /// What one event may be at most. The gateway and the processor must run with the same values:
 /// the gateway checks the canonical form too, so that nothing it acknowledged is refused later.

@@ -1,4 +1,4 @@
-//! Stream ids: which events belong to one history (S4-30, design "Stream").
+//! Stream ids: which events belong to one history (S4-30).
 
 use crate::event::Event;
 

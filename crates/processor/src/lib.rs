@@ -37,9 +37,9 @@ use store_role::StoreRole;
 pub struct Deps {
     /// Where live messages go; without it Redis as configured.
     pub channels: Option<Arc<dyn Channels>>,
-    /// Those channels, and all who listen, end with this process.
+    /// The channels, and with them all listeners, end with this process.
     pub local: bool,
-    /// What somebody added to the bridge (S2-67).
+    /// The extension of the bridge (S2-67).
     pub extension: Option<Arc<dyn Extension>>,
 }
 

@@ -56,19 +56,19 @@ pub async fn ready(db: &Database, migrates: bool) {
     }
 }
 
-/// The same, but waits so long for another process.
+/// The same, but waits at most `limit` for another process that migrates.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_within(db: &Database, patience: Duration) -> Result<Vec<String>, Error> {
+pub async fn run_within(db: &Database, limit: Duration) -> Result<Vec<String>, Error> {
     let mut client = db.connect().await?;
     // One that hangs must not make the others wait for ever, without a word.
-    let limit = format!("set lock_timeout = '{}ms'", patience.as_millis().max(1));
-    client.batch_execute(&limit).await?;
+    let setting = format!("set lock_timeout = '{}ms'", limit.as_millis().max(1));
+    client.batch_execute(&setting).await?;
     let locked = client.execute("select pg_advisory_lock($1)", &[&LOCK]);
     if let Err(error) = locked.await.map_err(Error::from) {
         if error.is_lock_timeout() {
-            return Err(Error::Migration(held_by(&client, patience).await?));
+            return Err(Error::Migration(held_by(&client, limit).await?));
         }
         return Err(error);
     }
@@ -92,7 +92,7 @@ pub async fn run_within(db: &Database, patience: Duration) -> Result<Vec<String>
 }
 
 /// Describes who has the lock, and what an operator can do about it.
-async fn held_by(client: &tokio_postgres::Client, patience: Duration) -> Result<String, Error> {
+async fn held_by(client: &tokio_postgres::Client, limit: Duration) -> Result<String, Error> {
     let holder = client
         .query_opt(
             "select pid, application_name from pg_locks join pg_stat_activity a using (pid) \
@@ -102,7 +102,7 @@ async fn held_by(client: &tokio_postgres::Client, patience: Duration) -> Result<
             &[&LOCK],
         )
         .await?;
-    let seconds = patience.as_secs();
+    let seconds = limit.as_secs();
     Ok(match holder {
         Some(row) => {
             let (pid, name): (i32, &str) = (row.get(0), row.get(1));

@@ -29,7 +29,7 @@ pub(crate) async fn measure(parts: &Parts, report: &mut Report) -> anyhow::Resul
     report.add_cost(
         "an idle stream of 5,000",
         &[ours],
-        "the design's goal",
+        "the goal",
         &[10_240.0],
         "bytes",
         Some(1.0),

@@ -13,7 +13,7 @@ use crate::report::{Report, thousands};
 
 /// Events of a round, one after the other.
 const EVENTS: u64 = 100;
-/// The design's goal.
+/// The goal.
 const GOAL: f64 = 200_000.0;
 
 /// From the answer of POST to the first 200 of GET, asked every two milliseconds.
@@ -70,7 +70,7 @@ pub(crate) async fn measure(
             p99.push(most);
         }
     }
-    let against = "the design's goal";
+    let against = "the goal";
     report.add_cost("POST → readable, p50", &p50, against, &[GOAL], "µs", None);
     report.add_cost(
         "POST → readable, p99",

@@ -11,7 +11,7 @@ struct Row {
     goal: Option<Goal>,
 }
 
-/// What the design wants of a ratio.
+/// The goal of a ratio.
 #[derive(Debug, Clone, Copy)]
 enum Goal {
     AtLeast(f64),
@@ -36,7 +36,7 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// Adds a ratio of medians; `goal` is the least the design wants, if it says so.
+    /// Adds a ratio of medians; `goal` is the least wanted, if there is one.
     pub(crate) fn add(
         &mut self,
         what: impl Into<String>,
@@ -50,7 +50,7 @@ impl Report {
         self.push(what.into(), measured, against.into(), limit, unit, goal);
     }
 
-    /// The same of what ought to be small; `goal` is the most the design allows.
+    /// The same of what ought to be small; `goal` is the most allowed.
     pub(crate) fn add_cost(
         &mut self,
         what: impl Into<String>,
