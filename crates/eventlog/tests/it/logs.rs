@@ -143,6 +143,8 @@ pub(crate) struct Postgres {
     /// Everything stored, in the order of the commits.
     pub(crate) journal: Mutex<Vec<LogPosition>>,
     writer: tokio::sync::Mutex<Option<Writer>>,
+    /// Where the partitions stand, as far as is known.
+    known: Mutex<HashMap<i32, i64>>,
 }
 
 pub(crate) fn database(url: &str) -> store::Database {
@@ -182,8 +184,13 @@ impl Postgres {
         let Some(writer) = writer.as_mut() else {
             return Attempt::Uncertain;
         };
-        let Ok(stored) = positions::open(writer.client(), LOG, partition, 0).await else {
-            return Attempt::Uncertain;
+        let known = self.known.lock().expect("no panic").remove(&partition);
+        let stored = match known {
+            Some(stored) => stored,
+            None => match positions::open(writer.client(), LOG, partition, 0).await {
+                Ok(stored) => stored,
+                Err(_) => return Attempt::Uncertain,
+            },
         };
         let end = records.last().expect("a record").offset + 1;
         if uncertain && stored >= end {
@@ -218,7 +225,8 @@ impl Postgres {
             .await
             .map(drop);
         match written {
-            Ok(_) => {
+            Ok(()) => {
+                self.known.lock().expect("no panic").insert(partition, end);
                 let position = |record: &Record| LogPosition {
                     partition: i16::try_from(record.partition).expect("a partition"),
                     offset: record.offset,
@@ -249,6 +257,7 @@ impl Log for Postgres {
             fresh,
             journal: Mutex::default(),
             writer: tokio::sync::Mutex::default(),
+            known: Mutex::default(),
         }
     }
 

@@ -109,7 +109,7 @@ impl OutboxRelay {
 
 #[cfg(test)]
 mod tests {
-    use eventlog::kafka::{KafkaConfig, Producer};
+    use eventlog::kafka::{KafkaConfig, Producer, TopicSpec, topics};
     use prometheus::Registry;
     use store::{DatabaseConfig, migrate};
     use testkit::{LIMIT, Parts, eventually, eventually_eq};
@@ -140,9 +140,13 @@ mod tests {
         client.batch_execute(&due).await.unwrap();
         let config = KafkaConfig {
             brokers: parts.kafka_brokers.clone(),
+            topic_prefix: testkit::topic_prefix(),
             ..KafkaConfig::default()
         };
-        let topic = format!("{}event-stream", testkit::topic_prefix());
+        let topic = TopicSpec::new(&config, domain::subject::ANNOUNCEMENTS);
+        topics::ensure(&config, std::slice::from_ref(&topic), LIMIT)
+            .await
+            .unwrap();
         let producer = Arc::new(Producer::new(&config, &Registry::new()).unwrap());
         eventually("the producer connects", LIMIT, || async {
             producer.connected().then_some(()).ok_or("not yet")
@@ -151,7 +155,7 @@ mod tests {
         let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
         let relay = || {
             let producer = Arc::clone(&producer) as Arc<dyn Publisher>;
-            OutboxRelay::new(db.clone(), producer, &topic, Arc::clone(&metrics))
+            OutboxRelay::new(db.clone(), producer, &topic.name, Arc::clone(&metrics))
         };
         let left = async || fresh.count("outbox").await;
 
