@@ -103,6 +103,8 @@ pub struct Writer {
     /// 0, or, while the primary is connected but does not acknowledge, the milliseconds after the
     /// start at which a request may try it again.
     retry_at: AtomicU64,
+    /// Whether the primary has acknowledged anything yet.
+    reached: AtomicBool,
     /// Whether the last event that could be spilled was; only for the log lines.
     spilling: AtomicBool,
 }
@@ -134,6 +136,7 @@ impl Writer {
             spill: logs.spill.map(spill).transpose()?,
             started: Instant::now(),
             retry_at: AtomicU64::new(0),
+            reached: AtomicBool::new(false),
             spilling: AtomicBool::new(false),
         })
     }
@@ -224,8 +227,14 @@ impl Writer {
     /// Notes whether the primary acknowledges.
     fn observe(&self, outcome: &Result<(), PublishError>) {
         match outcome {
-            Ok(()) if self.retry_at.load(Ordering::Relaxed) != 0 => {
-                self.retry_at.store(0, Ordering::Relaxed);
+            Ok(()) => {
+                // Looked at first: a write to what all requests read costs more than a look.
+                if !self.reached.load(Ordering::Relaxed) {
+                    self.reached.store(true, Ordering::Relaxed);
+                }
+                if self.retry_at.load(Ordering::Relaxed) != 0 {
+                    self.retry_at.store(0, Ordering::Relaxed);
+                }
             }
             Err(PublishError::Unavailable) => {
                 let next = self.millis() + millis(RETRY_EVERY);
@@ -265,6 +274,11 @@ impl Writer {
         self.can_spill() && (!self.connected() || self.retry_at.load(Ordering::Relaxed) != 0)
     }
 
+    /// Whether the primary may still be about to be reached for the first time.
+    fn is_starting(&self) -> bool {
+        !self.reached.load(Ordering::Relaxed) && self.started.elapsed() < CONNECTING
+    }
+
     /// For /ready: a gateway that spills is ready, for the backend routes are answered. `topics` says
     /// whether Kafka's topics exist.
     #[must_use]
@@ -286,9 +300,7 @@ impl Writer {
         }
         match &self.spill {
             None => Check::failed("no broker is reachable"),
-            Some(_) if !connected && self.started.elapsed() < CONNECTING => {
-                Check::failed("connecting")
-            }
+            Some(_) if !connected && self.is_starting() => Check::failed("connecting"),
             Some(spill) if spill.log.connected() => Check::ok("down, spilling to PostgreSQL"),
             Some(_) => Check::failed("down, and PostgreSQL cannot be reached"),
         }

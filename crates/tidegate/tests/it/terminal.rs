@@ -53,7 +53,9 @@ async fn ctrl_c_at_any_moment_of_the_first_start_is_no_error() {
         appears(&directory.path(moment)).await;
         interrupt_group(&child);
         let ended = end(child).await;
-        assert_eq!(ended.code, Some(130), "{moment}: {ended:?}");
+        // With the lock file there, the server may be up before the signal arrives: an ordinary stop.
+        let is_up = moment == "postgres/postmaster.pid" && ended.code == Some(0);
+        assert!(is_up || ended.code == Some(130), "{moment}: {ended:?}");
         assert_eq!(ended.out, "stopped\n", "{moment}");
         assert_eq!(ended.err, "", "{moment}");
         assert!(!directory.path("password.initdb").exists(), "{moment}");
