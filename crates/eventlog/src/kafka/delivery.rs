@@ -19,13 +19,16 @@ use crate::queue::{Queue, Reservation};
 /// Resolves to the outcome of a batch; an error if librdkafka was destroyed before.
 pub(super) type Acknowledged = oneshot::Receiver<Result<(), PublishError>>;
 
+/// The other end of [`Acknowledged`].
+type Acknowledge = oneshot::Sender<Result<(), PublishError>>;
+
 /// The records of one call, counted down by their delivery reports.
 pub(super) struct Batch {
     remaining: AtomicUsize,
     /// The first error of any record.
     error: OnceLock<PublishError>,
     /// Taken by the last report.
-    open: Mutex<Option<(Reservation, oneshot::Sender<Result<(), PublishError>>)>>,
+    open: Mutex<Option<(Reservation, Acknowledge)>>,
 }
 
 impl Batch {
