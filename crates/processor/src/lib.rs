@@ -62,7 +62,7 @@ impl Processor {
             let names = topic_names(&config);
             background.spawn(async move { ensure_topics(&kafka, &names).await });
         }
-        // Whoever stores what came past Kafka must tell listeners himself.
+        // The bridge reads Kafka only: what is stored from another log goes live from here.
         let feeds = config.roles.store && config.has_redis;
         if config.roles.store && !config.roles.bridge {
             if feeds {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 mod all_in_one;
 mod client;
@@ -18,12 +18,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[derive(Parser)]
 #[command(version, about = commands::ABOUT, long_about = None, after_help = commands::EXAMPLES, styles = style::HELP)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
 enum Command {
     Dev(dev::Options),
     Serve(serve::Options),
@@ -36,7 +30,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = match Arguments::parse().command {
+    let outcome = match Command::parse() {
         Command::Dev(options) => dev::run(options).await,
         Command::Serve(options) => serve::run(options).await,
         Command::Migrate(options) => migrate::run(options).await,
