@@ -10,8 +10,10 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 PARTS := deploy/local/parts
 SVC ?=
 export SVC
+# Options of `make rehearse`.
+ARGS ?=
 
-.PHONY: help run run-split run-ingest run-processor run-query dev test soak smoke lint bench \
+.PHONY: help run run-split run-ingest run-processor run-query dev test soak rehearse smoke lint bench \
 	env status restart kill start stop logs reset
 
 help: ## this list
@@ -66,6 +68,9 @@ test: ## everything, on real parts of its own, apart from those of `make run`
 
 soak: ## what takes long: a million records, 20 kills of each part, long outages; SOAK_MINUTES=30 bounds it
 	@scripts/soak
+
+rehearse: ## load on a split set while each service and part is stopped, killed, frozen, restored: a line each
+	@scripts/rehearse $(ARGS)
 
 smoke: ## the commands of this list against a private set, end to end (part of `make test`)
 	@scripts/smoke
