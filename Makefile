@@ -75,7 +75,7 @@ rehearse: ## load on a split set while each service and part is stopped, killed,
 smoke: ## the commands of this list against a private set, end to end (part of `make test`)
 	@scripts/smoke
 
-lint: ## formatting, clippy, dependency licences and sources, the specification's references, shell scripts
+lint: ## formatting, clippy, dependency licences and sources, the specification's references, what is deployed, shell scripts
 	@scripts/lint
 
 bench: ## throughput, latency and memory against their limits, as ratios

@@ -137,3 +137,29 @@ create index dead_letters_position_idx on dead_letters (topic, partition, "offse
 -- The table under the name and columns of the event tracking system (S1-26 to S1-31, C09).
 create view tracked_events as
 select event_id as id, event_type, user_id, timestamp, metadata from events;
+
+-- What Grafana's panels read (S1-22 to S1-24, CARD-09): short queries stay short, and stay as they are
+-- when a table changes. No payloads: deploy/grafana/role.sql lets a role read these and nothing else.
+create view grafana_tenants as
+select distinct tenant_id from aggregated_events;
+
+create view grafana_hourly as
+select hour as time, tenant_id, event_type, event_source, event_category, count from aggregated_events_hourly;
+
+create view grafana_daily as
+select date::timestamp at time zone 'utc' as time, tenant_id, event_type, count from aggregated_events;
+
+create view grafana_dead_letters as
+select created_at as time, tenant_id, reason, topic, partition, "offset", detail from dead_letters;
+
+create view grafana_positions as
+select topic, partition, stored, live, updated_at from log_positions;
+
+create view grafana_outbox as
+select count(*) as messages, coalesce(extract(epoch from now() - min(created_at)), 0) as seconds from outbox;
+
+create view grafana_partitions as
+select child.relname::text as partition, pg_get_expr(child.relpartbound, child.oid) as range,
+       greatest(child.reltuples, 0)::bigint as rows_estimate, pg_total_relation_size(child.oid) as bytes
+from pg_inherits join pg_class child on child.oid = inhrelid
+where inhparent = 'events'::regclass;

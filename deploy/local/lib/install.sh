@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Installs what is missing, from the distribution's packages. What only some tests need comes
-# when asked for: `install --with browser`, and what only the benchmarks do: `--with bench`. The
-# all-in-one shape needs less: `--only all-in-one`.
+# when asked for: `install --with browser`, `--with monitoring`, and what only the benchmarks do:
+# `--with bench`. The all-in-one shape needs less: `--only all-in-one`.
 
 # "package" lines for whatever this machine lacks to build and run everything.
 missing_packages() {
@@ -15,6 +15,8 @@ missing_packages() {
     header openssl/ssl.h || echo libssl-dev
     header zlib.h || echo zlib1g-dev
     ! contains browser "$@" || [ -n "$(browser_binary)" ] || echo chromium
+    ! contains monitoring "$@" || command -v promtool >/dev/null || echo prometheus
+    ! contains monitoring "$@" || command -v npm >/dev/null || printf '%s\n' nodejs npm
     ! contains bench "$@" || command -v wrk >/dev/null || echo wrk
     # For the distribution's nginx; another one's modules are built otherwise.
     ! contains bench "$@" || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || echo libnginx-mod-nchan
@@ -43,8 +45,8 @@ cmd_install() {
     local missing as_root=() with=()
     while [ $# -gt 0 ]; do
         case "$1 ${2:-}" in
-            '--with browser' | '--with bench' | '--only all-in-one') with+=("$2") ;;
-            *) die "install takes nothing, --only all-in-one, --with browser or --with bench: $*" ;;
+            '--with browser' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
+            *) die "install takes nothing, --only all-in-one, --with browser, --with monitoring or --with bench: $*" ;;
         esac
         shift 2
     done
@@ -84,7 +86,7 @@ install_packages() {
     [ -z "$ours" ] || ${as_root[@]+"${as_root[@]}"} rm -f -- "$policy"
     [ "$status" -eq 0 ] || die "apt-get could not install: $*"
     # Nor shall they start at the next boot.
-    for service in postgresql redis-server nginx; do
+    for service in postgresql redis-server nginx prometheus; do
         contains "$service" "$@" || continue
         if command -v systemctl >/dev/null; then
             ${as_root[@]+"${as_root[@]}"} systemctl --quiet disable "$service"
