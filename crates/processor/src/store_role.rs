@@ -25,6 +25,9 @@ use crate::state::{Sources, State};
 /// Beside Kafka the Postgres log is small: it has what was spilled.
 const SPILL_BUFFER: usize = 4 * 1024 * 1024;
 
+/// Storing has time: the broker answers a fetch when some hundred records are there, or after this.
+const FETCH_WAIT: Duration = Duration::from_millis(30);
+
 /// The running role: one pipeline for each log.
 pub(crate) struct StoreRole {
     state: State,
@@ -69,8 +72,12 @@ impl StoreRole {
                 .iter()
                 .map(|name| kafka.topic(name))
                 .collect();
+            let consumes = KafkaConfig {
+                fetch_wait: FETCH_WAIT,
+                ..kafka.clone()
+            };
             let (consumer, queues) =
-                Consumer::start(kafka, &topics, config.writers, config.buffer_bytes)?;
+                Consumer::start(&consumes, &topics, config.writers, config.buffer_bytes)?;
             tracing::info!(writers = config.writers, ?topics, "the processor stores");
             let announces: Arc<dyn Publisher> = Arc::new(announcing(kafka, registry)?);
             let line = pipeline(

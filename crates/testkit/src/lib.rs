@@ -26,7 +26,7 @@ mod wait;
 pub use database::Database;
 pub use kcat::{Kcat, Message, topic_prefix};
 pub use parts::{Edge, Part, Parts, Paused};
-pub use process::{ProcessMemory, memory};
+pub use process::{ProcessMemory, cpu, memory};
 pub use proxy::Proxy;
 pub use service::{ServiceBuilder, TestService};
 pub use sse::{SseEvent, SseRefused, SseStream};

@@ -113,12 +113,17 @@ impl Parts {
     #[must_use]
     pub async fn pause(&self, part: Part) -> Paused {
         assert_ne!(part, Part::Postgres, "it has more than one process");
+        let pid = self.pid(part);
+        signal(pid, "STOP");
+        Paused(pid)
+    }
+
+    /// The first process of a private part.
+    pub fn pid(&self, part: Part) -> u32 {
         let file = self.own().directory.join(part.name()).join("pid");
         let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file:?}: {e}"));
         let pid = text.split(' ').next().and_then(|pid| pid.parse().ok());
-        let pid = pid.unwrap_or_else(|| panic!("{file:?}: no pid in {text:?}"));
-        signal(pid, "STOP");
-        Paused(pid)
+        pid.unwrap_or_else(|| panic!("{file:?}: no pid in {text:?}"))
     }
 
     /// Starts a private part on the same port and data, and waits until it answers.

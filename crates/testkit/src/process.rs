@@ -1,6 +1,8 @@
-//! Memory and signals of a process.
+//! Memory, processor time and signals of a process.
 
+use std::collections::HashMap;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -35,6 +37,50 @@ pub fn memory(pid: u32) -> anyhow::Result<ProcessMemory> {
     })
 }
 
+/// Linux counts processor time in hundredths of a second, whatever its timer.
+const TICK: Duration = Duration::from_millis(10);
+
+/// The processor time, user and system, that a process and all below it have used, those included
+/// that ended and were waited for.
+///
+/// # Errors
+/// There is no such process.
+pub fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut ticks = HashMap::new();
+    for entry in std::fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // One that ended meanwhile has been counted by its parent.
+        let Ok(stat) = std::fs::read_to_string(format!("/proc/{id}/stat")) else {
+            continue;
+        };
+        // Behind the name, which may hold anything: state, parent, …, utime, stime, cutime, cstime.
+        let fields: Vec<u64> = stat
+            .rsplit(')')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0))
+            .collect();
+        let parent = fields.get(1).copied().unwrap_or(0);
+        let used: u64 = fields.get(11..15).unwrap_or_default().iter().sum();
+        ticks.insert(id, used);
+        children.entry(u32::try_from(parent)?).or_default().push(id);
+    }
+    let mut total = *ticks
+        .get(&pid)
+        .with_context(|| format!("no process {pid}"))?;
+    let mut below = children.remove(&pid).unwrap_or_default();
+    while let Some(id) = below.pop() {
+        total += ticks.get(&id).copied().unwrap_or(0);
+        below.extend(children.remove(&id).unwrap_or_default());
+    }
+    Ok(TICK * u32::try_from(total)?)
+}
+
 /// Sends a signal by name, such as `TERM`, `STOP`, `CONT`.
 pub(crate) fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill")
@@ -56,5 +102,25 @@ mod tests {
             "{memory:?}"
         );
         assert!(super::memory(u32::MAX).is_err());
+    }
+
+    #[test]
+    fn counts_the_processor_time_of_a_process_and_its_children() {
+        let count = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done";
+        let mut child = std::process::Command::new("sh")
+            .args(["-c", &format!("sh -c '{count}'; read _")])
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let used = || super::cpu(child.id()).unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while used() < 5 * super::TICK && std::time::Instant::now() < deadline {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        let counted = used();
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(counted >= 5 * super::TICK, "{counted:?}");
+        assert!(super::cpu(u32::MAX).is_err());
     }
 }

@@ -16,12 +16,13 @@ mod redis_down;
 mod report;
 mod shapes;
 mod slow;
+mod whole;
 
 use anyhow::bail;
 use report::Report;
 use testkit::Parts;
 
-const MEASUREMENTS: [&str; 10] = [
+const MEASUREMENTS: [&str; 11] = [
     "gateway",
     "batch",
     "backlog",
@@ -32,6 +33,7 @@ const MEASUREMENTS: [&str; 10] = [
     "connections",
     "fanout",
     "slow",
+    "whole",
 ];
 
 /// What the command line asks for.
@@ -97,6 +99,9 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     }
     if wanted("slow") {
         slow::measure(&parts, &options, &mut report).await?;
+    }
+    if wanted("whole") {
+        whole::measure(&options, &mut report).await?;
     }
     report.print();
     Ok(())

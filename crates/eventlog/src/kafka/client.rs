@@ -106,6 +106,12 @@ impl KafkaConfig {
             // A full prefetch queue is checked again after 20 ms, not after a second: two cores
             // empty it faster than that.
             .set("fetch.queue.backoff.ms", "20");
+        if !self.fetch_wait.is_zero() {
+            // Enough for some hundred records: with them an answer comes at once.
+            client
+                .set("fetch.min.bytes", "65536")
+                .set("fetch.wait.max.ms", self.fetch_wait.as_millis().to_string());
+        }
         if let Some(instance) = &self.group_instance_id {
             client.set("group.instance.id", instance);
         }
@@ -149,6 +155,7 @@ mod tests {
             linger_ms: 0.5,
             group_instance_id: Some("processor-0".to_owned()),
             offset_reset: OffsetReset::Latest,
+            fetch_wait: std::time::Duration::from_millis(30),
             ..Default::default()
         };
         for client in [

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use config::{Env, Secret};
 
@@ -59,6 +60,9 @@ pub struct KafkaConfig {
     pub commit: Commit,
     /// Where a new group begins; the service decides.
     pub offset_reset: OffsetReset,
+    /// How long the broker may wait for more records than one before it answers a fetch; the service
+    /// decides. Zero: it answers with the first.
+    pub fetch_wait: Duration,
 }
 
 impl Default for KafkaConfig {
@@ -161,6 +165,7 @@ impl KafkaConfig {
             session_timeout_ms: 0,
             commit: Commit::default(),
             offset_reset: OffsetReset::default(),
+            fetch_wait: Duration::ZERO,
         }
     }
 

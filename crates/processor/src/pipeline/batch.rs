@@ -1,6 +1,9 @@
-//! Takes what the log has, up to a limit, without waiting for more.
+//! Takes what the log has, up to a limit, and waits for more only as its pace says.
 
 use eventlog::{Chunk, WorkerQueue};
+use tokio::time::{Instant, timeout_at};
+
+use super::pace::Pace;
 
 /// How large a batch may grow before it is written.
 #[derive(Debug, Clone, Copy)]
@@ -11,21 +14,40 @@ pub struct BatchLimits {
     pub bytes: usize,
 }
 
-/// Waits for the first chunk, then takes whatever else is already there: under load a batch is what
-/// came in while the last one was written, and an idle log is written at once. `None` when the queue
-/// has ended.
-pub async fn gather(queue: &mut WorkerQueue, limits: BatchLimits) -> Option<Vec<Chunk>> {
+/// Waits for the first chunk, then takes whatever comes until the batch is due or full: an idle log
+/// is written at once, under load a batch is what came in since the last. `None` when the queue has
+/// ended.
+pub async fn gather(
+    queue: &mut WorkerQueue,
+    limits: BatchLimits,
+    pace: &mut Pace,
+) -> Option<Vec<Chunk>> {
     let first = queue.recv().await?;
     let (mut records, mut bytes) = size(&first);
     let mut chunks = vec![first];
+    let due = pace.due();
     while records < limits.records && bytes < limits.bytes {
-        let Some(chunk) = queue.try_recv() else { break };
+        let Some(chunk) = next(queue, due).await else {
+            break;
+        };
         let (more_records, more_bytes) = size(&chunk);
         records += more_records;
         bytes += more_bytes;
         chunks.push(chunk);
     }
+    pace.took(records);
     Some(chunks)
+}
+
+/// The next chunk that is there, or comes until then.
+async fn next(queue: &mut WorkerQueue, due: Instant) -> Option<Chunk> {
+    if let Some(chunk) = queue.try_recv() {
+        return Some(chunk);
+    }
+    if due <= Instant::now() {
+        return None;
+    }
+    timeout_at(due, queue.recv()).await.ok().flatten()
 }
 
 fn size(chunk: &Chunk) -> (usize, usize) {

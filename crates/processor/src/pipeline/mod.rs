@@ -11,11 +11,13 @@ mod dead_letter;
 pub mod decode;
 pub mod deliver;
 pub mod outbox_relay;
+pub mod pace;
 pub mod partitions;
 pub mod plan;
 pub mod write;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::Event;
 use eventlog::{Publisher, Source, WorkerQueue};
@@ -32,8 +34,14 @@ use batch::BatchLimits;
 use decode::Decoder;
 use deliver::Deliverer;
 use outbox_relay::OutboxRelay;
+use pace::Pace;
 use partitions::Partitions;
 use write::{Stored, WriteStage};
+
+/// How far apart the batches of a worker are under load. Storing has 200 ms until an event can be read.
+const STORE_INTERVAL: Duration = Duration::from_millis(40);
+/// The same where listeners get the events after the commit, and wait for it.
+const DELIVER_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What the workers need to know and share.
 #[derive(Clone)]
@@ -132,11 +140,15 @@ impl Pipeline {
             Arc::clone(&self.metrics),
         );
         let limits = self.batch;
+        let mut pace = Pace::new(match &self.after {
+            After::Announce(_) | After::Deliver { input: None, .. } => STORE_INTERVAL,
+            After::Deliver { input: Some(_), .. } => DELIVER_INTERVAL,
+        });
         // One batch waits while one is worked on: enough to overlap, little enough to bound memory.
         let (decoded, to_write) = mpsc::channel(1);
         let (written, stored) = mpsc::channel(1);
         tasks.spawn(async move {
-            while let Some(batch) = batch::gather(&mut queue, limits).await {
+            while let Some(batch) = batch::gather(&mut queue, limits, &mut pace).await {
                 if decoded.send(decoder.decode(batch)).await.is_err() {
                     break;
                 }

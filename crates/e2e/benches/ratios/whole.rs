@@ -1,0 +1,236 @@
+//! The whole split shape at a fixed rate of single posts: what an event costs each process, and how
+//! long its answer, its reading back and its live message take.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use testkit::{Part, Parts, SseStream, TestService, cpu};
+use tokio::task::JoinSet;
+
+use crate::Options;
+use crate::latency::percentiles;
+use crate::report::{Report, median, thousands};
+
+/// Posts a second, whatever the answers take.
+const RATES: [u64; 4] = [500, 1_000, 2_000, 5_000];
+/// Users that listen; every event is for one of them.
+const LISTENERS: u64 = 1_000;
+/// The rate that has goals.
+const GOAL_RATE: u64 = 1_000;
+const GOAL_CPU: f64 = 400.0;
+const GOAL_ANSWER: f64 = 6_000.0;
+const GOAL_READABLE: f64 = 200_000.0;
+const GOAL_LIVE: f64 = 10_000.0;
+
+/// Microseconds, of one round.
+#[derive(Default)]
+struct Figures {
+    cpu: f64,
+    answer: (f64, f64),
+    readable: (f64, f64),
+    live: (f64, f64),
+}
+
+/// See the module.
+pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
+    println!("the whole at a fixed rate, {LISTENERS} listening users");
+    let whole = Whole::start().await?;
+    // The group has come together, connections and caches are warm.
+    whole.round(RATES[0], 2).await?;
+    for rate in RATES {
+        let mut rounds = vec![];
+        for _ in 0..options.rounds {
+            rounds.push(whole.round(rate, options.seconds).await?);
+        }
+        let of = |figure: fn(&Figures) -> f64| rounds.iter().map(figure).collect::<Vec<_>>();
+        println!(
+            "  {rate}/s: answer p50 {} p99 {}, readable p50 {} p99 {}, live p50 {} p99 {} µs",
+            thousands(median(&of(|f| f.answer.0))),
+            thousands(median(&of(|f| f.answer.1))),
+            thousands(median(&of(|f| f.readable.0))),
+            thousands(median(&of(|f| f.readable.1))),
+            thousands(median(&of(|f| f.live.0))),
+            thousands(median(&of(|f| f.live.1))),
+        );
+        let goal = (rate == GOAL_RATE).then_some(1.0);
+        let against = format!("the goal at {GOAL_RATE}/s");
+        let what = |figure: &str| format!("whole, {rate} posts/s: {figure}");
+        let mut add = |figure: &str, values: Vec<f64>, limit: f64| {
+            report.add_cost(what(figure), &values, &against, &[limit], "µs", goal);
+        };
+        add("CPU an event, all processes", of(|f| f.cpu), GOAL_CPU);
+        add("answer, p99", of(|f| f.answer.1), GOAL_ANSWER);
+        add("readable, p99", of(|f| f.readable.1), GOAL_READABLE);
+        add("live, p99", of(|f| f.live.1), GOAL_LIVE);
+    }
+    Ok(())
+}
+
+/// The running set, and who listens.
+struct Whole {
+    parts: Parts,
+    ingest: TestService,
+    processor: TestService,
+    query: TestService,
+    http: reqwest::Client,
+    arrivals: Arc<Mutex<HashMap<u64, Instant>>>,
+    _listeners: JoinSet<()>,
+}
+
+impl Whole {
+    async fn start() -> anyhow::Result<Self> {
+        let parts = Parts::private().await;
+        let service = |name: &str| {
+            TestService::builder(name)
+                .parts(&parts)
+                .env("LOG_LEVEL", "WARN")
+        };
+        let processor = service("processor").start().await;
+        let ingest = service("ingest").start().await;
+        let query = service("query").start().await;
+        let arrivals = Arc::new(Mutex::new(HashMap::new()));
+        let mut listeners = JoinSet::new();
+        for user in 0..LISTENERS {
+            let url = query.url(&format!("/api/v1/sse/users/user-{user}"));
+            let mut stream = SseStream::open(&url, None).await?;
+            stream.wait_cursor().await?;
+            let arrivals = Arc::clone(&arrivals);
+            listeners.spawn(async move {
+                while let Ok(Some(event)) = stream.next().await {
+                    let at = Instant::now();
+                    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+                    if let Some(n) = data["payload"]["n"].as_u64() {
+                        let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+                        arrivals.entry(n).or_insert(at);
+                    }
+                }
+            });
+        }
+        Ok(Self {
+            parts,
+            ingest,
+            processor,
+            query,
+            http: reqwest::Client::new(),
+            arrivals,
+            _listeners: listeners,
+        })
+    }
+
+    /// Processor time by process.
+    fn processes(&self) -> anyhow::Result<Vec<(&'static str, Duration)>> {
+        Ok(vec![
+            ("ingest", cpu(self.ingest.pid())?),
+            ("processor", cpu(self.processor.pid())?),
+            ("query", cpu(self.query.pid())?),
+            ("PostgreSQL", cpu(self.parts.pid(Part::Postgres))?),
+            ("Kafka", cpu(self.parts.pid(Part::Kafka))?),
+            ("Redis", cpu(self.parts.pid(Part::Redis))?),
+        ])
+    }
+
+    async fn round(&self, rate: u64, seconds: u64) -> anyhow::Result<Figures> {
+        self.lock().clear();
+        let count = rate * seconds;
+        let url = self.ingest.url("/api/v1/events/create");
+        let before = self.processes()?;
+        let mut pace = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate)?);
+        let (mut sent, mut posts) = (Vec::new(), JoinSet::new());
+        let reads = tokio::spawn(read_back(
+            self.http.clone(),
+            url.clone(),
+            self.query.url("/api/v1/events"),
+            Duration::from_secs(seconds),
+        ));
+        for n in 0..count {
+            pace.tick().await;
+            let due = Instant::now();
+            sent.push(due);
+            let body = format!(
+                r#"{{"event_type":"bench.whole","user_id":"user-{}","data":{{"n":{n},"page":"/home"}}}}"#,
+                n % LISTENERS
+            );
+            let post = self
+                .http
+                .post(&url)
+                .header("content-type", "application/json")
+                .body(body);
+            posts.spawn(async move {
+                let answer = post.send().await?.error_for_status()?;
+                answer.bytes().await.map(|_| due.elapsed())
+            });
+        }
+        let answers = posts
+            .join_all()
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()?;
+        let live = self.arrived(&sent).await?;
+        let readable = reads.await??;
+        let after = self.processes()?;
+        let mut figures = Figures {
+            answer: percentiles(answers),
+            readable: percentiles(readable),
+            live: percentiles(live),
+            ..Figures::default()
+        };
+        let mut line = String::new();
+        for ((name, from), (_, to)) in before.iter().zip(&after) {
+            let each = (*to - *from).as_secs_f64() * 1e6 / count as f64;
+            figures.cpu += each;
+            line.push_str(&format!(", {name} {each:.0}"));
+        }
+        println!("  {rate}/s: {:.0} µs of CPU an event{line}", figures.cpu);
+        Ok(figures)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Instant>> {
+        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long each event took to its listener.
+    async fn arrived(&self, sent: &[Instant]) -> anyhow::Result<Vec<Duration>> {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.lock().len() < sent.len() {
+            ensure!(Instant::now() < deadline, "events did not arrive live");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let arrivals = self.lock();
+        (0_u64..)
+            .zip(sent)
+            .map(|(n, at)| {
+                let arrived = arrivals.get(&n).context("an event did not arrive")?;
+                Ok(arrived.saturating_duration_since(*at))
+            })
+            .collect()
+    }
+}
+
+/// One event after the other beside the load, from its answer until GET finds it.
+async fn read_back(
+    http: reqwest::Client,
+    post: String,
+    get: String,
+    time: Duration,
+) -> anyhow::Result<Vec<Duration>> {
+    let (until, mut took) = (Instant::now() + time, vec![]);
+    while Instant::now() < until {
+        let body = r#"{"event_type":"bench.read_back"}"#;
+        let request = http
+            .post(&post)
+            .header("content-type", "application/json")
+            .body(body);
+        let created: Value = request.send().await?.error_for_status()?.json().await?;
+        let answered = Instant::now();
+        let url = format!("{get}/{}", created["event_id"].as_str().context("no id")?);
+        while http.get(&url).send().await?.status() != 200 {
+            ensure!(answered.elapsed() < Duration::from_secs(60), "{url}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        took.push(answered.elapsed());
+    }
+    Ok(took)
+}
