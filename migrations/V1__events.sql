@@ -66,6 +66,20 @@ create table event_ids (
 create unique index event_ids_stream_idx on event_ids (tenant_id, stream_id, stream_version)
     where stream_version is not null;
 
+-- The streams of explicit aggregates (S4-75), each with the number of its last event. A row outlives
+-- its events, so that retention and erasure never give a number twice. The events are in `events`
+-- (C37); the streams of users are numbered when they are read.
+create table event_streams (
+    tenant_id   varchar(64)  collate "C" not null,
+    stream_id   text         collate "C" not null,
+    version     bigint       not null,
+    created_at  timestamptz  not null default now(),
+    updated_at  timestamptz  not null default now(),
+    entity_type text generated always as (split_part(stream_id, ':', 1)) stored,
+    entity_id   text generated always as (substr(stream_id, strpos(stream_id, ':') + 1)) stored,
+    primary key (tenant_id, stream_id)
+) with (fillfactor = 70);
+
 -- Counts (S1-32 to S1-36), written in the transaction that stores the events.
 create table aggregated_events (
     id         bigint generated always as identity primary key,
@@ -129,8 +143,11 @@ create table dead_letters (
     payload    bytea,
     reason     varchar(50)  collate "C" not null,
     detail     text         not null,
+    -- The event in it, where it could be read.
+    event_id   uuid,
     created_at timestamptz  not null default now()
 );
+create index dead_letters_event_idx on dead_letters (event_id) where event_id is not null;
 create index dead_letters_tenant_idx on dead_letters (tenant_id, id desc);
 create index dead_letters_position_idx on dead_letters (topic, partition, "offset");
 

@@ -16,7 +16,7 @@ use time::{Duration, OffsetDateTime, UtcOffset};
 use crate::event::Event;
 use crate::field::{Code, FieldError};
 use crate::json::{Members, ScanError, scan_depth};
-use crate::timestamp;
+use crate::{stream, timestamp};
 pub use context::{Context, DecodeError, Origin};
 use reader::Reader;
 
@@ -68,6 +68,10 @@ pub fn decode_text(text: &str, cx: &Context<'_>) -> Result<Event, DecodeError> {
         Envelope::CloudEvent => cloudevents::read(&mut reader, cx),
     };
     check_time(&event, &mut reader, cx);
+    if event.expected_version.is_some() && stream::explicit_id(&event).is_none() {
+        let message = "needs aggregate_type and aggregate_id, whose stream has versions";
+        reader.complain("expected_version", Code::Missing, message);
+    }
     let errors = reader.into_errors();
     if errors.is_empty() {
         Ok(event)

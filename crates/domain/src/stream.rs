@@ -6,9 +6,16 @@ use crate::event::Event;
 /// `None` for an event that belongs to no stream.
 #[must_use]
 pub fn stream_id(event: &Event) -> Option<String> {
-    match (&event.aggregate_type, &event.aggregate_id, &event.user_id) {
-        (Some(kind), Some(id), _) => Some(format!("{kind}:{id}")),
-        (_, _, Some(user)) => Some(format!("user:{user}")),
+    let user = || event.user_id.as_ref().map(|user| format!("user:{user}"));
+    explicit_id(event).or_else(user)
+}
+
+/// `{aggregate_type}:{aggregate_id}`, for an event that names both: the stream in which it gets a
+/// version when it is stored.
+#[must_use]
+pub fn explicit_id(event: &Event) -> Option<String> {
+    match (&event.aggregate_type, &event.aggregate_id) {
+        (Some(kind), Some(id)) => Some(format!("{kind}:{id}")),
         _ => None,
     }
 }

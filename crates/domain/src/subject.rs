@@ -27,6 +27,10 @@ pub const HEADER_CONTENT_TYPE: &str = "content-type";
 /// Header with the W3C trace context, passed through.
 pub const HEADER_TRACEPARENT: &str = "traceparent";
 
+/// Header with the id of an event of the same stream: this one goes on with its append, and is stored
+/// if and only if that one is, whatever version it expects.
+pub const HEADER_FOLLOWS: &str = "follows";
+
 /// Media type of the canonical form.
 pub const CONTENT_TYPE: &str = "application/json";
 /// Subject of the announcement that an event is stored.

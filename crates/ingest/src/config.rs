@@ -134,6 +134,8 @@ impl Config {
 /// The spill's settings.
 #[derive(Debug, Clone)]
 pub struct SpillConfig {
+    /// The database, where one is named: it tells when events are stored.
+    pub named: Option<DatabaseConfig>,
     /// The database of the Postgres log; `None` turns the spill off.
     pub database: Option<DatabaseConfig>,
     /// Whether the frontend routes spill as well (C03).
@@ -151,8 +153,10 @@ impl SpillConfig {
         if !["auto", "off"].contains(&mode.as_str()) {
             env.complain("SPILL", &mode, "auto or off");
         }
+        let named = DatabaseConfig::is_named(env).then_some(database);
         Self {
-            database: (mode == "auto" && DatabaseConfig::is_named(env)).then_some(database),
+            database: named.clone().filter(|_| mode == "auto"),
+            named,
             frontend: env.get_bool(
                 &["SPILL_FRONTEND"],
                 false,

@@ -6,7 +6,7 @@
 //!
 //! Invariants, stated as absences: no answer before the acknowledgement of all replicas (or the
 //! commit, where the log is PostgreSQL); no byte of a request held that the budget does not cover;
-//! no read of the database.
+//! no read of the database but for clients that wait until their events are stored ([`waiters`]).
 
 pub mod accept;
 pub mod body;
@@ -19,6 +19,7 @@ pub mod record;
 mod routes;
 pub mod spill;
 pub mod state;
+pub mod waiters;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +63,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         signal = service::shutdown::requested() => {
             tracing::info!(signal = signal?, "draining");
             let began = Instant::now();
+            gateway.drain();
             bound.handle.stop(true).await;
             gateway.stop(http.grace.saturating_sub(began.elapsed())).await;
             server.await??;
@@ -131,6 +133,14 @@ impl Gateway {
         move |app| {
             app.app_data(openapi.clone());
             routes::routes(app, &state);
+        }
+    }
+
+    /// Answers those who wait until their events are stored. To be called before the server is
+    /// stopped, which waits for all its requests.
+    pub fn drain(&self) {
+        if let Some(waiters) = &self.state.waiters {
+            waiters.drain();
         }
     }
 

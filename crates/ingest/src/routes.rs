@@ -8,6 +8,7 @@ use service::http::{get, post};
 
 use crate::http::request::{IDEMPOTENCY_KEY, TRACEPARENT};
 use crate::http::route::{FRONTEND_HEALTH, OPENAPI, Route};
+use crate::http::wait::PREFER;
 use crate::http::{batch, events, frontend};
 use crate::openapi;
 use crate::state::State;
@@ -46,6 +47,7 @@ fn cors(origins: Option<&[String]>) -> Cors {
             CONTENT_TYPE,
             CONTENT_ENCODING,
             IDEMPOTENCY_KEY,
+            PREFER,
             TRACEPARENT,
             ANONYMOUS_ID,
             service::request_id::HEADER,

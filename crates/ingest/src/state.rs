@@ -10,6 +10,7 @@ use prometheus::Registry;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::spill::{Logs, Writer};
+use crate::waiters::Waiters;
 
 /// One for the process; every worker thread holds a reference.
 pub struct State {
@@ -23,6 +24,8 @@ pub struct State {
     pub metrics: Metrics,
     /// The tenant of every event, until there is authentication.
     pub tenant: TenantId,
+    /// Clients that wait until their events are stored; `None` without a database.
+    pub waiters: Option<Waiters>,
     topics: [(&'static str, Arc<str>); subject::EVENT_TOPICS.len()],
     turn: AtomicU32,
 }
@@ -31,14 +34,15 @@ impl State {
     /// Registers the metrics.
     ///
     /// # Errors
-    /// A metric is registered twice.
-    pub fn new(config: Config, registry: &Registry, logs: Logs) -> Result<Self, prometheus::Error> {
+    /// A metric is registered twice, or the configuration of the database is wrong.
+    pub fn new(config: Config, registry: &Registry, logs: Logs) -> anyhow::Result<Self> {
         let writer = Arc::new(Writer::new(logs, config.spill.frontend, registry)?);
         let budget = ByteBudget::new(config.max_inflight_bytes);
         Ok(Self {
             metrics: Metrics::new(registry, &writer, &budget)?,
             topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),
             tenant: TenantId::default(),
+            waiters: config.spill.named.as_ref().map(Waiters::new).transpose()?,
             turn: AtomicU32::new(0),
             config,
             writer,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service::declare::exponential;
 use store::Kind;
-use store::write::{DeadLetter, Pending};
+use store::write::{DeadLetter, Written};
 
 service::metrics! {
     /// What the storing role counts.
@@ -55,12 +55,12 @@ service::metrics! {
 }
 
 impl Metrics {
-    /// A transaction is committed: so many events were to be stored, those are new.
+    /// A transaction is committed: so many events were to be stored, and that became of them.
     pub(crate) fn written(
         &self,
         took: Duration,
         events: usize,
-        new: &[Pending<'_>],
+        Written { new, refused }: &Written<'_>,
         letters: &[&DeadLetter],
     ) {
         self.write_seconds.observe(took.as_secs_f64());
@@ -71,14 +71,14 @@ impl Metrics {
         self.batch_records.observe((events + letters.len()) as f64);
         for (result, count) in [
             ("stored", new.len()),
-            ("duplicate", events - new.len()),
-            ("dead", letters.len()),
+            ("duplicate", events - new.len() - refused.len()),
+            ("dead", letters.len() + refused.len()),
         ] {
             self.records
                 .with_label_values(&[result])
                 .inc_by(count as u64);
         }
-        for letter in letters {
+        for letter in letters.iter().copied().chain(refused) {
             self.dead_letters
                 .with_label_values(&[letter.reason.as_str()])
                 .inc();

@@ -9,6 +9,7 @@ mod request;
 pub mod routes;
 pub mod sse;
 pub mod stats;
+pub mod streams;
 pub mod users;
 
 use std::time::Instant;

@@ -19,6 +19,7 @@ pub struct Problem {
     errors: Vec<FieldProblem>,
     retry_after: Option<u32>,
     allow: Option<String>,
+    current_version: Option<i64>,
 }
 
 /// One refused field in an answer.
@@ -58,6 +59,10 @@ pub struct ProblemBody<'a> {
     /// The refused fields, if it is about fields.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub errors: &'a [FieldProblem],
+    /// The version of the stream that was expected to have another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub current_version: Option<i64>,
 }
 
 impl Problem {
@@ -69,6 +74,28 @@ impl Problem {
             errors: vec![],
             retry_after: None,
             allow: None,
+            current_version: None,
+        }
+    }
+
+    /// Events that the log has and that were not stored: 409 if one conflicts with what is stored (its
+    /// stream is at `current_version`), else 422.
+    #[must_use]
+    pub fn not_stored(
+        conflicts: bool,
+        errors: Vec<FieldProblem>,
+        current_version: Option<i64>,
+    ) -> Self {
+        let status = if conflicts {
+            StatusCode::CONFLICT
+        } else {
+            StatusCode::UNPROCESSABLE_ENTITY
+        };
+        let detail = errors.first().map_or("", |error| &error.message).to_owned();
+        Self {
+            errors,
+            current_version,
+            ..Self::new(status, detail)
         }
     }
 
@@ -195,6 +222,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: &self.detail,
             errors: &self.errors,
+            current_version: self.current_version,
         };
         answer
             .content_type("application/problem+json")

@@ -4,7 +4,7 @@
 //! after its last event (keyset), whatever is stored in the meantime.
 
 mod filter;
-mod row;
+pub(crate) mod row;
 
 use domain::TenantId;
 use tokio_postgres::Client;

@@ -8,11 +8,13 @@ pub mod log;
 mod log_throttle;
 pub mod migrate;
 pub mod outbox;
+pub mod outcomes;
 pub mod partitions;
 pub mod pool;
 pub mod reader;
 pub mod sql;
 pub mod statistics;
+pub mod stream_reads;
 pub mod timeout;
 pub mod write;
 

@@ -101,6 +101,15 @@ pub struct Fetched<T> {
     pub cut: bool,
 }
 
+impl<T> Default for Fetched<T> {
+    fn default() -> Self {
+        Self {
+            rows: Vec::new(),
+            cut: false,
+        }
+    }
+}
+
 /// Reads the columns of a row in their order.
 pub(crate) struct Columns<'a> {
     row: &'a Row,

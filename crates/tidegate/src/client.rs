@@ -66,6 +66,24 @@ pub(crate) fn builder() -> reqwest::ClientBuilder {
         .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
 }
 
+/// Sends a request; returns the JSON of a good answer.
+///
+/// # Errors
+/// Nothing answers, or the answer is a problem, whose detail is the error.
+pub(crate) async fn json(request: reqwest::RequestBuilder) -> anyhow::Result<serde_json::Value> {
+    let answer = async {
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.text().await?))
+    };
+    let (status, text) = answer
+        .await
+        .map_err(|error: reqwest::Error| anyhow::anyhow!("no answer: {}", reason(&error)))?;
+    if !status.is_success() {
+        bail!("{}", detail(&text));
+    }
+    serde_json::from_str(&text).map_err(|_| anyhow::anyhow!(NOT_TIDEGATE))
+}
+
 /// The error for an answer of another program.
 pub(crate) const NOT_TIDEGATE: &str = "what answers there is not Tidegate";
 

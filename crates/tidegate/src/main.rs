@@ -11,7 +11,7 @@ mod output;
 mod postgres;
 mod style;
 
-use commands::{config, dev, migrate, send, serve, status, tail};
+use commands::{config, dev, migrate, send, serve, status, stream, tail};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -24,6 +24,7 @@ enum Command {
     Migrate(migrate::Options),
     Send(send::Options),
     Tail(tail::Options),
+    Stream(stream::Options),
     Status(status::Options),
     Config(config::Options),
 }
@@ -36,6 +37,7 @@ async fn main() -> ExitCode {
         Command::Migrate(options) => migrate::run(options).await,
         Command::Send(options) => send::run(options).await,
         Command::Tail(options) => tail::run(options).await,
+        Command::Stream(options) => stream::run(options).await,
         Command::Status(options) => status::run(options).await,
         Command::Config(options) => config::run(options),
     };

@@ -33,7 +33,7 @@ pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
         device_id,
         aggregate_type: r.text(&["aggregate_type"]),
         aggregate_id: r.text(&["aggregate_id"]),
-        expected_version: r.count("expected_version"),
+        expected_version: r.expected_version(),
         data,
         metadata: with_texts(
             r.object("metadata"),

@@ -83,7 +83,7 @@ fn read(r: &mut Reader<'_>, cx: &Context<'_>, body: &'static str) -> Event {
         correlation_id,
         aggregate_type: r.text(&["aggregate_type"]),
         aggregate_id: r.text(&["aggregate_id"]),
-        expected_version: r.count("expected_version"),
+        expected_version: r.expected_version(),
         data,
         metadata: r.keep_unknown(metadata, &KNOWN),
         context: r.object("context"),

@@ -57,7 +57,7 @@ pub(super) fn read_as<'a>(
         correlation_id: r.text(&["correlation_id"]),
         aggregate_type: r.text(&["aggregate_type"]),
         aggregate_id: r.text(&["aggregate_id"]),
-        expected_version: r.count("expected_version"),
+        expected_version: r.expected_version(),
         data: r.object("data"),
         metadata: r.object("metadata"),
         context,

@@ -226,8 +226,23 @@ impl<'a> Reader<'a> {
         parsed
     }
 
+    /// The version that the stream must have: a number, `none` for 0, `any` as if it were absent.
+    pub(super) fn expected_version(&mut self) -> Option<i64> {
+        const KEY: &str = "expected_version";
+        match self.members.get(KEY).and_then(string).as_deref() {
+            None => self.count(KEY),
+            Some("any") => None,
+            Some("none") => Some(0),
+            Some(_) => {
+                let message = "must be a whole number, \"any\" or \"none\"";
+                self.complain(KEY, Code::WrongType, message);
+                None
+            }
+        }
+    }
+
     /// A whole number of at least zero.
-    pub(super) fn count(&mut self, key: &'static str) -> Option<i64> {
+    fn count(&mut self, key: &'static str) -> Option<i64> {
         let text = self.members.get(key)?.get();
         let digits = text.strip_prefix('-').unwrap_or(text);
         match text.parse::<i64>() {

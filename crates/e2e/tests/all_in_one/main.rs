@@ -34,6 +34,8 @@ mod memory;
 mod poison;
 #[path = "../it/same_id.rs"]
 mod same_id;
+#[path = "../it/streams.rs"]
+mod streams;
 #[path = "../it/two_processors.rs"]
 mod two_processors;
 

@@ -29,6 +29,7 @@ mod recovery;
 mod sabotage;
 mod same_id;
 mod split;
+mod streams;
 mod two_processors;
 
 /// These tests drive the three services.

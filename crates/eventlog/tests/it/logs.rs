@@ -221,6 +221,7 @@ impl Postgres {
                 }],
                 owner: source.delivery().map(|delivery| delivery.owner()),
                 message: None,
+                refuse: &|_, reason, detail| panic!("{reason}: {detail}"),
             })
             .await
             .map(drop);

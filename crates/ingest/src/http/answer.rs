@@ -1,9 +1,10 @@
 //! The bodies of the good answers. Each is written before its events go to the log, which takes them
 //! over.
 
-use domain::{Code, Event};
+use domain::{Code, Event, EventStatus};
 use serde::Serialize;
 use service::EventResponse;
+use store::outcomes::Outcome;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -17,6 +18,10 @@ pub struct Received {
     pub message: &'static str,
     /// The id under which the event is stored.
     pub event_id: Uuid,
+    /// Where the request waited until it was stored: its number in the stream of its aggregate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub stream_version: Option<i64>,
 }
 
 /// The answer to a batch with `?partial=true` (C29).
@@ -86,16 +91,17 @@ pub struct CollectedBatch<'a> {
 
 /// Writes a [`Received`].
 #[must_use]
-pub fn received(event: &Event) -> Vec<u8> {
+pub fn received(event: &Event, outcome: Option<&Outcome>) -> Vec<u8> {
     json(&Received {
         message: "Event received successfully",
         event_id: event.event_id,
+        stream_version: response(event, outcome).stream_version,
     })
 }
 
 /// Writes a [`Collected`].
 #[must_use]
-pub fn collected(event: &Event) -> Vec<u8> {
+pub fn collected(event: &Event, _: Option<&Outcome>) -> Vec<u8> {
     json(&Collected {
         status: "accepted",
         event_id: event.event_id,
@@ -105,16 +111,30 @@ pub fn collected(event: &Event) -> Vec<u8> {
 
 /// Writes an [`EventResponse`].
 #[must_use]
-pub fn created(event: &Event) -> Vec<u8> {
-    json(&EventResponse::pending(event))
+pub fn created(event: &Event, outcome: Option<&Outcome>) -> Vec<u8> {
+    json(&response(event, outcome))
+}
+
+/// An event, and where the request waited for that, that it is stored.
+fn response<'a>(event: &'a Event, outcome: Option<&Outcome>) -> EventResponse<'a> {
+    let pending = EventResponse::pending(event);
+    match outcome {
+        Some(Outcome::Stored { stream_version }) => EventResponse {
+            status: EventStatus::Processed.as_str(),
+            stream_version: *stream_version,
+            ..pending
+        },
+        _ => pending,
+    }
 }
 
 /// Writes a bare array of [`EventResponse`] (S0-28), or with `?partial=true` a [`PartialBatch`].
 #[must_use]
-pub fn created_many(batch: &Batch, partial: bool) -> Vec<u8> {
-    let accepted = batch.accepted.iter();
+pub fn created_many(batch: &Batch, partial: bool, outcomes: &[Option<Outcome>]) -> Vec<u8> {
+    let accepted = batch.accepted.iter().enumerate();
+    let outcome = |n| outcomes.get(n).and_then(Option::as_ref);
     let events: Vec<_> = accepted
-        .map(|one| EventResponse::pending(&one.event))
+        .map(|(n, one)| response(&one.event, outcome(n)))
         .collect();
     if !partial {
         return json(&events);
@@ -129,7 +149,7 @@ pub fn created_many(batch: &Batch, partial: bool) -> Vec<u8> {
 
 /// Writes a [`CollectedBatch`]; what was left out is there with `?partial=true` only.
 #[must_use]
-pub fn collected_many(batch: &Batch, partial: bool) -> Vec<u8> {
+pub fn collected_many(batch: &Batch, partial: bool, _: &[Option<Outcome>]) -> Vec<u8> {
     let count = batch.accepted.len();
     json(&CollectedBatch {
         status: "accepted",

@@ -3,12 +3,14 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use service::problem::ProblemBody;
 use service::{EventResponse, Problem};
+use store::outcomes::Outcome;
 
 use super::answer::{self, PartialBatch};
 use super::refusal::Refusal;
 use super::request::Request;
 use super::route::Route;
 use super::schema::EventRequest;
+use super::wait;
 use crate::accept::{self, Batch, Intake, Refused};
 use crate::state::State;
 
@@ -59,7 +61,7 @@ pub(super) async fn many(
     state: &State,
     route: Route,
     read: fn(&[u8], &Intake<'_>, bool) -> Result<Batch, Refused>,
-    write: fn(&Batch, bool) -> Vec<u8>,
+    write: fn(&Batch, bool, &[Option<Outcome>]) -> Vec<u8>,
 ) -> HttpResponse {
     let partial = match partial(request.query_string()) {
         Ok(partial) => partial,
@@ -67,15 +69,29 @@ pub(super) async fn many(
     };
     let request = Request::new(request, state, route);
     let result: Result<_, Refusal> = async {
+        let wait = request.wait()?;
         let admitted = request.admit(payload).await?;
-        let batch = read(&admitted.body, &request.intake(&admitted), partial)?;
-        let answer = write(&batch, partial);
-        let rejected = batch.rejected;
-        request.publish(batch.accepted, admitted, &answer).await?;
-        for bad in rejected {
+        let mut batch = read(&admitted.body, &request.intake(&admitted), partial)?;
+        let answer = match wait {
+            None => {
+                let answer = write(&batch, partial, &[]);
+                let accepted = std::mem::take(&mut batch.accepted);
+                let published = request.publish(accepted, admitted, answer.len());
+                published.await?;
+                Ok((route.success(), answer))
+            }
+            Some(wait) => {
+                let accepted = std::mem::take(&mut batch.accepted);
+                let (kept, outcomes) = request.store(accepted, admitted, wait).await?;
+                batch.accepted = kept;
+                let status = wait::status(Some(&batch.rejected), &outcomes);
+                status.map(|status| (status, write(&batch, partial, &outcomes)))
+            }
+        };
+        for bad in &batch.rejected {
             state.metrics.rejected(route, bad.reason, 1);
         }
-        Ok(answer)
+        answer
     }
     .await;
     request.finish(result)

@@ -4,12 +4,14 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use domain::Event;
 use service::EventResponse;
 use service::problem::ProblemBody;
+use store::outcomes::Outcome;
 
 use super::answer::{self, Received};
 use super::refusal::Refusal;
 use super::request::Request;
 use super::route::Route;
 use super::schema::EventRequest;
+use super::wait;
 use crate::accept;
 use crate::state::State;
 
@@ -69,15 +71,24 @@ pub(super) async fn single(
     payload: web::Payload,
     state: &State,
     route: Route,
-    write: fn(&Event) -> Vec<u8>,
+    write: fn(&Event, Option<&Outcome>) -> Vec<u8>,
 ) -> HttpResponse {
     let request = Request::new(request, state, route);
     let result: Result<_, Refusal> = async {
+        let wait = request.wait()?;
         let admitted = request.admit(payload).await?;
         let accepted = accept::one(&admitted.body, &request.intake(&admitted))?;
-        let answer = write(&accepted.event);
-        request.publish(vec![accepted], admitted, &answer).await?;
-        Ok(answer)
+        let Some(wait) = wait else {
+            let answer = write(&accepted.event, None);
+            let published = request.publish(vec![accepted], admitted, answer.len());
+            published.await?;
+            return Ok((route.success(), answer));
+        };
+        let (kept, outcomes) = request.store(vec![accepted], admitted, wait).await?;
+        let status = wait::status(None, &outcomes)?;
+        let outcome = outcomes.first().and_then(Option::as_ref);
+        let answer = kept.first().map(|one| write(&one.event, outcome));
+        Ok((status, answer.unwrap_or_default()))
     }
     .await;
     request.finish(result)

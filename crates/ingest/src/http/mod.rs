@@ -8,3 +8,4 @@ mod refusal;
 pub(crate) mod request;
 pub mod route;
 pub mod schema;
+pub(crate) mod wait;

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use eventlog::PublishError;
 use service::Problem;
+use service::problem::FieldProblem;
 
 use crate::accept::Refused;
 use crate::body::BodyError;
@@ -26,6 +27,17 @@ pub(crate) enum Refusal {
     Content(Refused),
     /// The log does not take records of that size (413).
     RecordTooLarge,
+    /// Nothing tells whether events are stored (501).
+    NoDatabase,
+    /// The log has the events, and some were not stored: they are dead letters.
+    NotStored {
+        /// Whether they conflict with what is stored (409), or cannot be stored (422).
+        conflicts: bool,
+        /// Which, and why; never empty.
+        errors: Vec<FieldProblem>,
+        /// Where the first stream in conflict stands now.
+        version: Option<i64>,
+    },
 }
 
 impl From<BodyError> for Refusal {
@@ -65,6 +77,8 @@ impl Refusal {
             Self::Body(error) => error.reason(),
             Self::Content(error) => error.reason(),
             Self::RecordTooLarge => "too_large",
+            Self::NoDatabase => "no_database",
+            Self::NotStored { errors, .. } => errors.first().map_or("not_stored", |e| e.code),
         }
     }
 
@@ -73,6 +87,7 @@ impl Refusal {
     pub(crate) fn events(&self) -> usize {
         match self {
             Self::Content(error) => error.events(),
+            Self::NotStored { errors, .. } => errors.len(),
             _ => 1,
         }
     }
@@ -89,6 +104,16 @@ impl Refusal {
                 Problem::bad_request("Idempotency-Key must be 1 to 255 visible ASCII characters")
             }
             Self::RecordTooLarge => Problem::too_large("an event is too large for the event log"),
+            Self::NoDatabase => Problem::new(
+                StatusCode::NOT_IMPLEMENTED,
+                "this gateway cannot tell when events are stored: set DATABASE_URL, or ask for them \
+                 by their ids",
+            ),
+            Self::NotStored {
+                conflicts,
+                errors,
+                version,
+            } => Problem::not_stored(conflicts, errors, version),
             Self::Body(error) => body(&error, retry_after),
             Self::Content(Refused::Syntax(detail)) => Problem::bad_request(detail),
             Self::Content(Refused::TooLarge(detail)) => Problem::too_large(detail),

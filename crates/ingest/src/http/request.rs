@@ -1,19 +1,23 @@
 //! What every route for events does: admit, read, publish, answer.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use eventlog::BytePermit;
+use store::outcomes::Outcome;
 
 use super::refusal::Refusal;
 use super::route::Route;
+use super::wait;
 use crate::accept::{Accepted, Intake};
 use crate::body::{self, BodyError};
 use crate::client_info::ClientInfo;
-use crate::record::record;
+use crate::record::{follows, record};
 use crate::state::State;
+use crate::waiters::Ticket;
 
 /// The header whose value makes retries recognisable (C28).
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -85,21 +89,60 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Publishes the events and waits for the acknowledgement. Meanwhile `answer` is held.
+    /// How long to wait until the events are stored, if at all.
+    pub(crate) fn wait(&self) -> Result<Option<Duration>, Refusal> {
+        let wait = wait::asked(self.http, self.route)?;
+        match (wait, &self.state.waiters) {
+            (Some(_), None) => Err(Refusal::NoDatabase),
+            (wait, _) => Ok(wait),
+        }
+    }
+
+    /// Publishes the events and waits until it is known what became of them, or time is up. Gives the
+    /// events back, without their canonical form.
+    pub(crate) async fn store(
+        &self,
+        accepted: Vec<Accepted>,
+        admitted: Admitted,
+        wait: Duration,
+    ) -> Result<(Vec<Accepted>, Vec<Option<Outcome>>), Refusal> {
+        let Some(waiters) = &self.state.waiters else {
+            return Err(Refusal::NoDatabase);
+        };
+        let tickets = accepted.iter().map(Ticket::of).collect();
+        let kept: Vec<_> = accepted
+            .iter()
+            .map(|one| Accepted {
+                event: one.event.clone(),
+                canonical: Vec::new(),
+            })
+            .collect();
+        let bytes = accepted.iter().map(|one| one.canonical.len()).sum();
+        let held = self.publish(accepted, admitted, bytes).await?;
+        let until = tokio::time::Instant::from_std(self.started) + wait;
+        let outcomes = waiters.wait(tickets, until).await;
+        drop(held);
+        Ok((kept, outcomes))
+    }
+
+    /// Publishes the events and waits for the acknowledgement. Meanwhile, and as long as the permit
+    /// lives, so many bytes of the answer are held.
     pub(crate) async fn publish(
         &self,
         accepted: Vec<Accepted>,
         admitted: Admitted,
-        answer: &[u8],
-    ) -> Result<(), Refusal> {
+        answer: usize,
+    ) -> Result<BytePermit, Refusal> {
         let state = self.state;
         let count = accepted.len();
         let traceparent = traceparent(self.http.headers());
+        let follows = follows(&accepted);
         let records: Vec<_> = accepted
             .into_iter()
-            .map(|one| {
+            .zip(follows)
+            .map(|(one, follows)| {
                 let topic = state.topic(domain::subject::topic(&one.event));
-                record(one, topic, traceparent)
+                record(one, topic, traceparent, follows)
             })
             .collect();
         let Admitted {
@@ -109,24 +152,22 @@ impl<'a> Request<'a> {
             .iter()
             .map(|one| one.key.len() + one.payload.len())
             .sum();
-        permit
-            .resize(held + answer.len())
-            .map_err(BodyError::from)?;
+        permit.resize(held + answer).map_err(BodyError::from)?;
         drop(body);
         state
             .writer
             .publish(records, self.route.is_frontend())
             .await?;
         state.metrics.accepted(self.route, count);
-        Ok(())
+        Ok(permit)
     }
 
     /// Answers, and measures how long that took.
-    pub(crate) fn finish(&self, result: Result<Vec<u8>, Refusal>) -> HttpResponse {
+    pub(crate) fn finish(&self, result: Result<(StatusCode, Vec<u8>), Refusal>) -> HttpResponse {
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
         let metrics = &self.state.metrics;
         let response = match result {
-            Ok(answer) => HttpResponse::build(self.route.success())
+            Ok((status, answer)) => HttpResponse::build(status)
                 .insert_header((CONTENT_TYPE, JSON))
                 .body(answer),
             Err(refusal) => {

@@ -22,6 +22,7 @@ pub(super) fn dead_letter(
         payload: record.payload.clone(),
         reason: reason.to_owned(),
         detail: detail.to_owned(),
+        event_id: None,
     }
 }
 

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use eventlog::Source;
+use domain::{Event, subject};
+use eventlog::{Record, Source};
 use store::Error;
 use store::write::positions;
 use store::write::{Advance, DeadLetter, Pending, Writer};
@@ -141,6 +142,8 @@ impl Positions {
                             item,
                             row: *row,
                             event,
+                            follows: follows(event, &record.record),
+                            version: None,
                         };
                         if stored {
                             seen_before.push(pending);
@@ -207,6 +210,13 @@ impl Positions {
         let end = self.source.end(topic, partition).await;
         end.is_some_and(|end| next > end)
     }
+}
+
+/// The event whose append this one goes on with.
+fn follows(event: &Event, record: &Record) -> Option<Uuid> {
+    event.expected_version?;
+    let id = record.header(subject::HEADER_FOLLOWS)?;
+    Uuid::try_parse_ascii(id).ok()
 }
 
 /// The offsets that the items before a run have of its partition.

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use domain::Event;
-use eventlog::{Permit, Source};
+use eventlog::{Permit, Record, Source};
 use store::outbox::Message;
-use store::write::{Batch, Writer, end_frozen};
+use store::write::{Batch, DeadLetter, Pending, Writer, end_frozen};
 use store::{Database, Error, Kind};
 use tokio::sync::mpsc;
 
@@ -158,8 +158,12 @@ impl WriteStage {
         if plan.is_empty() {
             return Ok(());
         }
+        let refuse = |pending: &Pending<'_>, reason: &'static str, detail: String| {
+            let record = &batch.items[pending.item].record;
+            refused(record, pending.event, reason, &detail)
+        };
         let started = Instant::now();
-        let new = writer
+        let written = writer
             .write(&Batch {
                 rows: &batch.rows,
                 events: &plan.store,
@@ -167,11 +171,12 @@ impl WriteStage {
                 advances: &plan.advances,
                 owner: self.source.delivery().map(|delivery| delivery.owner()),
                 message: self.message,
+                refuse: &refuse,
             })
             .await?;
         self.metrics
-            .written(started.elapsed(), plan.store.len(), &new, &plan.letters);
-        announce.extend(new.iter().map(|pending| pending.item));
+            .written(started.elapsed(), plan.store.len(), &written, &plan.letters);
+        announce.extend(written.new.iter().map(|pending| pending.item));
         self.positions.advanced(plan.advances);
         Ok(())
     }
@@ -206,10 +211,17 @@ fn into_dead_letter(item: &mut Item, error: &Error) -> bool {
         log.topic = &*item.record.topic, log.partition = item.record.partition,
         log.offset = item.record.offset, error = %error, "record refused by the database"
     );
-    let tenant = event.tenant_id.clone();
-    let letter = dead_letter(&item.record, tenant, "database", &error.to_string());
+    let letter = refused(&item.record, event, "database", &error.to_string());
     item.content = Content::Dead(Box::new(letter));
     true
+}
+
+/// The dead letter of an event that is not stored.
+fn refused(record: &Record, event: &Event, reason: &str, detail: &str) -> DeadLetter {
+    DeadLetter {
+        event_id: Some(event.event_id),
+        ..dead_letter(record, event.tenant_id.clone(), reason, detail)
+    }
 }
 
 /// The events of these items.

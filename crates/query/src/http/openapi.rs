@@ -7,7 +7,7 @@ use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use super::routes::{PREFIXES, ROUTES};
-use super::{dead_letters, events, sse, stats, users};
+use super::{dead_letters, events, sse, stats, streams, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -23,6 +23,7 @@ use super::{dead_letters, events, sse, stats, users};
         events::unprocessed,
         users::events,
         stats::statistics,
+        streams::read,
         dead_letters::list,
         dead_letters::by_id,
         sse::listen

@@ -3,7 +3,7 @@
 use actix_web::Resource;
 use service::http::{get, post};
 
-use super::{dead_letters, events, stats, users};
+use super::{dead_letters, events, stats, streams, users};
 
 /// Everything is served under both (C01).
 pub const PREFIXES: [&str; 2] = ["/api/v1/events", "/api/events"];
@@ -42,6 +42,10 @@ pub const ROUTES: &[Route] = &[
     alias("/statistics", "/stats", |path| get(path, stats::statistics)),
     route("/history", |path| get(path, events::history)),
     route("/unprocessed", |path| get(path, events::unprocessed)),
+    route("/stream/{stream_id}", |path| get(path, streams::read)),
+    alias("/streams/{stream_id}", "/stream/{stream_id}", |path| {
+        get(path, streams::read)
+    }),
     route("/dead-letters", |path| get(path, dead_letters::list)),
     alias("/dead_letters", "/dead-letters", |path| {
         get(path, dead_letters::list)

@@ -163,6 +163,7 @@ async fn the_description_lists_what_is_served() {
         let real = path
             .replace("{event_id}", "x")
             .replace("{user_id}", "u")
+            .replace("{stream_id}", "order:7")
             .replace("{id}", "1");
         for method in item.as_object().unwrap().keys() {
             let request = world.request(&method.to_uppercase(), &real);

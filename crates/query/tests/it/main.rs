@@ -11,5 +11,6 @@ mod query;
 mod robust;
 mod sse;
 mod stats;
+mod streams;
 mod users;
 mod world;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::sql::Columns;
 
 /// The columns of [`StoredEvent::from_row`], in its order; the table is `e`.
-pub(super) const EVENT: &str = "select e.event_id, e.client_event_id, e.tenant_id, e.event_type, \
+pub(crate) const EVENT: &str = "select e.event_id, e.client_event_id, e.tenant_id, e.event_type, \
     e.event_source, e.event_category, e.user_id, e.session_id, e.organization_id, e.device_id, \
     e.correlation_id, e.aggregate_type, e.aggregate_id, e.expected_version, e.data::text, \
     e.metadata::text, e.context::text, e.properties::text, e.timestamp, e.received_at, e.version, \
@@ -53,7 +53,7 @@ pub struct Position {
 }
 
 impl StoredEvent {
-    pub(super) fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+    pub(crate) fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
         let mut columns = Columns::new(row);
         Ok(Self {
             event: event(&mut columns)?,
@@ -78,7 +78,7 @@ impl StoredEvent {
     }
 
     /// About how many bytes it takes in an answer.
-    pub(super) fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let Event {
             data,
             metadata,

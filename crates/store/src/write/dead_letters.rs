@@ -3,14 +3,15 @@
 
 use domain::TenantId;
 use tokio_postgres::{Statement, Transaction};
+use uuid::Uuid;
 
 use crate::error::Error;
 
 pub(super) const INSERT: &str = "insert into dead_letters \
-    (tenant_id, topic, partition, \"offset\", key, headers, payload, reason, detail) \
-    select t, topic, p, o, k, h::jsonb, b, r, d from unnest($1::text[], $2::text[], $3::int4[], \
-    $4::int8[], $5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::text[]) \
-    u(t, topic, p, o, k, h, b, r, d)";
+    (tenant_id, topic, partition, \"offset\", key, headers, payload, reason, detail, event_id) \
+    select t, topic, p, o, k, h::jsonb, b, r, d, e from unnest($1::text[], $2::text[], $3::int4[], \
+    $4::int8[], $5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::text[], \
+    $10::uuid[]) u(t, topic, p, o, k, h, b, r, d, e)";
 
 /// Longest `detail` kept, in bytes.
 const MAX_DETAIL: usize = 4_000;
@@ -36,6 +37,8 @@ pub struct DeadLetter {
     pub reason: String,
     /// A sentence for a person, with the path of the field.
     pub detail: String,
+    /// The event in it, where it could be read.
+    pub event_id: Option<Uuid>,
 }
 
 /// Keeps the records.
@@ -57,6 +60,7 @@ pub(super) async fn insert(
     let keys: Vec<Option<&[u8]>> = letters.iter().map(|l| l.key.as_deref()).collect();
     let headers = column(|l| &l.headers);
     let payloads: Vec<Option<&[u8]>> = letters.iter().map(|l| l.payload.as_deref()).collect();
+    let events: Vec<Option<Uuid>> = letters.iter().map(|l| l.event_id).collect();
     let reasons = column(|l| &l.reason);
     // PostgreSQL text holds no NUL; the bytes themselves are in `payload`.
     let details: Vec<String> = letters
@@ -75,6 +79,7 @@ pub(super) async fn insert(
             &payloads,
             &reasons,
             &details,
+            &events,
         ],
     )
     .await?;

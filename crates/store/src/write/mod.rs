@@ -1,10 +1,11 @@
 //! The write: everything that follows from a batch of records, in one transaction.
 //!
 //! A flat list of steps, one module each, in the order in which their locks are taken: [`new`] (which
-//! ids are not stored yet), [`claim`] (ids into `event_ids`), [`copy`] (rows into `events`),
-//! [`outbox`], [`dead_letters`], [`counts`], [`positions`]. Versions of streams belong between `new`
-//! and `claim`; projections and the work of handlers between `copy` and `outbox`. The counts are few
-//! and hot, so they come as late as possible: writers wait for each other only there.
+//! ids are not stored yet), [`streams`] (numbers of the events of aggregates), [`claim`] (ids into
+//! `event_ids`), [`copy`] (rows into `events`), [`outbox`], [`dead_letters`], [`counts`],
+//! [`positions`]. Projections and the work of handlers belong between `copy` and `outbox`. The counts
+//! are few and hot, so they come as late as possible: writers wait for each other only there, and
+//! where they append to one stream.
 
 mod binary;
 mod claim;
@@ -16,6 +17,7 @@ mod new;
 mod outbox;
 mod pending;
 pub mod positions;
+mod streams;
 
 #[doc(hidden)]
 pub use binary::{HEADER, TRAILER};
@@ -36,8 +38,10 @@ use crate::error::Error;
 use crate::outbox::Message;
 use crate::pool::Database;
 
+/// The reason of a dead letter whose event expected another version of its stream.
+pub const VERSION_CONFLICT: &str = "version_conflict";
+
 /// What one transaction stores.
-#[derive(Debug)]
 pub struct Batch<'a> {
     /// Rows in COPY format.
     pub rows: &'a FrozenRows,
@@ -51,6 +55,17 @@ pub struct Batch<'a> {
     pub owner: Option<Uuid>,
     /// Makes the message that each event stored now leaves in the outbox.
     pub message: Option<fn(&Event) -> Message>,
+    /// Makes the dead letter of an event that a step refuses, of a reason and a sentence.
+    pub refuse: &'a (dyn Fn(&Pending<'_>, &'static str, String) -> DeadLetter + Sync),
+}
+
+/// What a transaction did.
+#[derive(Debug)]
+pub struct Written<'a> {
+    /// The events stored now. What is neither here nor refused was stored before.
+    pub new: Vec<Pending<'a>>,
+    /// The dead letters of events that a step refused.
+    pub refused: Vec<DeadLetter>,
 }
 
 /// One writer: a connection of its own with its statements prepared.
@@ -58,6 +73,7 @@ pub struct Batch<'a> {
 pub struct Writer {
     client: Client,
     new: Statement,
+    streams: streams::Statements,
     claim: Statement,
     copy: Statement,
     outbox: Statement,
@@ -85,6 +101,7 @@ impl Writer {
             .await?;
         Ok(Self {
             new: client.prepare(new::KNOWN).await?,
+            streams: streams::Statements::prepare(&client).await?,
             claim: client.prepare(claim::CLAIM).await?,
             copy: client.prepare(COPY).await?,
             outbox: client.prepare(outbox::INSERT).await?,
@@ -107,25 +124,30 @@ impl Writer {
         &self.client
     }
 
-    /// Stores a batch, whole or not at all, and returns the events stored now; the others were
-    /// stored before.
+    /// Stores a batch, whole or not at all.
     ///
     /// # Errors
     /// See [`Error::kind`] for what to do. After any error nothing of the batch is stored, except
     /// that a connection lost during the commit leaves it unknown: the positions tell.
-    pub async fn write<'a>(&mut self, batch: &Batch<'a>) -> Result<Vec<Pending<'a>>, Error> {
+    pub async fn write<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
         let tx = self.client.transaction().await?;
-        let new = new::select(&tx, &self.new, batch.events).await?;
+        let mut new = new::select(&tx, &self.new, batch.events).await?;
+        let conflicts = streams::number(&tx, &self.streams, &mut new).await?;
+        let refused: Vec<_> = conflicts
+            .into_iter()
+            .map(|(pending, detail)| (batch.refuse)(&pending, VERSION_CONFLICT, detail))
+            .collect();
         claim::claim(&tx, &self.claim, &new).await?;
         copy::copy(&tx, &self.copy, batch.rows, &new).await?;
         if let Some(message) = batch.message {
             let messages: Vec<_> = new.iter().map(|pending| message(pending.event)).collect();
             outbox::insert(&tx, &self.outbox, &messages).await?;
         }
-        dead_letters::insert(&tx, &self.dead_letters, batch.dead_letters).await?;
+        let letters: Vec<_> = batch.dead_letters.iter().copied().chain(&refused).collect();
+        dead_letters::insert(&tx, &self.dead_letters, &letters).await?;
         counts::add(&tx, &self.counts, &new).await?;
         positions::advance(&tx, &self.positions, batch.advances, batch.owner).await?;
         tx.commit().await?;
-        Ok(new)
+        Ok(Written { new, refused })
     }
 }

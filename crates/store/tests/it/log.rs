@@ -67,6 +67,7 @@ async fn advance(
         advances: &[step],
         owner,
         message: None,
+        refuse: &|_, reason, detail| panic!("{reason}: {detail}"),
     };
     writer.write(&batch).await.map(drop)
 }

@@ -8,3 +8,4 @@ mod log;
 mod plan;
 mod purposes;
 mod reads;
+mod streams;

@@ -43,7 +43,7 @@ fn events() -> Vec<Event> {
             2,
             r#"{"event_type":"b","event_source":"frontend","event_category":"payment",
             "session_id":"s","organization_id":"o","device_id":"d","correlation_id":"c",
-            "aggregate_type":"order","aggregate_id":"7","expected_version":3,"event_id":"evt_1",
+            "aggregate_type":"order","aggregate_id":"7","expected_version":0,"event_id":"evt_1",
             "data":{"x":[1,2]},"metadata":{"k":"v"},"context":{"c":{}},"properties":{"p":null},
             "timestamp":"2026-03-04T23:59:59.999999Z","version":"2.0","schema_version":"3.0"}"#,
         ),
@@ -63,6 +63,8 @@ async fn store_all(db: &store::Database, events: &[Event]) {
             item: row,
             row,
             event,
+            follows: None,
+            version: None,
         })
         .collect();
     let batch = Batch {
@@ -72,6 +74,7 @@ async fn store_all(db: &store::Database, events: &[Event]) {
         advances: &[],
         owner: None,
         message: None,
+        refuse: &|_, reason, detail| panic!("{reason}: {detail}"),
     };
     Writer::connect(db)
         .await

@@ -74,6 +74,7 @@ impl Config {
             processor: processor?,
             query: query?,
         };
+        config.ingest.spill.named = Some(config.processor.database.clone());
         if !config.has_kafka {
             // Topics are names in a table then; gateway and processor must use the same.
             config.ingest.kafka.topic_prefix.clear();
@@ -196,6 +197,7 @@ impl Server {
         let left = || self.grace.saturating_sub(began.elapsed());
         // Live streams do not end by themselves.
         self.query.drain().await;
+        self.gateway.drain();
         // Half of the time at most, see `start`.
         self.handle.stop(true).await;
         self.gateway.stop(left()).await;

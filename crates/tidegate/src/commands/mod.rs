@@ -6,6 +6,7 @@ pub(crate) mod migrate;
 pub(crate) mod send;
 pub(crate) mod serve;
 pub(crate) mod status;
+pub(crate) mod stream;
 pub(crate) mod tail;
 
 /// The description in `--help`.
@@ -22,6 +23,7 @@ Examples:
   tidegate send events.jsonl            send a file of events, one JSON object a line
   tidegate tail                         show events as they arrive
   tidegate tail --user u-1 --type 'order.*'
+  tidegate stream order:7               show the history of an aggregate
   tidegate status                       show the state of a running instance
   DATABASE_URL=postgresql://… tidegate serve
 

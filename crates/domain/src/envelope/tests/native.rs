@@ -245,10 +245,33 @@ fn a_page_address_joins_the_context_and_may_be_long() {
 
 #[test]
 fn whole_numbers_only_and_none_below_zero() {
-    for (value, want) in [("0", 0), ("-0", 0), ("9223372036854775807", i64::MAX)] {
-        let body = format!(r#"{{"event_type":"x","expected_version":{value}}}"#);
+    for (value, want) in [
+        ("0", Some(0)),
+        ("-0", Some(0)),
+        ("9223372036854775807", Some(i64::MAX)),
+        ("\"none\"", Some(0)),
+        ("\"any\"", None),
+        ("null", None),
+    ] {
+        let body = format!(
+            r#"{{"event_type":"x","aggregate_type":"o","aggregate_id":"7","expected_version":{value}}}"#
+        );
         let event = decode(body.as_bytes(), &context(Origin::Http)).unwrap();
-        assert_eq!(event.expected_version, Some(want));
+        assert_eq!(event.expected_version, want, "{value}");
+    }
+    // Nothing but a stream with versions can have the one that is expected.
+    for rest in ["", r#","aggregate_id":"7""#, r#","user_id":"u""#] {
+        for origin in [Origin::Http, Origin::Log] {
+            let body = format!(r#"{{"event_type":"x","expected_version":3{rest}}}"#);
+            let Err(DecodeError::Fields(errors)) = decode(body.as_bytes(), &context(origin)) else {
+                panic!("{body}");
+            };
+            assert_eq!(
+                errors[0].to_string(),
+                "expected_version: needs aggregate_type and \
+                aggregate_id, whose stream has versions"
+            );
+        }
     }
     for (value, code) in [
         ("9223372036854775808", Code::OutOfRange),
