@@ -9,7 +9,7 @@ use service::http::{get, post};
 use crate::http::request::{IDEMPOTENCY_KEY, TRACEPARENT};
 use crate::http::route::{FRONTEND_HEALTH, OPENAPI, Route};
 use crate::http::wait::PREFER;
-use crate::http::{batch, events, frontend};
+use crate::http::{batch, browser_client, events, frontend};
 use crate::openapi;
 use crate::state::State;
 
@@ -33,6 +33,7 @@ pub(crate) fn routes(app: &mut web::ServiceConfig, state: &web::Data<State>) {
         scope = scope.service(get(path, frontend::health));
     }
     let scope = scope
+        .service(get(browser_client::PATH, browser_client::serve))
         .service(get(OPENAPI, openapi::serve))
         .default_service(web::to(service::problem::not_found));
     app.service(scope.wrap(cors(state.config.cors_origins.as_deref())));

@@ -5,12 +5,13 @@
 //! - [`TestService`]: a running `ingest`, `processor`, `query` or `tidegate`.
 //! - [`Kcat`]: an independent Kafka client. [`event`]: request bodies.
 //! - [`SseStream`]: an independent reader of server-sent events. [`Proxy`]: one address for
-//!   several servers, whose connections can be cut.
+//!   several servers, whose connections can be cut. [`Browser`]: Chromium.
 //! - [`eventually`], [`eventually_eq`]: waiting for other processes.
 //!
 //! Helpers panic when they fail, except where a test expects a failure for a while (a query while
 //! PostgreSQL is down): those return a `Result`.
 
+mod browser;
 mod database;
 pub mod event;
 mod kcat;
@@ -23,6 +24,7 @@ mod service;
 mod sse;
 mod wait;
 
+pub use browser::{Browser, Tab};
 pub use database::Database;
 pub use kcat::{Kcat, Message, topic_prefix};
 pub use parts::{Edge, Part, Parts, Paused};

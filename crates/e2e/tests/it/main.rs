@@ -18,6 +18,7 @@ mod sender;
 mod system;
 mod world;
 
+mod browser_client;
 mod conversation;
 mod equation;
 mod faults;

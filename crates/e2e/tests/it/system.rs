@@ -70,6 +70,11 @@ impl System {
         &self.0[0]
     }
 
+    /// The same, to be killed and started again.
+    pub(crate) fn ingest_mut(&mut self) -> &mut TestService {
+        &mut self.0[0]
+    }
+
     /// Stores them and pushes them live.
     pub(crate) fn processor(&self) -> &TestService {
         &self.0[self.index(1)]

@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod batch;
+pub mod browser_client;
 pub mod events;
 pub mod frontend;
 mod refusal;

@@ -354,3 +354,35 @@ async fn browsers_may_call() {
 fn text(value: &Value) -> String {
     value.as_str().unwrap().to_owned()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_browser_client_is_served_small_and_kept_while_it_is_the_same() {
+    let gateway = Gateway::start().await;
+    let script = include_str!("../../client/tidegate.js");
+    let plain = gateway.get("/tidegate.js").await;
+    assert_eq!((plain.status, plain.text.as_str()), (200, script));
+    assert_eq!(
+        plain.header("content-type"),
+        "text/javascript; charset=utf-8"
+    );
+    assert_eq!(plain.header("cache-control"), "public, max-age=300");
+    assert_eq!(plain.header("cross-origin-resource-policy"), "cross-origin");
+    let tag = plain.header("etag");
+    for (known, status) in [(tag, 304), ("*", 304), ("W/\"other\"", 200)] {
+        let asked = [("If-None-Match", known)];
+        let answer = gateway.send("GET", "/tidegate.js", &asked, "").await;
+        assert_eq!((answer.status, answer.header("etag")), (status, tag));
+    }
+    for (accepted, packed) in [("gzip, deflate, br", true), ("br, gzip;q=0", false)] {
+        let asked = [("Accept-Encoding", accepted)];
+        let answer = gateway.send("GET", "/tidegate.js", &asked, "").await;
+        assert_eq!(answer.header("content-encoding") == "gzip", packed);
+        assert!(answer.header("vary").contains("Accept-Encoding"));
+        let bytes: usize = answer.header("content-length").parse().unwrap();
+        assert!(if packed {
+            bytes <= 6144
+        } else {
+            bytes == script.len()
+        });
+    }
+}

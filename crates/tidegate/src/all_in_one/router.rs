@@ -54,6 +54,7 @@ fn is_ingest(method: &Method, path: &str) -> bool {
         "/api/events" | "/api/v1/events" => *method == Method::POST || *method == Method::OPTIONS,
         "/api/events/create" | "/api/v1/events/create" => true,
         "/api/events/batch" | "/api/v1/events/batch" => true,
+        "/tidegate.js" => true,
         _ => {
             path.starts_with("/api/frontend/")
                 || path.starts_with("/webhooks/")
@@ -84,6 +85,7 @@ mod tests {
             (Method::GET, "/api/v1/events/frontends", false),
             (Method::GET, "/api/v1/sse/users/u", false),
             (Method::POST, "/webhooks/segment", true),
+            (Method::GET, "/tidegate.js", true),
             (Method::GET, "/health", false),
         ] {
             assert_eq!(is_ingest(&method, path), to_ingest, "{method} {path}");

@@ -1,13 +1,11 @@
 //! A real browser: headless Chromium, a page with EventSource, and a connection that is lost. It
 //! listens through the edge proxy, and that through a wire to cut.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use serde_json::Value;
-use testkit::{Edge, Proxy, eventually};
+use testkit::{Browser, Edge, Proxy, eventually};
 
 use super::feed::{Feed, event_type, user};
 use crate::world::{PATIENCE, World, beside_others};
@@ -121,66 +119,6 @@ async fn tell(body: web::Bytes, told: web::Data<Mutex<Vec<Value>>>) -> HttpRespo
     HttpResponse::NoContent().finish()
 }
 
-/// A browser with a profile of its own, both gone when dropped.
-struct Browser {
-    child: Child,
-    profile: PathBuf,
-}
-
-impl Browser {
-    fn start(url: &str) -> Self {
-        let name = format!("tidegate-browser-{}", uuid::Uuid::now_v7().simple());
-        let profile = std::env::temp_dir().join(name);
-        let start = |program: &&str| {
-            Command::new(program)
-                .args(["--headless=new", "--no-sandbox", "--disable-gpu"])
-                .args([
-                    "--disable-dev-shm-usage",
-                    "--no-first-run",
-                    "--disable-extensions",
-                ])
-                // It is to talk to nobody but us.
-                .args([
-                    "--disable-background-networking",
-                    "--disable-component-update",
-                ])
-                .args([
-                    "--disable-sync",
-                    "--disable-default-apps",
-                    "--metrics-recording-only",
-                ])
-                .args(["--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"])
-                .arg(format!("--user-data-dir={}", profile.display()))
-                .arg(url)
-                .env("HOME", &profile)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .ok()
-        };
-        let child = ["chromium", "chromium-browser", "google-chrome"]
-            .iter()
-            .find_map(start)
-            .expect("no Chromium: deploy/local/parts install --with browser");
-        Self { child, profile }
-    }
-}
-
-impl Drop for Browser {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        // Its helpers end with it, and may write until they have.
-        for _ in 0..50 {
-            if std::fs::remove_dir_all(&self.profile).is_ok() || !self.profile.exists() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(100));
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_loses_its_connection_and_resumes() {
     let _turn = beside_others().await;
@@ -189,7 +127,10 @@ async fn a_browser_loses_its_connection_and_resumes() {
     let edge = Edge::start(system.ingest().port(), system.query().port()).await;
     let proxy = Proxy::start(&[edge.port()]).await.unwrap();
     let page = Page::serve(&proxy.url(&format!("/api/v1/sse/users/{}", user(0))));
-    let browser = Browser::start(&format!("http://127.0.0.1:{}/", page.port));
+    let browser = Browser::start();
+    browser
+        .open(&format!("http://127.0.0.1:{}/", page.port))
+        .await;
     page.wait_opened(1).await;
     let mut feed = Feed::over_http(system.ingest_url(""), 1, 0);
     let rounds = async |feed: &mut Feed| {
