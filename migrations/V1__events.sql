@@ -61,10 +61,34 @@ create table event_ids (
     -- The stream of an event with an explicit aggregate, and its number there.
     stream_id      text        collate "C",
     stream_version bigint,
+    -- The record it was stored from, for its receipt: the partition (log_partitions) and the offset.
+    log_partition  integer,
+    log_offset     bigint,
+    -- Whether a gateway took it, not a producer of the log.
+    by_gateway     boolean,
     primary key (event_id, tenant_id)
 );
 create unique index event_ids_stream_idx on event_ids (tenant_id, stream_id, stream_version)
     where stream_version is not null;
+
+-- The partitions that events came from, each under a short number. A topic of Kafka has no colon in its
+-- name, the log on PostgreSQL has.
+create table log_partitions (
+    id        integer      generated always as identity primary key,
+    topic     varchar(249) collate "C" not null,
+    partition integer      not null,
+    unique (topic, partition)
+);
+
+-- What repeated an event and was dropped: how often, and the first places.
+create table event_duplicates (
+    event_id  uuid        not null,
+    tenant_id varchar(64) collate "C" not null,
+    dropped   integer     not null,
+    places    jsonb       not null,
+    primary key (event_id, tenant_id),
+    foreign key (event_id, tenant_id) references event_ids on delete cascade
+);
 
 -- The streams of explicit aggregates (S4-75), each with the number of its last event. A row outlives
 -- its events, so that retention and erasure never give a number twice. The events are in `events`
@@ -139,13 +163,24 @@ create table dead_letters (
     partition  integer      not null,
     "offset"   bigint       not null,
     key        bytea,
-    headers    jsonb        not null default '{}',
+    -- Pairs of name and value, in their order.
+    headers    jsonb        not null default '[]',
     payload    bytea,
     reason     varchar(50)  collate "C" not null,
     detail     text         not null,
     -- The event in it, where it could be read.
     event_id   uuid,
-    created_at timestamptz  not null default now()
+    -- When the record was written, and whether its place is one of the log on PostgreSQL.
+    timestamp_ms  bigint,
+    from_postgres boolean   not null default false,
+    -- open; redriven: its record is under way once more; discarded: set aside, for the reason in note.
+    state      varchar(10)  collate "C" not null default 'open',
+    note       text,
+    attempts   integer      not null default 0,
+    -- What was done with it, an object each, the oldest first.
+    history    jsonb        not null default '[]',
+    created_at timestamptz  not null default now(),
+    changed_at timestamptz  not null default now()
 );
 create index dead_letters_event_idx on dead_letters (event_id) where event_id is not null;
 create index dead_letters_tenant_idx on dead_letters (tenant_id, id desc);

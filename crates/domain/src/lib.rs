@@ -13,6 +13,7 @@ pub mod json;
 pub mod limits;
 mod names;
 pub mod pattern;
+pub mod redriven;
 pub mod stream;
 pub mod subject;
 pub mod timestamp;

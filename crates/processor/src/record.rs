@@ -1,6 +1,7 @@
 //! Record → event, or why not. Pure: storing, live delivery and the dry run decode alike.
 
 use domain::envelope::Origin;
+use domain::redriven::{HEADER_DEAD_LETTER, Place};
 use domain::{Context, Event, Limits, TenantId, id, subject};
 use eventlog::Record;
 use time::{Duration, OffsetDateTime};
@@ -11,8 +12,7 @@ use uuid::Uuid;
 pub struct RecordDecoder {
     limits: Limits,
     topic_prefix: String,
-    /// The id of an event that has none, from the position of its record.
-    id_of: fn(&TenantId, &str, i32, i64, Option<i64>) -> Uuid,
+    is_postgres: bool,
 }
 
 /// Why a record is no event.
@@ -33,7 +33,7 @@ impl RecordDecoder {
         Self {
             limits,
             topic_prefix: topic_prefix.to_owned(),
-            id_of: id::from_log_position,
+            is_postgres: false,
         }
     }
 
@@ -41,9 +41,22 @@ impl RecordDecoder {
     #[must_use]
     pub fn postgres(limits: Limits, topic_prefix: &str) -> Self {
         Self {
-            id_of: id::from_postgres_log,
+            is_postgres: true,
             ..Self::kafka(limits, topic_prefix)
         }
+    }
+
+    /// Where a record stood first. Only in the Postgres log are records that were dead letters.
+    #[must_use]
+    pub fn place(&self, record: &Record) -> Place {
+        let before = self.is_postgres.then(|| record.header(HEADER_DEAD_LETTER));
+        before.flatten().and_then(Place::parse).unwrap_or(Place {
+            dead_letter: None,
+            from_postgres: self.is_postgres,
+            partition: record.partition,
+            offset: record.offset,
+            timestamp_ms: record.timestamp_ms,
+        })
     }
 
     /// Decodes a record.
@@ -74,10 +87,11 @@ impl RecordDecoder {
         let content_type = record
             .header(subject::HEADER_CONTENT_TYPE)
             .and_then(|value| std::str::from_utf8(value).ok());
+        let place = self.place(record);
         let cx = Context {
             origin: Origin::Log,
             tenant: &tenant_id,
-            received_at: received_at(record, now),
+            received_at: received_at(place.timestamp_ms, now),
             // Known from an event with an id of its own, which never is nil; most have one, and
             // the id of a position in the log costs two hashes.
             fresh_id: Uuid::nil(),
@@ -92,12 +106,17 @@ impl RecordDecoder {
             detail: error.to_string(),
         })?;
         if event.event_id.is_nil() {
-            event.event_id = (self.id_of)(
+            let id_of = if place.from_postgres {
+                id::from_postgres_log
+            } else {
+                id::from_log_position
+            };
+            event.event_id = id_of(
                 &event.tenant_id,
                 name,
-                record.partition,
-                record.offset,
-                record.timestamp_ms,
+                place.partition,
+                place.offset,
+                place.timestamp_ms,
             );
         }
         Ok(event)
@@ -105,9 +124,8 @@ impl RecordDecoder {
 }
 
 /// When the record was written, by its own word unless that lies in the future.
-fn received_at(record: &Record, now: OffsetDateTime) -> OffsetDateTime {
-    record
-        .timestamp_ms
+fn received_at(timestamp_ms: Option<i64>, now: OffsetDateTime) -> OffsetDateTime {
+    timestamp_ms
         .and_then(|ms| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok())
         .filter(|at| *at > OffsetDateTime::UNIX_EPOCH && *at <= now + Duration::HOUR)
         .unwrap_or(now)

@@ -1,10 +1,13 @@
 //! The HTTP side: the routes and what surrounds them.
 
+pub mod dead_letter_changes;
 pub mod dead_letters;
 pub mod events;
+pub mod faults;
 pub mod listing;
 pub mod openapi;
 mod page;
+pub mod receipts;
 mod request;
 pub mod routes;
 pub mod sse;

@@ -177,6 +177,21 @@ impl<'a> Parameters<'a> {
         }
     }
 
+    /// A list of whole numbers of at least zero, of at most a thousand.
+    pub fn integers(&mut self, key: &str) -> Option<Vec<i64>> {
+        let Input::Json(members) = &self.input else {
+            return None;
+        };
+        let numbers = serde_json::from_str::<Vec<i64>>(members.get(key)?.get()).ok();
+        let fits = |numbers: &Vec<i64>| numbers.len() <= 1_000 && numbers.iter().all(|n| *n >= 0);
+        let numbers = numbers.filter(fits);
+        if numbers.is_none() {
+            let message = "must be an array of at most 1000 whole numbers";
+            self.refuse(key, Code::WrongType, message);
+        }
+        numbers
+    }
+
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &str) -> Option<bool> {
         let text = match &self.input {

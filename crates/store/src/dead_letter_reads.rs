@@ -1,9 +1,10 @@
 //! Reading the records that could not be decoded or stored.
 
-use domain::{Json, TenantId};
+use domain::TenantId;
 use time::OffsetDateTime;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::sql::{Columns, Fetched, Sql};
@@ -21,8 +22,8 @@ pub struct StoredDeadLetter {
     pub offset: i64,
     /// The record's key.
     pub key: Option<Vec<u8>>,
-    /// The record's headers, an object.
-    pub headers: Json,
+    /// Name and value of each of the record's headers, in their order.
+    pub headers: Vec<(String, String)>,
     /// The record's bytes; in listings only their beginning.
     pub payload: Option<Vec<u8>>,
     /// How many bytes the record had.
@@ -33,6 +34,60 @@ pub struct StoredDeadLetter {
     pub detail: String,
     /// When it was kept.
     pub created_at: OffsetDateTime,
+    /// The event in it, where it could be read.
+    pub event_id: Option<Uuid>,
+    /// When the record was written, in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
+    /// Whether its place is one of the Postgres log.
+    pub from_postgres: bool,
+    /// `open`, `redriven` or `discarded`.
+    pub state: String,
+    /// Why it was set aside.
+    pub note: Option<String>,
+    /// How often its record was tried again.
+    pub attempts: i32,
+    /// What was done with it, the oldest first; in listings empty.
+    pub history: Vec<serde_json::Value>,
+}
+
+/// Dead letters that have these in common.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "as in StoredDeadLetter")]
+pub struct Count {
+    pub reason: String,
+    pub topic: String,
+    pub state: String,
+    pub count: i64,
+    /// When the first of them was kept.
+    pub oldest: OffsetDateTime,
+    /// When the last of them was kept.
+    pub newest: OffsetDateTime,
+}
+
+/// How many there are by reason, topic and state, the most first.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn counts(client: &Client, tenant: &TenantId) -> Result<Vec<Count>, Error> {
+    let mut sql = Sql::new(
+        "select reason, topic, state, count(*), min(created_at), max(created_at) \
+         from dead_letters where tenant_id = ",
+    );
+    sql.bind(tenant.as_str().to_owned(), Type::TEXT)
+        .push(" group by 1, 2, 3 order by 4 desc, 1, 2, 3 limit 1000");
+    let count = |row: &Row| -> Result<Count, tokio_postgres::Error> {
+        let mut columns = Columns::new(row);
+        Ok(Count {
+            reason: columns.next()?,
+            topic: columns.next()?,
+            state: columns.next()?,
+            count: columns.next()?,
+            oldest: columns.next()?,
+            newest: columns.next()?,
+        })
+    };
+    let rows = sql.rows(client).await?;
+    Ok(rows.iter().map(count).collect::<Result<_, _>>()?)
 }
 
 /// What a listing is restricted to.
@@ -44,6 +99,12 @@ pub struct Filter {
     pub reason: Option<String>,
     /// Only this topic, by its full name.
     pub topic: Option<String>,
+    /// Only this state.
+    pub state: Option<&'static str>,
+    /// Only those kept at this time or later.
+    pub start: Option<OffsetDateTime>,
+    /// Only those kept at this time or earlier.
+    pub end: Option<OffsetDateTime>,
 }
 
 /// A part of the listing, newest first.
@@ -63,10 +124,12 @@ pub const SHOWN: i32 = 4096;
 /// Keys are shown to that length in listings too: a key can be as large as a payload.
 const COLUMNS: &str = "select id, topic, partition, \"offset\", substring(key from 1 for 4096), \
     headers::text, substring(payload from 1 for 4096), coalesce(length(payload), 0)::int8, reason, \
-    detail, created_at from dead_letters where tenant_id = ";
+    detail, created_at, event_id, timestamp_ms, from_postgres, state, note, attempts, '[]' \
+    from dead_letters where tenant_id = ";
 
-const WHOLE: &str = "select id, topic, partition, \"offset\", key, headers::text, payload, \
-    coalesce(length(payload), 0)::int8, reason, detail, created_at from dead_letters \
+pub(crate) const WHOLE: &str = "select id, topic, partition, \"offset\", key, headers::text, payload, \
+    coalesce(length(payload), 0)::int8, reason, detail, created_at, event_id, \
+    timestamp_ms, from_postgres, state, note, attempts, history::text from dead_letters \
     where tenant_id = ";
 
 /// A page of records, at most about `max_bytes` of them.
@@ -133,8 +196,21 @@ pub async fn find(
 }
 
 impl Filter {
+    /// Whether it has no condition but the state.
+    #[must_use]
+    pub fn is_everything(&self) -> bool {
+        let Self {
+            reason,
+            topic,
+            start,
+            end,
+            ..
+        } = self;
+        reason.is_none() && topic.is_none() && start.is_none() && end.is_none()
+    }
+
     /// Appends the tenant, then the other conditions.
-    fn conditions(&self, sql: &mut Sql) {
+    pub(crate) fn conditions(&self, sql: &mut Sql) {
         sql.bind(self.tenant_id.as_str().to_owned(), Type::TEXT);
         for (condition, value) in [
             (" and reason = ", &self.reason),
@@ -144,11 +220,22 @@ impl Filter {
                 sql.push(condition).bind(value.clone(), Type::TEXT);
             }
         }
+        if let Some(state) = self.state {
+            sql.push(" and state = ").bind(state, Type::TEXT);
+        }
+        for (condition, value) in [
+            (" and created_at >= ", self.start),
+            (" and created_at <= ", self.end),
+        ] {
+            if let Some(value) = value {
+                sql.push(condition).bind(value, Type::TIMESTAMPTZ);
+            }
+        }
     }
 }
 
 impl StoredDeadLetter {
-    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+    pub(crate) fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
         let mut columns = Columns::new(row);
         Ok(Self {
             id: columns.next()?,
@@ -156,21 +243,32 @@ impl StoredDeadLetter {
             partition: columns.next()?,
             offset: columns.next()?,
             key: columns.next()?,
-            headers: columns.json()?,
+            headers: serde_json::from_str(columns.next()?).unwrap_or_default(),
             payload: columns.next()?,
             payload_size: columns.next()?,
             reason: columns.next()?,
             detail: columns.next()?,
             created_at: columns.next()?,
+            event_id: columns.next()?,
+            timestamp_ms: columns.next()?,
+            from_postgres: columns.next()?,
+            state: columns.next()?,
+            note: columns.next()?,
+            attempts: columns.next()?,
+            history: serde_json::from_str(columns.next()?).unwrap_or_default(),
         })
     }
 
     /// About how many bytes it takes in an answer: bytes appear as text and in base64.
-    fn weight(&self) -> usize {
+    pub(crate) fn weight(&self) -> usize {
         let bytes = |part: &Option<Vec<u8>>| part.as_ref().map_or(0, Vec::len) * 3;
         bytes(&self.payload)
             + bytes(&self.key)
-            + self.headers.as_str().len()
+            + self
+                .headers
+                .iter()
+                .map(|(name, value)| name.len() + value.len() + 8)
+                .sum::<usize>()
             + self.detail.len()
             + 300
     }

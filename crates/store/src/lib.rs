@@ -1,6 +1,7 @@
 //! PostgreSQL: the only place with SQL. One module per table family, functions over a client or
 //! transaction; row structs stay in here, [`domain::Event`] travels.
 
+pub mod dead_letter_changes;
 pub mod dead_letter_reads;
 pub mod error;
 pub mod event_reads;
@@ -12,6 +13,7 @@ pub mod outcomes;
 pub mod partitions;
 pub mod pool;
 pub mod reader;
+pub mod receipts;
 pub mod sql;
 pub mod statistics;
 pub mod stream_reads;

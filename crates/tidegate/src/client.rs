@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use reqwest::Url;
+use reqwest::{StatusCode, Url};
 
 /// The instance that a command asks.
 #[derive(Debug, Clone, Args)]
@@ -71,17 +71,24 @@ pub(crate) fn builder() -> reqwest::ClientBuilder {
 /// # Errors
 /// Nothing answers, or the answer is a problem, whose detail is the error.
 pub(crate) async fn json(request: reqwest::RequestBuilder) -> anyhow::Result<serde_json::Value> {
-    let answer = async {
-        let answer = request.send().await?;
-        Ok((answer.status(), answer.text().await?))
-    };
-    let (status, text) = answer
-        .await
-        .map_err(|error: reqwest::Error| anyhow::anyhow!("no answer: {}", reason(&error)))?;
+    let (status, text) = text(request).await?;
     if !status.is_success() {
         bail!("{}", detail(&text));
     }
     serde_json::from_str(&text).map_err(|_| anyhow::anyhow!(NOT_TIDEGATE))
+}
+
+/// Sends a request; returns status and text of whatever is answered.
+///
+/// # Errors
+/// Nothing answers.
+pub(crate) async fn text(request: reqwest::RequestBuilder) -> anyhow::Result<(StatusCode, String)> {
+    let answer = async {
+        let answer = request.send().await?;
+        Ok((answer.status(), answer.text().await?))
+    };
+    let no_answer = |error: reqwest::Error| anyhow::anyhow!("no answer: {}", reason(&error));
+    answer.await.map_err(no_answer)
 }
 
 /// The error for an answer of another program.

@@ -24,6 +24,8 @@ mod system;
 #[path = "../it/world.rs"]
 mod world;
 
+#[path = "../it/dead_letters.rs"]
+mod dead_letters;
 #[path = "../it/equation.rs"]
 mod equation;
 #[path = "../it/faults.rs"]
@@ -32,6 +34,8 @@ mod faults;
 mod memory;
 #[path = "../it/poison.rs"]
 mod poison;
+#[path = "../it/receipts.rs"]
+mod receipts;
 #[path = "../it/same_id.rs"]
 mod same_id;
 #[path = "../it/streams.rs"]

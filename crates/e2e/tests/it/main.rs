@@ -20,12 +20,14 @@ mod world;
 
 mod browser_client;
 mod conversation;
+mod dead_letters;
 mod equation;
 mod faults;
 mod live;
 mod memory;
 mod poison;
 mod readable;
+mod receipts;
 mod recovery;
 mod sabotage;
 mod same_id;

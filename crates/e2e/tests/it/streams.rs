@@ -219,13 +219,13 @@ async fn many_who_wait_are_all_answered() {
     for client_number in 0..20 {
         let url = url.clone();
         clients.spawn(async move {
-            let http = client();
             for round in 1..=10_i64 {
                 let event = || {
                     json!({"event_type": "step", "aggregate_type": "own",
                     "aggregate_id": client_number.to_string(), "expected_version": 2 * (round - 1)})
                 };
-                let (status, body) = answer(http.post(&url).json(&json!([event(), event()]))).await;
+                let (status, body) =
+                    answer(client().post(&url).json(&json!([event(), event()]))).await;
                 assert_eq!(status, 201, "{body}");
                 let versions = [0, 1].map(|n| body[n]["stream_version"].as_i64().unwrap());
                 assert_eq!(versions, [2 * round - 1, 2 * round]);

@@ -23,6 +23,8 @@ use crate::state::State;
     summary = "Take many events",
     description = "A bare array. One bad element refuses all, unless `partial=true`; the answer is then an object of the accepted events and the errors.",
     params(
+        ("wait" = Option<String>, Query, description = "`stored`: answer once all are stored (201), one conflicts with what is (409), or 10 seconds are over (202)."),
+        ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`: the same, at most 60 seconds."),
         ("partial" = Option<bool>, Query, description = "Take the good elements and list the bad ones."),
         ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; events without an id of their own get the same ids on every retry."),
     ),

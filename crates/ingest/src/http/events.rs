@@ -22,7 +22,10 @@ use crate::state::State;
     tag = "events",
     summary = "Take one event",
     description = "Answers once the event log has it. The body may also be any other known envelope: a domain event, the bus map or a CloudEvent.",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry.")),
+    params(
+        ("wait" = Option<String>, Query, description = "`stored`: answer once the event is stored (201), conflicts with what is (409), or 10 seconds are over (202)."),
+        ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`: the same, at most 60 seconds."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry.")),
     request_body(content(
         (EventRequest = "application/json"),
         (Object = "application/cloudevents+json"),
@@ -47,7 +50,10 @@ pub async fn receive(
     tag = "events",
     summary = "Take one event and answer with it",
     description = "Answers once the event log has it. The body may also be any other known envelope: a domain event, the bus map or a CloudEvent.",
-    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry.")),
+    params(
+        ("wait" = Option<String>, Query, description = "`stored`: answer once the event is stored (201), conflicts with what is (409), or 10 seconds are over (202)."),
+        ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`: the same, at most 60 seconds."),
+        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry.")),
     request_body(content(
         (EventRequest = "application/json"),
         (Object = "application/cloudevents+json"),

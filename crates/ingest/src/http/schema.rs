@@ -40,9 +40,8 @@ pub struct EventRequest {
     /// The aggregate it changes.
     #[schema(max_length = 255)]
     pub aggregate_id: Option<String>,
-    /// The version the client believes the aggregate's stream has.
-    #[schema(minimum = 0)]
-    pub expected_version: Option<i64>,
+    /// The version that the stream of the aggregate must have; needs both of the above.
+    pub expected_version: Option<ExpectedVersion>,
     /// What happened, in the client's words.
     #[schema(value_type = Option<Object>)]
     pub data: Option<serde_json::Value>,
@@ -58,6 +57,26 @@ pub struct EventRequest {
     /// When it happened; the time of receipt by default. Without a zone it is UTC.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub timestamp: Option<String>,
+}
+
+/// What version a stream is expected to have.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ExpectedVersion {
+    /// The number of its last event.
+    Number(u64),
+    /// A word.
+    Word(ExpectedWord),
+}
+
+/// A word for an expected version.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExpectedWord {
+    /// Any version.
+    Any,
+    /// 0: the stream has no event yet.
+    None,
 }
 
 /// One event of a browser or app (S0-20, S0-31). Unknown members are ignored.

@@ -1,13 +1,16 @@
 //! Record → dead letter.
 
 use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use domain::TenantId;
+use domain::redriven::Place;
 use eventlog::Record;
 use store::write::DeadLetter;
 
 /// Keeps a record that cannot be stored as an event.
 pub(super) fn dead_letter(
     record: &Record,
+    place: Place,
     tenant_id: TenantId,
     reason: &str,
     detail: &str,
@@ -15,33 +18,29 @@ pub(super) fn dead_letter(
     DeadLetter {
         tenant_id,
         topic: record.topic.to_string(),
-        partition: record.partition,
-        offset: record.offset,
+        partition: place.partition,
+        offset: place.offset,
         key: record.key.clone(),
         headers: headers(record),
         payload: record.payload.clone(),
         reason: reason.to_owned(),
         detail: detail.to_owned(),
         event_id: None,
+        timestamp_ms: place.timestamp_ms,
+        from_postgres: place.from_postgres,
+        was: place.dead_letter,
     }
 }
 
-/// The headers as a JSON object of texts. A value that is no text, or one that `jsonb` cannot hold,
+/// The headers as texts, in their order. A value that is no text, or one that `jsonb` cannot hold,
 /// stands as `base64:…`.
-fn headers(record: &Record) -> String {
-    let headers: serde_json::Map<String, serde_json::Value> = record
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            let text = match std::str::from_utf8(value) {
-                Ok(text) if !text.contains('\0') => text.to_owned(),
-                _ => format!(
-                    "base64:{}",
-                    base64::engine::general_purpose::STANDARD.encode(value)
-                ),
-            };
-            (name.replace('\0', "\u{fffd}"), text.into())
-        })
-        .collect();
-    serde_json::Value::Object(headers).to_string()
+fn headers(record: &Record) -> Vec<(String, String)> {
+    let text = |value: &[u8]| match std::str::from_utf8(value) {
+        Ok(text) if !text.contains('\0') && !text.starts_with("base64:") => text.to_owned(),
+        _ => format!("base64:{}", STANDARD.encode(value)),
+    };
+    let headers = record.headers.iter();
+    headers
+        .map(|(name, value)| (name.replace('\0', "\u{fffd}"), text(value)))
+        .collect()
 }

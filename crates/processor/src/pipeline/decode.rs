@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use domain::redriven::Place;
 use domain::{Event, EventStatus};
 use eventlog::{Chunk, Permit, Record};
 use store::partitions::{Interval, Period};
@@ -29,6 +30,8 @@ pub struct Decoded {
 pub struct Item {
     /// The record, kept for its position and, should it become a dead letter, its bytes.
     pub record: Record,
+    /// Where it stood first.
+    pub place: Place,
     /// What its position belongs to: see [`Chunk::topic`].
     pub topic: Arc<str>,
     /// What it is.
@@ -79,6 +82,7 @@ impl Decoder {
             let (records, permit) = chunk.into_parts();
             permits.push(permit);
             for record in records {
+                let place = self.records.place(&record);
                 let content = match self.records.decode(&record, now) {
                     Ok(event) => {
                         periods.insert(self.interval.period(event.timestamp));
@@ -88,6 +92,7 @@ impl Decoder {
                     }
                     Err(error) => Content::Dead(Box::new(dead_letter(
                         &record,
+                        place,
                         error.tenant_id,
                         error.reason,
                         &error.detail,
@@ -95,6 +100,7 @@ impl Decoder {
                 };
                 items.push(Item {
                     record,
+                    place,
                     topic: Arc::clone(&topic),
                     content,
                 });

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use domain::{Event, subject};
 use eventlog::{Record, Source};
 use store::Error;
+use store::log::LOG;
 use store::write::positions;
-use store::write::{Advance, DeadLetter, Pending, Writer};
+use store::write::{Advance, DeadLetter, Pending, RecordPlace, Writer};
 use uuid::Uuid;
 
 use super::decode::{Content, Item};
@@ -142,7 +143,19 @@ impl Positions {
                             item,
                             row: *row,
                             event,
+                            place: RecordPlace {
+                                topic: if record.place.from_postgres {
+                                    LOG
+                                } else {
+                                    &record.record.topic
+                                },
+                                partition: record.place.partition,
+                                offset: record.place.offset,
+                            },
+                            // Every gateway sets it.
+                            by_gateway: record.record.header(subject::HEADER_SUBJECT).is_some(),
                             follows: follows(event, &record.record),
+                            dead_letter: record.place.dead_letter,
                             version: None,
                         };
                         if stored {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use domain::Event;
-use eventlog::{Permit, Record, Source};
+use eventlog::{Permit, Source};
 use store::outbox::Message;
 use store::write::{Batch, DeadLetter, Pending, Writer, end_frozen};
 use store::{Database, Error, Kind};
@@ -159,8 +159,7 @@ impl WriteStage {
             return Ok(());
         }
         let refuse = |pending: &Pending<'_>, reason: &'static str, detail: String| {
-            let record = &batch.items[pending.item].record;
-            refused(record, pending.event, reason, &detail)
+            refused(&batch.items[pending.item], pending.event, reason, &detail)
         };
         let started = Instant::now();
         let written = writer
@@ -211,16 +210,22 @@ fn into_dead_letter(item: &mut Item, error: &Error) -> bool {
         log.topic = &*item.record.topic, log.partition = item.record.partition,
         log.offset = item.record.offset, error = %error, "record refused by the database"
     );
-    let letter = refused(&item.record, event, "database", &error.to_string());
+    let letter = refused(item, event, "database", &error.to_string());
     item.content = Content::Dead(Box::new(letter));
     true
 }
 
 /// The dead letter of an event that is not stored.
-fn refused(record: &Record, event: &Event, reason: &str, detail: &str) -> DeadLetter {
+fn refused(item: &Item, event: &Event, reason: &str, detail: &str) -> DeadLetter {
     DeadLetter {
         event_id: Some(event.event_id),
-        ..dead_letter(record, event.tenant_id.clone(), reason, detail)
+        ..dead_letter(
+            &item.record,
+            item.place,
+            event.tenant_id.clone(),
+            reason,
+            detail,
+        )
     }
 }
 

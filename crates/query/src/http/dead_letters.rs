@@ -4,13 +4,15 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::field::Code;
-use domain::{Json, timestamp};
+use domain::{TenantId, timestamp};
 use serde::Serialize;
 use service::Problem;
 use store::dead_letter_reads::{self, Filter, StoredDeadLetter, Window};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
+use super::faults::{self, Fault};
 use super::page::{fresh, page};
 use super::request::tenant;
 use crate::cursor::Scope;
@@ -37,9 +39,9 @@ pub struct DeadLetter {
     pub key: Option<String>,
     /// The record's key in base64.
     pub key_base64: Option<String>,
-    /// The record's headers.
-    #[schema(value_type = Object)]
-    pub headers: Json,
+    /// The record's headers, each as a pair of name and value, in their order.
+    #[schema(value_type = Vec<Vec<String>>, example = json!([["content-type", "application/json"]]))]
+    pub headers: Vec<(String, String)>,
     /// The record, if it is text.
     pub payload: Option<String>,
     /// The record in base64.
@@ -51,6 +53,49 @@ pub struct DeadLetter {
     /// When it was kept.
     #[serde(serialize_with = "timestamp::serialize")]
     pub created_at: OffsetDateTime,
+    /// The event in it, where it could be read.
+    #[schema(required = true)]
+    pub event_id: Option<Uuid>,
+    /// `open`; `redriven`: its record is on the log once more; `discarded`: set aside.
+    #[schema(example = "open")]
+    pub state: String,
+    /// Why it was set aside.
+    #[schema(required = true)]
+    pub note: Option<String>,
+    /// How often its record was tried again.
+    pub attempts: i32,
+    /// What was done with it, the oldest first: `at`, `action`, the reason and detail it had then, and
+    /// the bytes that were replaced. In a list empty.
+    #[schema(value_type = Vec<Object>)]
+    pub history: Vec<serde_json::Value>,
+    /// What is wrong with the record, as it is read today, and where. In a list empty.
+    pub faults: Vec<Fault>,
+}
+
+/// How many there are of one kind.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterCount {
+    /// Why: a stable word.
+    pub reason: String,
+    /// Topic they came from.
+    pub topic: String,
+    /// `open`, `redriven` or `discarded`.
+    pub state: String,
+    /// How many.
+    pub count: i64,
+    /// When the first of them was kept.
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub oldest: OffsetDateTime,
+    /// When the last of them was kept.
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub newest: OffsetDateTime,
+}
+
+/// The numbers of kept records.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DeadLetterCounts {
+    /// By reason, topic and state, the most first.
+    pub counts: Vec<DeadLetterCount>,
 }
 
 /// A page of kept records, newest first.
@@ -70,12 +115,58 @@ pub struct DeadLetterList {
     pub next_cursor: Option<String>,
 }
 
+/// What a selection of dead letters is restricted to; those that are open, unless another state is
+/// named.
+pub(super) fn filter(parameters: &mut Parameters<'_>, tenant_id: TenantId) -> Filter {
+    let state = parameters.choice("state", &["open", "redriven", "discarded"], |name| name);
+    Filter {
+        tenant_id,
+        reason: parameters.text("reason"),
+        topic: parameters.text("topic"),
+        state: Some(state.unwrap_or("open")),
+        start: parameters.time(&["start_time"]),
+        end: parameters.time(&["end_time"]),
+    }
+}
+
+/// How many records there are that could not be decoded or stored.
+///
+/// # Errors
+/// 503 while the database does not answer.
+#[utoipa::path(get, path = "/api/v1/events/dead-letters/counts", tag = "dead letters",
+    responses((status = 200, body = DeadLetterCounts), (status = 503, description = "Database down")))]
+pub async fn counts(
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let tenant = tenant(&request);
+    let counts = state
+        .read("dead_letter_counts", async |client| {
+            dead_letter_reads::counts(client, &tenant).await
+        })
+        .await?;
+    let count = |of: dead_letter_reads::Count| DeadLetterCount {
+        reason: of.reason,
+        topic: of.topic,
+        state: of.state,
+        count: of.count,
+        oldest: of.oldest,
+        newest: of.newest,
+    };
+    Ok(fresh(&DeadLetterCounts {
+        counts: counts.into_iter().map(count).collect(),
+    }))
+}
+
 /// Records that could not be decoded or stored, newest first, each with its beginning.
 ///
 /// # Errors
 /// 422 for wrong parameters, 503 while the database does not answer.
 #[utoipa::path(get, path = "/api/v1/events/dead-letters", tag = "dead letters",
     params(("reason" = Option<String>, Query), ("topic" = Option<String>, Query, description = "full name"),
+        ("state" = Option<String>, Query, description = "open (default), redriven or discarded"),
+        ("start_time" = Option<String>, Query, description = "kept at this time or later"),
+        ("end_time" = Option<String>, Query, description = "kept at this time or earlier"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, default 100"),
         ("offset" = Option<u32>, Query), ("cursor" = Option<String>, Query),
         ("count" = Option<bool>, Query, description = "false spares the counting")),
@@ -83,15 +174,18 @@ pub struct DeadLetterList {
         (status = 503, description = "Database down")))]
 pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::from_query(request.query_string())?;
-    let filter = Filter {
-        tenant_id: tenant(&request),
-        reason: parameters.text("reason"),
-        topic: parameters.text("topic"),
-    };
-    let conditions: Vec<_> = [("reason", &filter.reason), ("topic", &filter.topic)]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.clone()?)))
-        .collect();
+    let filter = filter(&mut parameters, tenant(&request));
+    let time = |at: Option<OffsetDateTime>| at.map(timestamp::format);
+    let conditions: Vec<_> = [
+        ("reason", filter.reason.clone()),
+        ("topic", filter.topic.clone()),
+        ("state", filter.state.map(str::to_owned)),
+        ("start_time", time(filter.start)),
+        ("end_time", time(filter.end)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect();
     let scope = Scope::new(&filter.tenant_id, "dead-letters", &conditions);
     let (limit, offset) = parameters.page(100);
     let before = parameters.cursor(|text| scope.row(text));
@@ -154,7 +248,21 @@ pub async fn by_id(
         })
         .await?;
     match found {
-        Some(letter) => Ok(fresh(&DeadLetter::from(letter))),
+        Some(letter) => {
+            let media_type = letter
+                .headers
+                .iter()
+                .find(|(name, _)| name == "content-type");
+            let media_type = media_type.map(|(_, value)| value.as_str());
+            let faults = letter
+                .payload
+                .as_deref()
+                .map_or(vec![], |bytes| faults::of(bytes, media_type));
+            Ok(fresh(&DeadLetter {
+                faults,
+                ..DeadLetter::from(letter)
+            }))
+        }
         None => Err(Problem::not_found(format!("Dead letter not found: {id}"))),
     }
 }
@@ -181,6 +289,12 @@ impl From<StoredDeadLetter> for DeadLetter {
             payload_size: letter.payload_size,
             payload_truncated: truncated,
             created_at: letter.created_at,
+            event_id: letter.event_id,
+            state: letter.state,
+            note: letter.note,
+            attempts: letter.attempts,
+            history: letter.history,
+            faults: vec![],
         }
     }
 }

@@ -7,7 +7,7 @@ use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use super::routes::{PREFIXES, ROUTES};
-use super::{dead_letters, events, sse, stats, streams, users};
+use super::{dead_letter_changes, dead_letters, events, receipts, sse, stats, streams, users};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,8 +24,12 @@ use super::{dead_letters, events, sse, stats, streams, users};
         users::events,
         stats::statistics,
         streams::read,
+        receipts::read,
         dead_letters::list,
         dead_letters::by_id,
+        dead_letters::counts,
+        dead_letter_changes::redrive,
+        dead_letter_changes::discard,
         sse::listen
     ),
     components(schemas(ProblemBody))

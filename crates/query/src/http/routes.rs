@@ -3,7 +3,7 @@
 use actix_web::Resource;
 use service::http::{get, post};
 
-use super::{dead_letters, events, stats, streams, users};
+use super::{dead_letter_changes, dead_letters, events, receipts, stats, streams, users};
 
 /// Everything is served under both (C01).
 pub const PREFIXES: [&str; 2] = ["/api/v1/events", "/api/events"];
@@ -50,6 +50,15 @@ pub const ROUTES: &[Route] = &[
     alias("/dead_letters", "/dead-letters", |path| {
         get(path, dead_letters::list)
     }),
+    route("/dead-letters/counts", |path| {
+        get(path, dead_letters::counts)
+    }),
+    route("/dead-letters/redrive", |path| {
+        post(path, dead_letter_changes::redrive)
+    }),
+    route("/dead-letters/discard", |path| {
+        post(path, dead_letter_changes::discard)
+    }),
     route("/dead-letters/{id}", |path| get(path, dead_letters::by_id)),
     alias("/dead_letters/{id}", "/dead-letters/{id}", |path| {
         get(path, dead_letters::by_id)
@@ -58,5 +67,6 @@ pub const ROUTES: &[Route] = &[
     alias("/users/{user_id}", "/user/{user_id}", |path| {
         get(path, users::events)
     }),
+    route("/{event_id}/receipt", |path| get(path, receipts::read)),
     route("/{event_id}", |path| get(path, events::by_id)),
 ];

@@ -34,7 +34,7 @@ async fn records_are_listed_and_shown() {
         client
             .execute(
                 "insert into dead_letters (topic, partition, \"offset\", key, headers, payload, reason, detail) \
-                 values ($1, 3, $2, $3, '{\"h\": \"v\"}', $4, $5, 'a sentence')",
+                 values ($1, 3, $2, $3, '[[\"h\", \"v\"], [\"h\", \"w\"]]', $4, $5, 'a sentence')",
                 &[&topic, &offset, &key.map(str::as_bytes), &payload, &reason],
             )
             .await
@@ -62,9 +62,11 @@ async fn records_are_listed_and_shown() {
                 first,
                 json!({
                     "id": 1, "topic": "events.backend.service", "partition": 3, "offset": 7,
-                    "reason": "invalid_json", "detail": "a sentence", "headers": {"h": "v"},
+                    "reason": "invalid_json", "detail": "a sentence", "headers": [["h", "v"], ["h", "w"]],
                     "key": "k", "key_base64": "aw==", "payload": "{\"no",
                     "payload_base64": "eyJubw==", "payload_size": 4, "payload_truncated": false,
+                    "event_id": null, "state": "open", "note": null, "attempts": 0, "history": [],
+                    "faults": [],
                 })
             );
             let bytes = &letters[2];
@@ -130,5 +132,53 @@ async fn records_are_listed_and_shown() {
                 assert_eq!(answer.problem(404), format!("Dead letter not found: {id}"));
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn the_place_of_a_fault_is_shown_and_kinds_are_counted() {
+    let world = World::start().await;
+    let client = world.database.connect().await.unwrap();
+    for (payload, reason) in [
+        (r#"{"event_type":"a","user_id":7,"data":{}}"#, "wrong_type"),
+        (r#"{"event_type":"a" "#, "invalid_json"),
+        (r#"{"event_type":"a","data":{}}"#, "invalid_json"),
+    ] {
+        let sql = "insert into dead_letters (topic, partition, \"offset\", payload, reason, detail) \
+            values ('orders', 0, 0, convert_to($1, 'UTF8'), $2, 'a sentence')";
+        client.execute(sql, &[&payload, &reason]).await.unwrap();
+    }
+    let faults = async |id: i32| {
+        let path = format!("/api/v1/events/dead-letters/{id}");
+        world.get(&path).await.ok()["faults"].clone()
+    };
+    let wrong = faults(1).await;
+    assert_eq!(
+        (&wrong[0]["path"], &wrong[0]["value"]),
+        (&json!("user_id"), &json!(7))
+    );
+    let broken = faults(2).await;
+    assert_eq!(broken[0]["at"], 18, "{broken}");
+    // What is read today as an event has no fault any more.
+    assert_eq!(faults(3).await, json!([]));
+    let counts = world.get("/api/v1/events/dead-letters/counts").await.ok();
+    let kinds: Vec<_> = (0..2)
+        .map(|n| {
+            (
+                &counts["counts"][n]["reason"],
+                &counts["counts"][n]["count"],
+            )
+        })
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (&json!("invalid_json"), &json!(2)),
+            (&json!("wrong_type"), &json!(1))
+        ]
+    );
+    for (state, total) in [("open", 3), ("discarded", 0), ("redriven", 0)] {
+        let path = format!("/api/v1/events/dead-letters?state={state}");
+        assert_eq!(world.get(&path).await.ok()["total"], total, "{state}");
     }
 }

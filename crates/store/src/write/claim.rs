@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Statement, Transaction};
 use uuid::Uuid;
 
 use super::binary::{HEADER, TRAILER, micros, put, put_null, send};
+use super::partitions::Numbers;
 use super::pending::Pending;
 use crate::error::Error;
 
@@ -16,7 +17,7 @@ use crate::error::Error;
 ///
 /// A look at the ids first and a plain COPY of the new ones costs 1.8 µs a row; `insert … on
 /// conflict do nothing returning` costs 3.1 (PostgreSQL 15, 5,000 ids a statement).
-pub(super) const CLAIM: &str = "copy event_ids (event_id, tenant_id, timestamp, stream_id, stream_version) from stdin (format binary)";
+pub(super) const CLAIM: &str = "copy event_ids (event_id, tenant_id, timestamp, stream_id, stream_version, log_partition, log_offset, by_gateway) from stdin (format binary)";
 
 /// Claims the ids of these events for this transaction. Where another transaction has just claimed
 /// one of them, waits for its end.
@@ -26,6 +27,7 @@ pub(super) const CLAIM: &str = "copy event_ids (event_id, tenant_id, timestamp, 
 pub(super) async fn claim(
     tx: &Transaction<'_>,
     statement: &Statement,
+    partitions: &Numbers,
     new: &[Pending<'_>],
 ) -> Result<(), Error> {
     if new.is_empty() {
@@ -37,8 +39,9 @@ pub(super) async fn claim(
     sorted.sort_unstable_by_key(|pending| (pending.event.event_id, &pending.event.tenant_id));
     let mut out = BytesMut::with_capacity(sorted.len() * 80 + 32);
     out.put_slice(HEADER);
-    for Pending { event, version, .. } in sorted {
-        out.put_i16(5);
+    for pending in sorted {
+        let event = pending.event;
+        out.put_i16(8);
         put(&mut out, event.event_id.as_bytes());
         put(&mut out, event.tenant_id.as_str().as_bytes());
         put(&mut out, &micros(event.timestamp).to_be_bytes());
@@ -47,10 +50,16 @@ pub(super) async fn claim(
             Some(id) => put(&mut out, id.as_bytes()),
             None => put_null(&mut out),
         }
-        match version {
+        match pending.version {
             Some(version) => put(&mut out, &version.to_be_bytes()),
             None => put_null(&mut out),
         }
+        match partitions.of(pending) {
+            Some(number) => put(&mut out, &number.to_be_bytes()),
+            None => put_null(&mut out),
+        }
+        put(&mut out, &pending.place.offset.to_be_bytes());
+        put(&mut out, &[u8::from(pending.by_gateway)]);
     }
     out.put_slice(TRAILER);
     let sent = send(tx, statement, [out.freeze()]).await;

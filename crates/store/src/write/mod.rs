@@ -2,7 +2,7 @@
 //!
 //! A flat list of steps, one module each, in the order in which their locks are taken: [`new`] (which
 //! ids are not stored yet), [`streams`] (numbers of the events of aggregates), [`claim`] (ids into
-//! `event_ids`), [`copy`] (rows into `events`), [`outbox`], [`dead_letters`], [`counts`],
+//! `event_ids`), [`copy`] (rows into `events`), [`outbox`], [`dead_letters`], [`duplicates`], [`counts`],
 //! [`positions`]. Projections and the work of handlers belong between `copy` and `outbox`. The counts
 //! are few and hot, so they come as late as possible: writers wait for each other only there, and
 //! where they append to one stream.
@@ -12,9 +12,11 @@ mod claim;
 mod copy;
 mod counts;
 mod dead_letters;
+mod duplicates;
 mod frozen;
 mod new;
 mod outbox;
+mod partitions;
 mod pending;
 pub mod positions;
 mod streams;
@@ -27,8 +29,10 @@ pub use copy::COPY;
 pub use copy::{FrozenRows, Rows};
 pub use dead_letters::DeadLetter;
 pub use frozen::end_frozen;
-pub use pending::Pending;
+pub use pending::{Pending, RecordPlace};
 pub use positions::Advance;
+
+use std::collections::HashSet;
 
 use domain::Event;
 use tokio_postgres::{Client, Statement};
@@ -77,7 +81,9 @@ pub struct Writer {
     claim: Statement,
     copy: Statement,
     outbox: Statement,
-    dead_letters: Statement,
+    dead_letters: dead_letters::Statements,
+    duplicates: Statement,
+    partitions: partitions::Numbers,
     counts: counts::Statements,
     positions: positions::Statements,
 }
@@ -105,7 +111,9 @@ impl Writer {
             claim: client.prepare(claim::CLAIM).await?,
             copy: client.prepare(COPY).await?,
             outbox: client.prepare(outbox::INSERT).await?,
-            dead_letters: client.prepare(dead_letters::INSERT).await?,
+            dead_letters: dead_letters::Statements::prepare(&client).await?,
+            duplicates: client.prepare(duplicates::NOTE).await?,
+            partitions: partitions::Numbers::default(),
             counts: counts::Statements::prepare(&client).await?,
             positions: positions::Statements::prepare(&client).await?,
             client,
@@ -130,21 +138,39 @@ impl Writer {
     /// See [`Error::kind`] for what to do. After any error nothing of the batch is stored, except
     /// that a connection lost during the commit leaves it unknown: the positions tell.
     pub async fn write<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
+        self.partitions.learn(&self.client, batch.events).await?;
         let tx = self.client.transaction().await?;
         let mut new = new::select(&tx, &self.new, batch.events).await?;
         let conflicts = streams::number(&tx, &self.streams, &mut new).await?;
+        let refused_items: HashSet<usize> = conflicts.iter().map(|(one, _)| one.item).collect();
         let refused: Vec<_> = conflicts
             .into_iter()
             .map(|(pending, detail)| (batch.refuse)(&pending, VERSION_CONFLICT, detail))
             .collect();
-        claim::claim(&tx, &self.claim, &new).await?;
+        claim::claim(&tx, &self.claim, &self.partitions, &new).await?;
         copy::copy(&tx, &self.copy, batch.rows, &new).await?;
         if let Some(message) = batch.message {
             let messages: Vec<_> = new.iter().map(|pending| message(pending.event)).collect();
             outbox::insert(&tx, &self.outbox, &messages).await?;
         }
         let letters: Vec<_> = batch.dead_letters.iter().copied().chain(&refused).collect();
-        dead_letters::insert(&tx, &self.dead_letters, &letters).await?;
+        let opened: HashSet<i64> = letters.iter().filter_map(|letter| letter.was).collect();
+        let were = batch
+            .events
+            .iter()
+            .filter_map(|pending| pending.dead_letter);
+        let stored: Vec<i64> = were.filter(|id| !opened.contains(id)).collect();
+        dead_letters::keep(&tx, &self.dead_letters, &stored, &letters).await?;
+        let dropped = if new.len() + refused_items.len() < batch.events.len() {
+            let done: HashSet<usize> = new.iter().map(|pending| pending.item).collect();
+            let again = |pending: &&Pending<'_>| {
+                !done.contains(&pending.item) && !refused_items.contains(&pending.item)
+            };
+            batch.events.iter().filter(again).collect()
+        } else {
+            vec![]
+        };
+        duplicates::note(&tx, &self.duplicates, &dropped).await?;
         counts::add(&tx, &self.counts, &new).await?;
         positions::advance(&tx, &self.positions, batch.advances, batch.owner).await?;
         tx.commit().await?;

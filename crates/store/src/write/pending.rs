@@ -3,6 +3,17 @@
 use domain::Event;
 use uuid::Uuid;
 
+/// Where a record stands in its log.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordPlace<'a> {
+    /// Full topic name, or [`LOG`](crate::log::LOG).
+    pub topic: &'a str,
+    /// Partition of the topic.
+    pub partition: i32,
+    /// Offset in the partition.
+    pub offset: i64,
+}
+
 /// An event to be stored, with where it stands in its batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Pending<'a> {
@@ -12,8 +23,14 @@ pub struct Pending<'a> {
     pub row: usize,
     /// The event.
     pub event: &'a Event,
+    /// Where its record stood first.
+    pub place: RecordPlace<'a>,
+    /// Whether a gateway took it, not a producer of the log.
+    pub by_gateway: bool,
     /// The event whose append this one goes on with: it is stored if and only if that one is.
     pub follows: Option<Uuid>,
+    /// The dead letter that its record was before.
+    pub dead_letter: Option<i64>,
     /// Its number in the stream of its aggregate, once that is known.
     pub version: Option<i64>,
 }

@@ -6,7 +6,7 @@ use domain::{Context, Event, EventSource, EventStatus, Limits, TenantId, envelop
 use store::event_reads::{self, Filter, StatusFilter, Window};
 use store::reader::{ReadError, Reader};
 use store::statistics::{self, DailyCount, Scope};
-use store::write::{Batch, Pending, Rows, Writer};
+use store::write::{Batch, Pending, RecordPlace, Rows, Writer};
 use testkit::LIMIT;
 use time::macros::{date, datetime};
 use uuid::Uuid;
@@ -64,6 +64,13 @@ async fn store_all(db: &store::Database, events: &[Event]) {
             row,
             event,
             follows: None,
+            place: RecordPlace {
+                topic: "t",
+                partition: 0,
+                offset: 0,
+            },
+            by_gateway: true,
+            dead_letter: None,
             version: None,
         })
         .collect();

@@ -3,7 +3,7 @@
 use domain::{Context, Event, EventSource, EventStatus, Limits, TenantId, envelope::Origin};
 use serde_json::json;
 use store::stream_reads::{self, Kind, Window};
-use store::write::{Batch, DeadLetter, Pending, Rows, VERSION_CONFLICT, Writer};
+use store::write::{Batch, DeadLetter, Pending, RecordPlace, Rows, VERSION_CONFLICT, Writer};
 use time::macros::datetime;
 use uuid::Uuid;
 
@@ -46,6 +46,13 @@ async fn append(
             row: n,
             event,
             follows: follows.map(Uuid::from_u128),
+            place: RecordPlace {
+                topic: "t",
+                partition: 0,
+                offset: 0,
+            },
+            by_gateway: true,
+            dead_letter: None,
             version: None,
         })
         .collect();
@@ -57,11 +64,14 @@ async fn append(
             partition: 0,
             offset: 0,
             key: None,
-            headers: "{}".to_owned(),
+            headers: vec![],
             payload: None,
             reason: reason.to_owned(),
             detail,
             event_id: Some(pending.event.event_id),
+            timestamp_ms: None,
+            from_postgres: false,
+            was: None,
         }
     };
     let written = writer

@@ -1,30 +1,77 @@
 //! The commands, one module each.
 
-pub(crate) mod config;
-pub(crate) mod dev;
-pub(crate) mod migrate;
-pub(crate) mod send;
-pub(crate) mod serve;
-pub(crate) mod status;
-pub(crate) mod stream;
-pub(crate) mod tail;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::style::HELP;
+
+mod config;
+mod dead_letters;
+mod dev;
+mod migrate;
+mod receipt;
+mod send;
+mod serve;
+mod status;
+mod stream;
+mod tail;
 
 /// The description in `--help`.
-pub(crate) const ABOUT: &str = "\
+const ABOUT: &str = "\
 Tidegate keeps every event exactly once, counts it, and pushes it live.
 
 `tidegate dev` needs nothing else on the machine; `tidegate serve` runs on your PostgreSQL, and on \
 Kafka and Redis if you name them.";
 
 /// The examples in `--help`.
-pub(crate) const EXAMPLES: &str = "\
+const EXAMPLES: &str = "\
 Examples:
   tidegate dev                          everything, in one process, on a database of its own
   tidegate send events.jsonl            send a file of events, one JSON object a line
   tidegate tail                         show events as they arrive
   tidegate tail --user u-1 --type 'order.*'
   tidegate stream order:7               show the history of an aggregate
+  tidegate dead-letters counts          count what could not be stored
+  tidegate receipt ID                   show what happened to an event
   tidegate status                       show the state of a running instance
   DATABASE_URL=postgresql://… tidegate serve
 
 `tidegate COMMAND --help` describes a command.";
+
+/// What the command line asks for.
+#[derive(Parser)]
+#[command(version, about = ABOUT, long_about = None, after_help = EXAMPLES, styles = HELP)]
+pub(crate) enum Command {
+    Dev(dev::Options),
+    Serve(serve::Options),
+    Migrate(migrate::Options),
+    Send(send::Options),
+    Tail(tail::Options),
+    Stream(stream::Options),
+    DeadLetters(dead_letters::Options),
+    Receipt(receipt::Options),
+    Status(status::Options),
+    Config(config::Options),
+}
+
+impl Command {
+    /// Runs the command.
+    ///
+    /// # Errors
+    /// As the command says.
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Dev(options) => dev::run(options).await,
+            Self::Serve(options) => serve::run(options).await,
+            Self::Migrate(options) => migrate::run(options).await,
+            Self::Send(options) => send::run(options).await,
+            Self::Tail(options) => tail::run(options).await,
+            Self::Stream(options) => stream::run(options).await,
+            Self::DeadLetters(options) => dead_letters::run(options).await,
+            Self::Receipt(options) => receipt::run(options).await,
+            Self::Status(options) => status::run(options).await,
+            Self::Config(options) => config::run(options),
+        }
+    }
+}

@@ -19,3 +19,4 @@ mod serve;
 mod status;
 mod tail;
 mod terminal;
+mod verbs;

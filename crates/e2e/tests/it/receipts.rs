@@ -1,0 +1,94 @@
+//! The receipt of an event tells what really happened to it.
+
+use serde_json::{Value, json};
+use testkit::eventually_eq;
+use uuid::Uuid;
+
+use crate::SHAPE;
+use crate::direct::{Record, produce};
+use crate::sender::client;
+use crate::system::System;
+use crate::world::{BACKEND, Shape, World, beside_others};
+
+async fn receipt(system: &System, id: &str) -> (u16, Value) {
+    let url = system.query_url(&format!("/api/v1/events/{id}/receipt"));
+    let answer = client().get(url).send().await.unwrap();
+    (answer.status().as_u16(), answer.json().await.unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_agrees_with_the_log_and_the_tables() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let system = world.system().start().await;
+    let (sent, direct, never) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    let event = |id: Uuid| {
+        json!({"event_id": id, "event_type": "paid", "user_id": "u", "data": {},
+            "timestamp": "2026-11-02T10:30:00Z"})
+    };
+    // Over HTTP, and twice straight to the log: the second is dropped.
+    let url = system.ingest_url("/api/events/create?wait=stored");
+    let answer = client().post(&url).json(&event(sent)).send().await.unwrap();
+    assert_eq!(answer.status(), 201);
+    let record = || Record::new(3, "k", event(direct).to_string());
+    let first = produce(&world, BACKEND, &[record()]).await;
+    eventually_eq("stored events", 2, || world.database.count("event_ids")).await;
+    let bad = Record::new(
+        3,
+        "k",
+        format!("{{\"event_id\": \"{never}\", \"event_type\": 7}}"),
+    );
+    let again = produce(&world, BACKEND, &[record(), bad]).await;
+    eventually_eq("dead letters", 1, || world.database.count("dead_letters")).await;
+    eventually_eq("duplicates", 1, || world.database.count("event_duplicates")).await;
+
+    let (status, of_sent) = receipt(&system, &sent.to_string()).await;
+    assert_eq!(
+        (status, &of_sent["door"]),
+        (200, &json!("gateway")),
+        "{of_sent}"
+    );
+    assert_eq!(of_sent["duplicates"]["dropped"], 0);
+    assert_eq!(of_sent["stream_id"], "user:u");
+    let (_, of_direct) = receipt(&system, &direct.simple().to_string()).await;
+    assert_eq!(of_direct["door"], "log");
+    let record = &of_direct["record"];
+    match SHAPE {
+        Shape::Split => {
+            let place = json!({"log": "kafka", "topic": world.topic(BACKEND), "partition": 3, "offset": first[0]});
+            assert_eq!(*record, place);
+        }
+        Shape::AllInOne => {
+            assert_eq!(
+                (&record["log"], &record["offset"]),
+                (&json!("postgres"), &json!(first[0]))
+            );
+        }
+    }
+    let dropped = &of_direct["duplicates"];
+    assert_eq!(
+        (&dropped["dropped"], &dropped["places"][0]["offset"]),
+        (&json!(1), &json!(again[0]))
+    );
+    // Both are counted in the same rows.
+    let counted = json!({"event_type": "paid", "date": "2026-11-02", "daily": 2,
+        "hour": "2026-11-02T10:00:00Z", "hourly": 2});
+    assert_eq!(
+        (&of_sent["counted"], &of_direct["counted"]),
+        (&counted, &counted)
+    );
+    assert_eq!(of_sent["announced"]["waits"], false);
+
+    let (status, none) = receipt(&system, &never.to_string()).await;
+    assert_eq!(status, 404, "{none}");
+    assert_eq!(none["dead_letters"][0]["record"]["offset"], again[1]);
+    let positions = none["positions"].as_array().unwrap();
+    let beyond = |position: &Value| position["next"]["offset"] == again[1] + 1;
+    assert!(positions.iter().any(beyond), "{positions:?}");
+
+    // Other people's events have no receipt here.
+    let sql = "update event_ids set tenant_id = 'other' where event_id = $1";
+    let client = world.database.connect().await.unwrap();
+    client.execute(sql, &[&sent]).await.unwrap();
+    assert_eq!(receipt(&system, &sent.to_string()).await.0, 404);
+}
