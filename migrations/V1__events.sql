@@ -32,9 +32,41 @@ create table events (
     schema_version   varchar(20)  not null default '1.0.0'
 ) partition by range (timestamp);
 
--- Partitions are made ahead by the processor, and for months it meets in the data. What lies outside
--- the window it makes partitions for goes here, so nothing is refused for its age.
+-- Ranges of time follow each other without a gap: one for everything before this month, then up to
+-- tomorrow, then a day each until it shows how much comes in. The processor makes what follows, ahead
+-- of time; what no range covers yet goes to the default one, so nothing is refused for its time.
 create table events_default partition of events default;
+do $$
+declare
+    month timestamptz := date_trunc('month', now() at time zone 'utc') at time zone 'utc';
+    day   timestamptz := date_trunc('day', now() at time zone 'utc') at time zone 'utc';
+begin
+    execute format('create table events_past partition of events for values from (minvalue) to (%L)', month);
+    execute format('create table %I partition of events for values from (%L) to (%L)',
+        to_char(month at time zone 'utc', '"events_"YYYY_MM'), month, day + interval '1 day');
+    for n in 1..2 loop
+        execute format('create table %I partition of events for values from (%L) to (%L)',
+            to_char((day + n * interval '1 day') at time zone 'utc', '"events_"YYYY_MM_DD'),
+            day + n * interval '1 day', day + (n + 1) * interval '1 day');
+    end loop;
+end $$;
+
+-- Since when events are kept: those before were removed by retention. One row at most.
+create table retention (
+    one       boolean     primary key default true check (one),
+    kept_from timestamptz not null
+);
+
+-- A stored event is not changed, by nobody; what becomes of it (status and the like) is.
+create function events_are_immutable() returns trigger language plpgsql as $$
+begin
+    raise exception 'a stored event cannot be changed' using errcode = 'restrict_violation';
+end $$;
+create trigger events_immutable before update of event_id, tenant_id, event_type, event_source,
+    event_category, client_event_id, user_id, session_id, organization_id, device_id, correlation_id,
+    aggregate_type, aggregate_id, expected_version, data, metadata, context, properties, timestamp,
+    received_at, created_at, version, schema_version
+    on events for each row execute function events_are_immutable();
 
 -- The indexes. Together with event_ids they serve all purposes of the specification's table of 18
 -- (S4-80 to S4-97); crates/store/tests proves each by EXPLAIN. docs/decisions/0003 says why these.
@@ -47,6 +79,7 @@ create index events_organization_idx    on events (organization_id, timestamp de
 create index events_device_idx          on events (device_id, timestamp desc) where device_id is not null;
 create index events_correlation_idx     on events (correlation_id, timestamp desc) where correlation_id is not null;
 create index events_aggregate_idx       on events (aggregate_id, aggregate_type, timestamp desc) where aggregate_id is not null;
+create index events_aggregate_type_idx  on events (tenant_id, aggregate_type, timestamp desc) where aggregate_type is not null;
 create index events_unprocessed_idx     on events (tenant_id, status, timestamp) where status <> 'processed';
 create index events_created_idx         on events using brin (created_at) with (pages_per_range = 32, autosummarize = on);
 create index events_json_idx            on events using gin (data jsonb_path_ops, metadata jsonb_path_ops);

@@ -6,7 +6,7 @@ use eventlog::kafka::KafkaConfig;
 use live::redis::RedisConfig;
 use service::config::{HttpConfig, limits};
 use store::DatabaseConfig;
-use store::partitions::Interval;
+use store::partitions::Policy;
 
 use crate::bridge::config::{BridgeConfig, stored_topics};
 use crate::pipeline::batch::BatchLimits;
@@ -32,12 +32,12 @@ pub struct Config {
     pub batch: BatchLimits,
     /// Lines from the log to the database, each with a connection of its own.
     pub writers: usize,
+    /// Types that a tenant's day is counted by.
+    pub types_a_day: usize,
     /// Bytes of records between the log and the database.
     pub buffer_bytes: usize,
-    /// Time held by one partition of `events`.
-    pub partition_interval: Interval,
-    /// Partitions made ahead.
-    pub partitions_ahead: usize,
+    /// The time partitions of `events`.
+    pub partitions: Policy,
     /// Live delivery.
     pub bridge: BridgeConfig,
     /// Where live messages go, unless the composition brings channels of its own.
@@ -86,6 +86,7 @@ impl Config {
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
         let http = HttpConfig::from_env(env, "PROCESSOR_PORT", 8231);
         let roles = Roles::from_env(env);
+        let limits = limits(env);
         let kafka = KafkaConfig::from_env(env).with_consumer_env(env);
         let domain_topics = env.get_list(
             &["KAFKA_DOMAIN_TOPICS"],
@@ -106,7 +107,7 @@ impl Config {
                 true,
                 "Bring the schema up to date at start.",
             ),
-            limits: limits(env),
+            limits,
             batch: BatchLimits {
                 records: env.get_in(
                     &["BATCH_SIZE"],
@@ -133,17 +134,13 @@ impl Config {
                 1024 * 1024..=4 * 1024 * 1024 * 1024,
                 "Bytes of records between the log and the database.",
             ),
-            partition_interval: env.get(
-                &["PARTITION_INTERVAL"],
-                "month",
-                "Time held by one partition of the events table: month or day.",
+            types_a_day: env.get_in(
+                &["EVENT_TYPES_PER_DAY"],
+                1_000,
+                1..=100_000,
+                "Event types that a tenant's day is counted by; events of more are counted as other.",
             ),
-            partitions_ahead: env.get_in(
-                &["PARTITIONS_AHEAD"],
-                3,
-                1..=60,
-                "Partitions made ahead of time.",
-            ),
+            partitions: Policy::from_env(env, time::Duration::seconds(limits.max_future_seconds)),
         };
         env.finish()?;
         Ok(config)

@@ -8,6 +8,7 @@
 pub mod bridge;
 pub mod config;
 pub mod metrics;
+mod partitions;
 pub mod pipeline;
 pub mod record;
 pub mod state;

@@ -25,6 +25,8 @@ service::metrics! {
         pub store_latency_seconds: Histogram(
             "tidegate_processor_store_latency_seconds", buckets = exponential(0.001, 2.0, 16)
         ),
+        /// Events counted as `other`, because their tenant's day has too many types.
+        pub other_types: IntCounter("tidegate_processor_events_counted_as_other_total"),
         /// Failed storing transactions by kind: transient, data, conflict.
         pub write_failures: IntCounterVec("tidegate_processor_write_failures_total", ["kind"]),
         /// Announcements of stored events by result: sent, failed.
@@ -49,6 +51,10 @@ service::metrics! {
         pub postgres_log_records: IntGauge("tidegate_processor_postgres_log_records"),
         /// Age of the oldest of the records in the Postgres log.
         pub postgres_log_oldest: IntGauge("tidegate_processor_postgres_log_oldest_seconds"),
+        /// Partitions of events are made up to this time, in seconds since 1970.
+        pub partitions_until: IntGauge("tidegate_processor_partitions_until_seconds"),
+        /// Partitions not made or dropped yet because somebody else's transaction held a lock.
+        pub partition_lock_timeouts: IntCounter("tidegate_processor_partition_lock_timeouts_total"),
         /// Connections of the pool by state: in_use, open, max.
         pub pool_connections: IntGaugeVec("tidegate_database_pool_connections", ["state"]),
     }

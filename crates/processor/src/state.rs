@@ -1,7 +1,7 @@
 //! What the probes know: kept by a watcher, so that answering costs nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eventlog::kafka::Handle;
@@ -25,6 +25,27 @@ pub struct Sources {
 pub struct State {
     database: Arc<AtomicBool>,
     migrated: Arc<AtomicBool>,
+    /// The time partitions.
+    pub partitions: Detail,
+    /// The server's settings.
+    pub settings: Detail,
+}
+
+/// What a check says of something that keeps no event from being stored. Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Detail(Arc<Mutex<Option<String>>>);
+
+impl Detail {
+    fn check(&self) -> Check {
+        let detail = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Check::ok(detail.as_deref().unwrap_or("not looked at yet"))
+    }
+
+    /// Sets it; true if that is something new.
+    pub fn set(&self, detail: &str) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.replace(detail.to_owned()).as_deref() != Some(detail)
+    }
 }
 
 impl State {
@@ -52,7 +73,11 @@ impl State {
                     Check::failed("not yet brought up to date")
                 }
             });
+        let (partitions, settings) = (self.partitions.clone(), self.settings.clone());
         let log = sources.postgres;
+        let health = health
+            .check("partitions", move || partitions.check())
+            .check("postgres_settings", move || settings.check());
         let health = health.check("postgres_log", move || match log.problem() {
             Some(problem) => Check::failed(problem),
             None => Check::ok(match log.backlog().map(|backlog| backlog.records) {

@@ -10,14 +10,14 @@ use eventlog::postgres::PostgresSource;
 use eventlog::{Publisher, Source as _};
 use prometheus::Registry;
 use service::health::Health;
-use store::{Database, migrate};
+use store::{Database, migrate, server_settings};
 use tokio::task::JoinSet;
 
 use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
 use crate::metrics::{Metrics, StateMetrics};
-use crate::pipeline::partitions::Partitions;
+use crate::partitions::Partitions;
 use crate::pipeline::{After, Pipeline};
 use crate::record::RecordDecoder;
 use crate::state::{Sources, State};
@@ -48,11 +48,6 @@ impl StoreRole {
         let metrics = Arc::new(Metrics::register(registry)?);
         let db = Database::new(&config.database)?;
         let state = State::default();
-        let partitions = Partitions::new(
-            db.clone(),
-            config.partition_interval,
-            config.partitions_ahead,
-        );
         let prefix = config.kafka.as_ref().map_or("", |k| &k.topic_prefix);
         let announcements: Arc<str> = format!("{prefix}{}", subject::ANNOUNCEMENTS).into();
         let pipeline = |source, records, after| Pipeline {
@@ -61,8 +56,8 @@ impl StoreRole {
             records,
             after,
             announcements: Arc::clone(&announcements),
-            partitions: partitions.clone(),
             batch: config.batch,
+            types_a_day: config.types_a_day,
             metrics: Arc::clone(&metrics),
         };
         let mut pipelines = vec![];
@@ -109,6 +104,12 @@ impl StoreRole {
         };
         let mut background = JoinSet::new();
         let gauges = StateMetrics::register(registry)?;
+        let partitions = Partitions::new(
+            db.clone(),
+            config.partitions,
+            state.partitions.clone(),
+            gauges.clone(),
+        );
         background.spawn(
             state
                 .clone()
@@ -162,7 +163,41 @@ impl StoreRole {
 async fn prepare(db: Database, migrates: bool, state: State, partitions: Partitions) {
     migrate::ready(&db, migrates).await;
     state.migrated();
-    partitions.keep_ahead().await;
+    advise(&db, &state).await;
+    partitions.keep().await;
+}
+
+/// Says which settings of the server are worth another value.
+async fn advise(db: &Database, state: &State) {
+    let advice = match server_settings::advise(db).await {
+        Ok(advice) => advice,
+        Err(error) => {
+            tracing::debug!(error = %error, "the server's settings could not be looked at");
+            return;
+        }
+    };
+    let words: Vec<String> = advice
+        .iter()
+        .map(|one| format!("{} = {}, better {}", one.name, one.value, one.better))
+        .collect();
+    let words = words.join("; ");
+    if advice.iter().any(|one| one.loses) {
+        state.settings.set(&format!(
+            "down: a crash can lose acknowledged events: {words}"
+        ));
+        tracing::warn!(
+            settings = words,
+            "a crash of PostgreSQL can lose acknowledged events"
+        );
+    } else if advice.is_empty() {
+        state.settings.set("as advised");
+    } else {
+        state.settings.set(&words);
+        tracing::info!(
+            settings = words,
+            "PostgreSQL can be quicker: see docs/operations.md"
+        );
+    }
 }
 
 /// Announcements may wait: batching them well matters more than their latency.

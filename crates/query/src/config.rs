@@ -18,6 +18,8 @@ pub struct Config {
     pub migrate_on_start: bool,
     /// How long one statement may take.
     pub query_timeout: Duration,
+    /// How long counting the total of a listing may take.
+    pub count_timeout: Duration,
     /// Bytes of events one answer may hold.
     pub max_response_bytes: usize,
     /// Streams of live events.
@@ -47,6 +49,12 @@ impl Config {
                 15,
                 1..=600,
                 "Seconds one statement may take; then the answer is 503.",
+            )),
+            count_timeout: Duration::from_millis(env.get_in(
+                &["COUNT_TIMEOUT_MS"],
+                1_000,
+                10..=60_000,
+                "Milliseconds that counting the total of a listing may take; then it is null.",
             )),
             max_response_bytes: env.get_in(
                 &["MAX_RESPONSE_BYTES"],

@@ -11,6 +11,7 @@ pub mod http;
 pub mod metrics;
 pub mod parameters;
 pub mod state;
+mod unindexed;
 
 use std::sync::Arc;
 

@@ -10,6 +10,7 @@ use store::event_reads::{Filter, StatusFilter, Window};
 use time::OffsetDateTime;
 
 use crate::cursor::Scope;
+use crate::unindexed::unindexed;
 
 /// Most rows of one page (S4-25).
 pub const MAX_LIMIT: u32 = 1_000;
@@ -313,6 +314,7 @@ impl<'a> Parameters<'a> {
     ) -> ListRequest {
         let (limit, offset) = self.page(default_limit);
         let scope = Scope::new(&filter.tenant_id, listing, &conditions(&filter));
+        self.errors.extend(unindexed(&filter));
         let after = self.cursor(|text| scope.event(text));
         self.no_offset_beside_cursor(after.is_some(), offset);
         ListRequest {

@@ -8,9 +8,11 @@ use domain::field::Code;
 use live::Channels;
 use service::Problem;
 use service::health::{Check, Health};
+use store::event_reads::{self, Filter, Total};
 use store::pool::Client;
 use store::reader::{ReadError, Reader};
 use store::{Database, DatabaseConfig, Error, Kind, migrate};
+use time::OffsetDateTime;
 
 use crate::config::{Config, SseConfig};
 use crate::http::sse::limits::Listeners;
@@ -25,6 +27,7 @@ pub struct State {
     watch: Database,
     /// Its metrics.
     pub metrics: Metrics,
+    count_timeout: Duration,
     /// Bytes of events one answer may hold.
     pub max_response_bytes: usize,
     /// Live events.
@@ -57,6 +60,7 @@ impl State {
                 pool_size: 1,
                 ..config.database.clone()
             })?,
+            count_timeout: config.count_timeout,
             max_response_bytes: config.max_response_bytes,
             channels,
             listeners: Listeners::new(
@@ -81,8 +85,37 @@ impl State {
         what: &'static str,
         work: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, Problem> {
+        self.observe(what, self.reader.read(work)).await
+    }
+
+    /// How many events there are under the filter, as far as it shows in time: no answer waits for it.
+    pub async fn total(&self, filter: &Filter) -> Total {
+        let deadline = Instant::now() + self.count_timeout;
+        let counting = self.reader.read_within(self.count_timeout, async |client| {
+            let edges = self.edges(client).await?;
+            event_reads::total(client, &edges, filter, deadline).await
+        });
+        self.observe("count", counting).await.unwrap_or(Total {
+            count: None,
+            is_estimate: true,
+        })
+    }
+
+    /// Where partitions of `events` meet.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn edges(&self, client: &Client) -> Result<Arc<[OffsetDateTime]>, Error> {
+        self.reader.edges(client).await
+    }
+
+    async fn observe<T>(
+        &self,
+        what: &'static str,
+        reading: impl Future<Output = Result<T, ReadError>>,
+    ) -> Result<T, Problem> {
         let started = Instant::now();
-        let answer = self.reader.read(work).await;
+        let answer = reading.await;
         self.metrics
             .reads
             .seconds

@@ -44,6 +44,9 @@ impl Error {
             Self::Pool(_) | Self::Migration(_) => Kind::Transient,
             Self::Database(error) => match error.code().map(SqlState::code) {
                 Some("P0001") => Kind::Data,
+                // No row is at fault: a partition was attached while the statement ran, and the row
+                // belongs there now.
+                Some("23514") if is_partition_moved(error) => Kind::Transient,
                 Some(code)
                     if ["22", "23", "54"]
                         .iter()
@@ -64,6 +67,33 @@ impl Error {
         matches!(self, Self::Database(error)
             if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE))
     }
+
+    /// Whether the connection can no longer do its work although it is open, so that only another
+    /// one helps: a table was altered under its prepared statements, a pooler forgot them, or the
+    /// server has become a standby.
+    #[must_use]
+    pub fn is_stale_connection(&self) -> bool {
+        let Self::Database(error) = self else {
+            return false;
+        };
+        let Some(db) = error.as_db_error() else {
+            // The client's own words: the connection is gone, or what came over it made no sense.
+            return true;
+        };
+        match db.code().code() {
+            // "cached plan must not change result type" has no code of its own.
+            "0A000" => db.message().contains("cached plan"),
+            // Read-only transaction, unknown statement, and the server that leaves.
+            "25006" | "26000" | "57P01" | "57P02" | "57P03" => true,
+            _ => false,
+        }
+    }
+}
+
+/// A violated partition bound has no constraint's name, unlike a check.
+fn is_partition_moved(error: &tokio_postgres::Error) -> bool {
+    let db = error.as_db_error();
+    db.is_some_and(|db| db.constraint().is_none())
 }
 
 /// The server's own words and code: tokio-postgres prints only "db error".

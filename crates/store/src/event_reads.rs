@@ -1,14 +1,18 @@
 //! Reading events: one by its id, and pages of a listing under a filter.
 //!
 //! Listings run from the newest to the oldest by (timestamp, event_id), so a page can be continued
-//! after its last event (keyset), whatever is stored in the meantime.
+//! after its last event (keyset), whatever is stored in the meantime. No statement touches more than
+//! few partitions ([`steps`]).
 
 mod filter;
 pub(crate) mod row;
+mod steps;
+mod total;
 
 use domain::TenantId;
-use tokio_postgres::Client;
+use time::OffsetDateTime;
 use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use crate::error::Error;
@@ -16,6 +20,8 @@ use crate::sql::{Fetched, Sql};
 pub use filter::{Filter, StatusFilter};
 use row::{EVENT, TRACKED};
 pub use row::{Position, StoredEvent, TrackedEvent};
+pub use steps::{Step, steps};
+pub use total::{Total, count_sql, total};
 
 /// Which part of a listing.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +34,7 @@ pub struct Window {
     pub after: Option<Position>,
 }
 
-/// The event of that id, or `None`.
+/// The event of that id, or `None`: the id leads to the time, the time to the one partition.
 ///
 /// # Errors
 /// The database does not answer.
@@ -37,48 +43,55 @@ pub async fn find(
     tenant: &TenantId,
     event_id: Uuid,
 ) -> Result<Option<StoredEvent>, Error> {
-    let rows = find_sql(tenant, event_id).rows(client).await?;
-    Ok(rows.first().map(StoredEvent::from_row).transpose()?)
+    let Some(row) = time_sql(tenant, event_id).rows(client).await?.pop() else {
+        return Ok(None);
+    };
+    let found = find_sql(tenant, event_id, row.try_get(0)?)
+        .rows(client)
+        .await?;
+    Ok(found.first().map(StoredEvent::from_row).transpose()?)
 }
 
-/// The statement of [`find`]: the id leads to the time, the time to the one partition.
+/// The first statement of [`find`].
 #[must_use]
-pub fn find_sql(tenant: &TenantId, event_id: Uuid) -> Sql {
-    let mut sql = Sql::new(EVENT);
-    sql.push(
-        " from event_ids i join events e on e.tenant_id = i.tenant_id \
-         and e.timestamp = i.timestamp and e.event_id = i.event_id where i.event_id = ",
-    )
-    .bind(event_id, Type::UUID)
-    .push(" and i.tenant_id = ")
-    .bind(tenant.as_str().to_owned(), Type::TEXT);
+pub fn time_sql(tenant: &TenantId, event_id: Uuid) -> Sql {
+    let mut sql = Sql::new("select timestamp from event_ids where event_id = ");
+    sql.bind(event_id, Type::UUID)
+        .push(" and tenant_id = ")
+        .bind(tenant.as_str().to_owned(), Type::TEXT);
     sql
 }
 
-/// A page of whole events, at most about `max_bytes` of them.
+/// The second: planned for that very time, it locks one partition.
+#[must_use]
+pub fn find_sql(tenant: &TenantId, event_id: Uuid, timestamp: OffsetDateTime) -> Sql {
+    let mut sql = Sql::new(EVENT);
+    sql.push(" from events e where e.tenant_id = ")
+        .bind(tenant.as_str().to_owned(), Type::TEXT)
+        .push(" and e.timestamp = ")
+        .bind(timestamp, Type::TIMESTAMPTZ)
+        .push(" and e.event_id = ")
+        .bind(event_id, Type::UUID);
+    sql
+}
+
+/// A page of whole events, at most about `max_bytes` of them. `edges` are where partitions meet
+/// ([`crate::partitions::edges`]).
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn list(
     client: &Client,
+    edges: &[OffsetDateTime],
     filter: &Filter,
     window: &Window,
     max_bytes: usize,
 ) -> Result<Fetched<StoredEvent>, Error> {
-    let sql = list_sql(filter, window);
-    sql.fetch(
-        client,
-        max_bytes,
-        StoredEvent::from_row,
-        StoredEvent::weight,
-    )
-    .await
-}
-
-/// The statement of [`list`].
-#[must_use]
-pub fn list_sql(filter: &Filter, window: &Window) -> Sql {
-    page(EVENT, filter, window)
+    let read = (
+        StoredEvent::from_row as Read<_>,
+        StoredEvent::weight as Weight<_>,
+    );
+    page(client, EVENT, edges, (filter, window), max_bytes, read).await
 }
 
 /// A page in the short form.
@@ -87,41 +100,94 @@ pub fn list_sql(filter: &Filter, window: &Window) -> Sql {
 /// The database does not answer.
 pub async fn list_tracked(
     client: &Client,
+    edges: &[OffsetDateTime],
     filter: &Filter,
     window: &Window,
     max_bytes: usize,
 ) -> Result<Fetched<TrackedEvent>, Error> {
-    let sql = page(TRACKED, filter, window);
-    sql.fetch(
-        client,
-        max_bytes,
-        TrackedEvent::from_row,
-        TrackedEvent::weight,
-    )
-    .await
+    let read = (
+        TrackedEvent::from_row as Read<_>,
+        TrackedEvent::weight as Weight<_>,
+    );
+    page(client, TRACKED, edges, (filter, window), max_bytes, read).await
 }
 
-/// How many events there are under the filter.
-///
-/// # Errors
-/// The database does not answer, or not in time: counting looks at every event of the answer.
-pub async fn count(client: &Client, filter: &Filter) -> Result<u64, Error> {
-    let row = count_sql(filter).row(client).await?;
-    Ok(row.try_get::<_, i64>(0)?.try_into().unwrap_or(0))
+type Read<T> = fn(&Row) -> Result<T, tokio_postgres::Error>;
+type Weight<T> = fn(&T) -> usize;
+
+async fn page<T>(
+    client: &Client,
+    columns: &'static str,
+    edges: &[OffsetDateTime],
+    (filter, window): (&Filter, &Window),
+    max_bytes: usize,
+    (read, weight): (Read<T>, Weight<T>),
+) -> Result<Fetched<T>, Error> {
+    let mut left = *window;
+    let mut page = Fetched {
+        rows: Vec::new(),
+        cut: false,
+    };
+    let latest = [filter.end, window.after.map(|after| after.timestamp)];
+    let steps = steps(edges, filter.start, latest.into_iter().flatten().min());
+    for (at, &step) in steps.iter().enumerate() {
+        // Where it ends within a later step, its events are passed over by their number.
+        if left.offset > 0 && at + 1 < steps.len() {
+            let row = passed_sql(filter, &left, step).row(client).await?;
+            let passed = u32::try_from(row.try_get::<_, i64>(0)?).unwrap_or(left.offset);
+            if passed < left.offset {
+                left.offset -= passed;
+                continue;
+            }
+        }
+        let bytes: usize = page.rows.iter().map(weight).sum();
+        let sql = page_sql(columns, filter, &left, step);
+        let fetched = sql
+            .fetch(client, max_bytes.saturating_sub(bytes), read, weight)
+            .await?;
+        left.offset = 0;
+        left.limit -= u32::try_from(fetched.rows.len()).unwrap_or(left.limit);
+        page.rows.extend(fetched.rows);
+        page.cut = fetched.cut;
+        if page.cut || left.limit == 0 {
+            break;
+        }
+    }
+    Ok(page)
 }
 
-/// The statement of [`count`].
+/// The statement of a step of [`list`].
 #[must_use]
-pub fn count_sql(filter: &Filter) -> Sql {
-    let mut sql = Sql::new("select count(*) from events e");
-    filter.conditions(&mut sql);
+pub fn list_sql(filter: &Filter, window: &Window, step: Step) -> Sql {
+    page_sql(EVENT, filter, window, step)
+}
+
+fn page_sql(columns: &'static str, filter: &Filter, window: &Window, step: Step) -> Sql {
+    let mut sql = Sql::new(columns);
+    conditions(&mut sql, filter, window, step);
+    sql.push(" order by e.timestamp desc, e.event_id desc limit ")
+        .bind(i64::from(window.limit), Type::INT8);
+    if window.offset > 0 {
+        sql.push(" offset ")
+            .bind(i64::from(window.offset), Type::INT8);
+    }
     sql
 }
 
-fn page(columns: &'static str, filter: &Filter, window: &Window) -> Sql {
-    let mut sql = Sql::new(columns);
+/// How many events a step has, as far as the offset goes.
+fn passed_sql(filter: &Filter, window: &Window, step: Step) -> Sql {
+    let mut sql = Sql::new("select count(*) from (select");
+    conditions(&mut sql, filter, window, step);
+    sql.push(" limit ")
+        .bind(i64::from(window.offset), Type::INT8)
+        .push(") passed");
+    sql
+}
+
+fn conditions(sql: &mut Sql, filter: &Filter, window: &Window, step: Step) {
     sql.push(" from events e");
-    filter.conditions(&mut sql);
+    filter.conditions(sql);
+    step.conditions(sql);
     if let Some(after) = window.after {
         // The first condition follows from the second; partitions are pruned by it.
         sql.push(" and e.timestamp <= ")
@@ -132,11 +198,4 @@ fn page(columns: &'static str, filter: &Filter, window: &Window) -> Sql {
             .bind(after.event_id, Type::UUID)
             .push(")");
     }
-    sql.push(" order by e.timestamp desc, e.event_id desc limit ")
-        .bind(i64::from(window.limit), Type::INT8);
-    if window.offset > 0 {
-        sql.push(" offset ")
-            .bind(i64::from(window.offset), Type::INT8);
-    }
-    sql
 }

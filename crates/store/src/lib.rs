@@ -14,6 +14,7 @@ pub mod partitions;
 pub mod pool;
 pub mod reader;
 pub mod receipts;
+pub mod server_settings;
 pub mod sql;
 pub mod statistics;
 pub mod stream_reads;

@@ -134,10 +134,16 @@ pub async fn applied(db: &Database) -> Result<i32, Error> {
     let client = db.client().await?;
     let row = client
         .query_one(
-            "select to_regclass('refinery_schema_history') is not null",
+            "select to_regclass('refinery_schema_history') is not null, current_setting('search_path')",
             &[],
         )
         .await?;
+    if row.get::<_, &str>(1) != format!("{}, public", db.schema()) {
+        return Err(Error::Pool(
+            "the server does not keep a session's settings: a pooler must be in session mode"
+                .to_owned(),
+        ));
+    }
     if !row.get::<_, bool>(0) {
         return Ok(0);
     }

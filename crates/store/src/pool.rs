@@ -3,12 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Hook, HookError, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
 use tokio::task::JoinHandle;
-use tokio_postgres::AsyncMessage;
 use tokio_postgres::config::Host;
+use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
 
 use crate::error::Error;
 
@@ -153,11 +153,7 @@ impl Database {
         pg.application_name(&config.application_name)
             .connect_timeout(Duration::from_secs(5))
             .keepalives_idle(Duration::from_secs(30))
-            .tcp_user_timeout(Duration::from_secs(30))
-            .options(format!(
-                "-c search_path={},public -c timezone=UTC",
-                config.schema
-            ));
+            .tcp_user_timeout(Duration::from_secs(30));
         let mut connector = SslConnector::builder(SslMethod::tls_client())
             .map_err(|error| Error::Pool(error.to_string()))?;
         if !config.verify_tls {
@@ -172,8 +168,16 @@ impl Database {
                 recycling_method: RecyclingMethod::Fast,
             },
         );
+        let schema = config.schema.clone();
         let pool = Pool::builder(manager)
             .max_size(config.pool_size)
+            .post_create(Hook::async_fn(move |client, _| {
+                let schema = schema.clone();
+                Box::pin(async move {
+                    let prepared = prepare(client, &schema).await;
+                    prepared.map_err(|error| HookError::message(error.to_string()))
+                })
+            }))
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(Duration::from_secs(5)))
             .create_timeout(Some(Duration::from_secs(6)))
@@ -242,6 +246,12 @@ impl Database {
                 }
             }
         });
+        if let Err(error) =
+            crate::timeout::with_timeout_of(CONNECT, prepare(&client, &self.schema)).await
+        {
+            driven.abort();
+            return Err(error);
+        }
         Ok((client, driven))
     }
 
@@ -269,6 +279,29 @@ impl Database {
     pub async fn ping(&self) -> Result<(), Error> {
         self.client().await?.simple_query("select 1").await?;
         Ok(())
+    }
+}
+
+/// Sets what every statement relies on. After connecting, because a pooler such as PgBouncer refuses
+/// these settings in the start-up message; it must keep a session to one server connection.
+async fn prepare(client: &tokio_postgres::Client, schema: &str) -> Result<(), Error> {
+    let answer = client
+        .simple_query(&format!(
+            "select set_config('search_path', '{schema}, public', false), \
+             set_config('timezone', 'UTC', false), current_setting('server_encoding')"
+        ))
+        .await?;
+    let encoding = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(2),
+        _ => None,
+    });
+    match encoding {
+        Some("UTF8") => Ok(()),
+        other => Err(Error::Pool(format!(
+            "the database is encoded in {}, which cannot hold every event; make one with `create \
+             database … encoding 'UTF8' template template0`",
+            other.unwrap_or("an unknown way")
+        ))),
     }
 }
 

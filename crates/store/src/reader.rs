@@ -1,10 +1,13 @@
 //! Bounded reads: each ends in time, and is repeated once if its connection turns out dead.
 
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
 use tokio_postgres::error::SqlState;
 
 use crate::error::Error;
+use crate::partitions;
 use crate::pool::{Client, Database};
 
 /// Runs reads on pooled connections.
@@ -12,7 +15,14 @@ use crate::pool::{Client, Database};
 pub struct Reader {
     db: Database,
     timeout: Duration,
+    edges: Arc<Mutex<Option<(Instant, Edges)>>>,
 }
+
+/// Where partitions meet, the oldest first.
+type Edges = Arc<[OffsetDateTime]>;
+
+/// So long are edges used before they are looked up again; old ones are as right, only slower.
+const EDGES: Duration = Duration::from_secs(60);
 
 /// Why a read gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +58,36 @@ impl Reader {
     /// reader's alone, for its connections carry the timeout.
     #[must_use]
     pub fn new(db: Database, timeout: Duration) -> Self {
-        Self { db, timeout }
+        Self {
+            db,
+            timeout,
+            edges: Arc::default(),
+        }
     }
 
-    /// Runs `work`, and once again if the connection proves to have been lost (PostgreSQL was
-    /// started again in the meantime).
+    /// Where partitions of `events` meet, for the reads that go through them.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn edges(&self, client: &Client) -> Result<Edges, Error> {
+        let known = self
+            .edges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        match known {
+            Some((at, edges)) if at.elapsed() < EDGES => Ok(edges),
+            _ => {
+                let edges: Edges = partitions::edges(client).await?.into();
+                let now = Some((Instant::now(), Arc::clone(&edges)));
+                *self.edges.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                Ok(edges)
+            }
+        }
+    }
+
+    /// Runs `work`, and once again if its connection proves to be of no use any more (PostgreSQL was
+    /// started again, or has become a standby, in the meantime).
     ///
     /// # Errors
     /// The database does not answer, or not in time.
@@ -60,9 +95,21 @@ impl Reader {
         &self,
         work: impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, ReadError> {
+        self.read_within(self.timeout, work).await
+    }
+
+    /// The same, with another time for each statement.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub async fn read_within<T>(
+        &self,
+        limit: Duration,
+        work: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, ReadError> {
         let mut again = true;
         loop {
-            match self.attempt(&work).await {
+            match self.attempt(limit, &work).await {
                 Err((ReadError::Store(_), true)) if again => again = false,
                 Err((error, _)) => return Err(error),
                 Ok(answer) => return Ok(answer),
@@ -70,48 +117,41 @@ impl Reader {
         }
     }
 
-    /// One try; an error comes with whether the connection was lost.
+    /// One try; an error comes with whether the connection was of no use.
     async fn attempt<T>(
         &self,
+        limit: Duration,
         work: &impl AsyncFn(&Client) -> Result<T, Error>,
     ) -> Result<T, (ReadError, bool)> {
         let client = self.db.client().await.map_err(|e| (e.into(), false))?;
         let guarded = Guarded(Some(client));
         let Some(client) = guarded.0.as_ref() else {
-            return Err((ReadError::TooSlow(self.timeout), false));
+            return Err((ReadError::TooSlow(limit), false));
         };
+        let set = format!("set statement_timeout = {}", limit.as_millis());
+        // Sent together: the setting costs no round trip of its own.
         let run = async {
-            if Client::metrics(client).recycle_count == 0 {
-                let millis = self.timeout.as_millis();
-                client
-                    .batch_execute(&format!("set statement_timeout = {millis}"))
-                    .await?;
-            }
-            work(client).await
+            let set = async { Ok(client.batch_execute(&set).await?) };
+            tokio::try_join!(biased; set, work(client)).map(|((), answer)| answer)
         };
         // The server ends a statement itself; this is for a server that says nothing at all.
-        match tokio::time::timeout(self.timeout * 2, run).await {
-            Err(_) => Err((ReadError::TooSlow(self.timeout), false)),
+        match tokio::time::timeout(limit * 2, run).await {
+            Err(_) => Err((ReadError::TooSlow(limit), false)),
             Ok(Ok(answer)) => {
                 guarded.give_back();
                 Ok(answer)
             }
             Ok(Err(error)) => {
-                let code = match &error {
-                    Error::Database(database) => database.code().map(SqlState::code),
-                    _ => None,
-                };
-                let canceled = code == Some(SqlState::QUERY_CANCELED.code());
-                // No code: the words are the client's own. 57P01 to 57P03: the server is leaving.
-                let lost = client.is_closed()
-                    || code.is_none_or(|code| ["57P01", "57P02", "57P03"].contains(&code));
-                if !lost {
+                let stale = client.is_closed() || error.is_stale_connection();
+                if !stale {
                     guarded.give_back();
                 }
+                let canceled = matches!(&error, Error::Database(database)
+                    if database.code() == Some(&SqlState::QUERY_CANCELED));
                 Err(if canceled {
-                    (ReadError::TooSlow(self.timeout), false)
+                    (ReadError::TooSlow(limit), false)
                 } else {
-                    (error.into(), lost)
+                    (error.into(), stale)
                 })
             }
         }

@@ -1,12 +1,16 @@
 //! Statistics, from the counts kept with every write: their cost depends on the days and types
 //! asked for, not on the number of events. Only a user's statistics look at events, at that user's.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use domain::TenantId;
 use time::{Date, Duration, OffsetDateTime, PrimitiveDateTime, Time};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row};
 
 use crate::error::Error;
+use crate::event_reads::{Step, steps};
 use crate::sql::Sql;
 
 /// What to count.
@@ -63,27 +67,46 @@ pub const MAX_TYPES: usize = 1_000;
 /// Most entries of the daily series.
 pub const MAX_SERIES: usize = 10_000;
 
-/// Counts.
+/// Counts. `edges` are where partitions meet ([`crate::partitions::edges`]).
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn read(client: &Client, scope: &Scope) -> Result<Statistics, Error> {
+pub async fn read(
+    client: &Client,
+    edges: &[OffsetDateTime],
+    scope: &Scope,
+) -> Result<Statistics, Error> {
+    let steps = steps(edges, None, None);
+    if let Some(user) = &scope.user_id {
+        let mut counts = UserCounts::default();
+        for step in steps {
+            for row in user_sql(scope, user, step).rows(client).await? {
+                counts.add(scope, &row)?;
+            }
+        }
+        return Ok(counts.statistics());
+    }
     let sql = StatisticsSql::new(scope);
     // One connection, all questions sent at once.
-    let (totals, open, by_type, by_source, by_category, daily) = tokio::try_join!(
+    let (totals, by_type, by_source, by_category, daily) = tokio::try_join!(
         sql.totals.row(client),
-        sql.open.rows(client),
         sql.by_type.rows(client),
         sql.by_source.rows(client),
         sql.by_category.rows(client),
         sql.daily.rows(client),
     )?;
+    let mut open = BTreeMap::new();
+    for step in steps {
+        for (status, count) in pairs(&open_sql(scope, step).rows(client).await?)? {
+            *open.entry(status).or_default() += count;
+        }
+    }
     Ok(Statistics {
         total: totals.try_get(0)?,
         today: totals.try_get(1)?,
         week: totals.try_get(2)?,
         month: totals.try_get(3)?,
-        open: pairs(&open)?,
+        open: open.into_iter().collect(),
         by_type: pairs(&by_type)?,
         by_source: pairs(&by_source)?,
         by_category: pairs(&by_category)?,
@@ -100,7 +123,7 @@ pub async fn read(client: &Client, scope: &Scope) -> Result<Statistics, Error> {
     })
 }
 
-/// The statements of [`read`].
+/// The statements of [`read`] over the counts.
 #[derive(Debug)]
 #[expect(
     missing_docs,
@@ -108,24 +131,119 @@ pub async fn read(client: &Client, scope: &Scope) -> Result<Statistics, Error> {
 )]
 pub struct StatisticsSql {
     pub totals: Sql,
-    pub open: Sql,
     pub by_type: Sql,
     pub by_source: Sql,
     pub by_category: Sql,
     pub daily: Sql,
 }
 
+/// The statement that counts what is not processed, in one step of the events.
+#[must_use]
+pub fn open_sql(scope: &Scope, step: Step) -> Sql {
+    let mut sql = Sql::new("select e.status, count(*) from events e where e.tenant_id = ");
+    sql.bind(scope.tenant_id.as_str().to_owned(), Type::TEXT)
+        .push(" and e.status <> 'processed'");
+    step.conditions(&mut sql);
+    sql.push(" group by 1");
+    sql
+}
+
+/// The statement that counts a user's events, in one step of them.
+#[must_use]
+pub fn user_sql(scope: &Scope, user: &str, step: Step) -> Sql {
+    let mut sql = Sql::new(
+        "select (e.timestamp at time zone 'utc')::date, e.event_type, e.event_source, \
+         e.event_category, e.status, e.timestamp >= ",
+    );
+    sql.bind(scope.start, Type::TIMESTAMPTZ);
+    if let Some(end) = scope.end {
+        sql.push(" and e.timestamp <= ")
+            .bind(end, Type::TIMESTAMPTZ);
+    }
+    sql.push(", count(*) from events e where e.tenant_id = ")
+        .bind(scope.tenant_id.as_str().to_owned(), Type::TEXT)
+        .push(" and e.user_id = ")
+        .bind(user.to_owned(), Type::TEXT);
+    step.conditions(&mut sql);
+    sql.push(" group by 1, 2, 3, 4, 5, 6");
+    sql
+}
+
+/// A user's events, counted one by one.
+#[derive(Default)]
+struct UserCounts {
+    total: i64,
+    today: i64,
+    week: i64,
+    month: i64,
+    open: BTreeMap<String, i64>,
+    by_type: BTreeMap<String, i64>,
+    by_source: BTreeMap<String, i64>,
+    by_category: BTreeMap<String, i64>,
+    daily: BTreeMap<(Date, String), i64>,
+}
+
+impl UserCounts {
+    /// Adds a row of [`user_sql`].
+    fn add(&mut self, scope: &Scope, row: &Row) -> Result<(), tokio_postgres::Error> {
+        let (date, count): (Date, i64) = (row.try_get(0)?, row.try_get(6)?);
+        self.total += count;
+        for (days, sum) in [
+            (0, &mut self.today),
+            (7, &mut self.week),
+            (30, &mut self.month),
+        ] {
+            if date >= scope.today - Duration::days(days) {
+                *sum += count;
+            }
+        }
+        let status: String = row.try_get(4)?;
+        if status != "processed" {
+            *self.open.entry(status).or_default() += count;
+        }
+        if row.try_get(5)? {
+            let event_type: String = row.try_get(1)?;
+            *self.by_type.entry(event_type.clone()).or_default() += count;
+            *self.by_source.entry(row.try_get(2)?).or_default() += count;
+            *self.by_category.entry(row.try_get(3)?).or_default() += count;
+            *self.daily.entry((date, event_type)).or_default() += count;
+        }
+        Ok(())
+    }
+
+    fn statistics(self) -> Statistics {
+        let most_first = |counts: BTreeMap<String, i64>| {
+            let mut counts: Vec<_> = counts.into_iter().collect();
+            counts.sort_by_key(|(_, count)| Reverse(*count));
+            counts.truncate(MAX_TYPES);
+            counts
+        };
+        let day = |((date, event_type), count)| DailyCount {
+            date,
+            event_type,
+            count,
+        };
+        let mut daily: Vec<_> = self.daily.into_iter().map(day).collect();
+        daily.sort_by_key(|day| (Reverse(day.date), Reverse(day.count)));
+        daily.truncate(MAX_SERIES);
+        Statistics {
+            total: self.total,
+            today: self.today,
+            week: self.week,
+            month: self.month,
+            open: self.open.into_iter().collect(),
+            by_type: most_first(self.by_type),
+            by_source: most_first(self.by_source),
+            by_category: most_first(self.by_category),
+            daily,
+        }
+    }
+}
+
 impl StatisticsSql {
     /// Composes them.
     #[must_use]
     pub fn new(scope: &Scope) -> Self {
-        match &scope.user_id {
-            None => Self::of_all(scope),
-            Some(user) => Self::of_user(scope, user),
-        }
-    }
-
-    fn of_all(scope: &Scope) -> Self {
         let tenant = || scope.tenant_id.as_str().to_owned();
         let days = |text| {
             let mut sql = Sql::new(text);
@@ -162,16 +280,11 @@ impl StatisticsSql {
             .push("), 0)::int8 from aggregated_events where tenant_id = ")
             .bind(tenant(), Type::TEXT);
 
-        let mut open = Sql::new("select status, count(*) from events where tenant_id = ");
-        open.bind(tenant(), Type::TEXT)
-            .push(" and status <> 'processed' group by status");
-
         let mut daily =
             days("select date, event_type, count from aggregated_events where tenant_id = ");
         daily.push(SERIES);
         Self {
             totals,
-            open,
             by_type: hours(
                 "select event_type, sum(count)::int8 from aggregated_events_hourly \
                  where tenant_id = ",
@@ -184,58 +297,6 @@ impl StatisticsSql {
                 "select event_category, sum(count)::int8 from aggregated_events_hourly \
                  where tenant_id = ",
             ),
-            daily,
-        }
-    }
-
-    fn of_user(scope: &Scope, user: &str) -> Self {
-        let of_user = |sql: &mut Sql| {
-            sql.bind(scope.tenant_id.as_str().to_owned(), Type::TEXT)
-                .push(" and user_id = ")
-                .bind(user.to_owned(), Type::TEXT);
-        };
-        let range = |text| {
-            let mut sql = Sql::new(text);
-            of_user(&mut sql);
-            sql.push(" and timestamp >= ")
-                .bind(scope.start, Type::TIMESTAMPTZ);
-            if let Some(end) = scope.end {
-                sql.push(" and timestamp <= ").bind(end, Type::TIMESTAMPTZ);
-            }
-            sql
-        };
-        let grouped = |text| {
-            let mut sql = range(text);
-            sql.push(GROUPED);
-            sql
-        };
-        let since = |days| (scope.today - Duration::days(days)).midnight().assume_utc();
-
-        let mut totals = Sql::new("select count(*), count(*) filter (where timestamp >= ");
-        totals
-            .bind(since(0), Type::TIMESTAMPTZ)
-            .push("), count(*) filter (where timestamp >= ")
-            .bind(since(7), Type::TIMESTAMPTZ)
-            .push("), count(*) filter (where timestamp >= ")
-            .bind(since(30), Type::TIMESTAMPTZ)
-            .push(") from events where tenant_id = ");
-        of_user(&mut totals);
-
-        let mut open = Sql::new("select status, count(*) from events where tenant_id = ");
-        of_user(&mut open);
-        open.push(" and status <> 'processed' group by status");
-
-        let mut daily = range(
-            "select (timestamp at time zone 'utc')::date as date, event_type, count(*) as count \
-             from events where tenant_id = ",
-        );
-        daily.push(" group by 1, 2").push(SERIES);
-        Self {
-            totals,
-            open,
-            by_type: grouped("select event_type, count(*) from events where tenant_id = "),
-            by_source: grouped("select event_source, count(*) from events where tenant_id = "),
-            by_category: grouped("select event_category, count(*) from events where tenant_id = "),
             daily,
         }
     }

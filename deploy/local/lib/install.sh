@@ -17,6 +17,7 @@ missing_packages() {
     ! contains browser "$@" || [ -n "$(browser_binary)" ] || echo chromium
     ! contains monitoring "$@" || command -v promtool >/dev/null || echo prometheus
     ! contains monitoring "$@" || command -v npm >/dev/null || printf '%s\n' nodejs npm
+    ! contains pgbouncer "$@" || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
     ! contains bench "$@" || command -v wrk >/dev/null || echo wrk
     # For the distribution's nginx; another one's modules are built otherwise.
     ! contains bench "$@" || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || echo libnginx-mod-nchan
@@ -45,8 +46,8 @@ cmd_install() {
     local missing as_root=() with=()
     while [ $# -gt 0 ]; do
         case "$1 ${2:-}" in
-            '--with browser' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
-            *) die "install takes nothing, --only all-in-one, --with browser, --with monitoring or --with bench: $*" ;;
+            '--with browser' | '--with pgbouncer' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
+            *) die "install takes nothing, --only all-in-one, --with browser, --with pgbouncer, --with monitoring or --with bench: $*" ;;
         esac
         shift 2
     done
@@ -86,7 +87,7 @@ install_packages() {
     [ -z "$ours" ] || ${as_root[@]+"${as_root[@]}"} rm -f -- "$policy"
     [ "$status" -eq 0 ] || die "apt-get could not install: $*"
     # Nor shall they start at the next boot.
-    for service in postgresql redis-server nginx prometheus; do
+    for service in postgresql pgbouncer redis-server nginx prometheus; do
         contains "$service" "$@" || continue
         if command -v systemctl >/dev/null; then
             ${as_root[@]+"${as_root[@]}"} systemctl --quiet disable "$service"

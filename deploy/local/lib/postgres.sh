@@ -107,6 +107,21 @@ SQL
     printf "include_if_exists = 'tidegate.conf'\n" >>"$data/postgresql.conf"
 }
 
+# An eighth of the memory, in MB, from 128 to 4096: what is changed between two checkpoints stays there.
+postgres_memory() {
+    awk '/^MemTotal/ { mb = int($2 / 8192); print (mb < 128 ? 128 : (mb > 4096 ? 4096 : mb)); found = 1 }
+        END { if (!found) print 256 }' /proc/meminfo 2>/dev/null || echo 256
+}
+
+# lz4, where the server has it: pglz takes several times the processor time.
+postgres_wal_compression() {
+    if (cd / && "$1/postgres" -C wal_compression -D "$2" -c wal_compression=lz4) >/dev/null 2>&1; then
+        echo lz4
+    else
+        echo on
+    fi
+}
+
 start_postgres() {
     local bin data port
     bin=$(postgres_bin) || {
@@ -119,15 +134,16 @@ start_postgres() {
     make_cluster "$bin" || return 1
     data=$(postgres_data)
     port=${SETTINGS[port_postgres]}
-    # fsync and synchronous_commit keep their defaults (on): an acknowledged row stays.
+    # fsync and synchronous_commit keep their defaults (on): an acknowledged row stays. For the rest see
+    # docs/operations.md, PostgreSQL's settings.
     cat >"$data/tidegate.conf" <<CONF
 listen_addresses = '127.0.0.1'
 port = $port
 unix_socket_directories = ''
 max_connections = 200
-shared_buffers = 256MB
+shared_buffers = $(postgres_memory)MB
 max_wal_size = 4GB
-wal_compression = on
+wal_compression = $(postgres_wal_compression "$bin" "$data")
 checkpoint_timeout = 15min
 jit = off
 log_line_prefix = '%m [%p] %a '

@@ -9,7 +9,6 @@ use domain::EventStatus;
 use futures_util::SinkExt;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use store::partitions::{self, Interval};
 use store::write::{self, FrozenRows, Rows};
 use store::{Database, DatabaseConfig, migrate};
 use testkit::{Parts, TestService};
@@ -80,8 +79,6 @@ async fn copy(parts: &Parts, options: &Options, writers: usize) -> anyhow::Resul
     })?;
     migrate::run(&db).await?;
     let now = OffsetDateTime::now_utc();
-    let periods = [now, now - time::Duration::days(1)].map(|at| Interval::Month.period(at));
-    partitions::ensure(&db, Interval::Month, &periods).await?;
 
     let mut shares: Vec<Vec<FrozenRows>> = vec![Vec::new(); writers];
     let mut rows = Rows::default();

@@ -30,6 +30,8 @@ mod dead_letters;
 mod equation;
 #[path = "../it/faults.rs"]
 mod faults;
+#[path = "../it/idle.rs"]
+mod idle;
 #[path = "../it/memory.rs"]
 mod memory;
 #[path = "../it/poison.rs"]

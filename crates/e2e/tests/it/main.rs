@@ -23,6 +23,7 @@ mod conversation;
 mod dead_letters;
 mod equation;
 mod faults;
+mod idle;
 mod live;
 mod memory;
 mod poison;

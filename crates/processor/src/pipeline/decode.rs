@@ -1,12 +1,10 @@
 //! Batches of records → events with their rows, and dead letters.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use domain::redriven::Place;
 use domain::{Event, EventStatus};
 use eventlog::{Chunk, Permit, Record};
-use store::partitions::{Interval, Period};
 use store::write::{DeadLetter, FrozenRows, Rows};
 
 use super::dead_letter::dead_letter;
@@ -19,8 +17,6 @@ pub struct Decoded {
     pub items: Vec<Item>,
     /// The rows of the events among them.
     pub rows: FrozenRows,
-    /// The time partitions those rows go to.
-    pub periods: BTreeSet<Period>,
     /// What holds the batch's share of the buffer until it is dropped.
     pub permits: Vec<Permit>,
 }
@@ -59,14 +55,13 @@ impl Item {
 #[derive(Debug, Clone)]
 pub struct Decoder {
     records: RecordDecoder,
-    interval: Interval,
 }
 
 impl Decoder {
-    /// A decoder of such records; `interval` tells which time partitions the rows will need.
+    /// A decoder of such records.
     #[must_use]
-    pub fn new(records: RecordDecoder, interval: Interval) -> Self {
-        Self { records, interval }
+    pub fn new(records: RecordDecoder) -> Self {
+        Self { records }
     }
 
     /// Decodes every record. Never fails: what cannot be decoded becomes a dead letter.
@@ -75,7 +70,6 @@ impl Decoder {
         let now = service::clock::now();
         let mut items = Vec::with_capacity(chunks.iter().map(|c| c.records.len()).sum());
         let mut rows = Rows::default();
-        let mut periods = BTreeSet::new();
         let mut permits = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let topic = Arc::clone(chunk.topic());
@@ -85,7 +79,6 @@ impl Decoder {
                 let place = self.records.place(&record);
                 let content = match self.records.decode(&record, now) {
                     Ok(event) => {
-                        periods.insert(self.interval.period(event.timestamp));
                         // No handler waits for events yet, so they are stored as processed.
                         rows.push(&event, EventStatus::Processed, now);
                         Content::Event(Box::new(event), rows.len() - 1)
@@ -109,7 +102,6 @@ impl Decoder {
         Decoded {
             items,
             rows: rows.freeze(),
-            periods,
             permits,
         }
     }

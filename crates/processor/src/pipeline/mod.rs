@@ -12,7 +12,6 @@ pub mod decode;
 pub mod deliver;
 pub mod outbox_relay;
 pub mod pace;
-pub mod partitions;
 pub mod plan;
 pub mod write;
 
@@ -35,7 +34,6 @@ use decode::Decoder;
 use deliver::Deliverer;
 use outbox_relay::OutboxRelay;
 use pace::Pace;
-use partitions::Partitions;
 use write::{Stored, WriteStage};
 
 /// How far apart the batches of a worker are under load. Storing has 200 ms until an event can be read.
@@ -56,10 +54,10 @@ pub struct Pipeline {
     pub after: After,
     /// Full name of the topic of announcements.
     pub announcements: Arc<str>,
-    /// Makes the time partitions that a batch needs.
-    pub partitions: Partitions,
     /// Records and bytes of a batch.
     pub batch: BatchLimits,
+    /// Types that a tenant's day is counted by.
+    pub types_a_day: usize,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -131,12 +129,12 @@ impl Pipeline {
         mut queue: WorkerQueue,
         message: Option<fn(&Event) -> Message>,
     ) -> mpsc::Receiver<Stored> {
-        let decoder = Decoder::new(self.records.clone(), self.partitions.interval());
+        let decoder = Decoder::new(self.records.clone());
         let stage = WriteStage::new(
             self.db.clone(),
             Arc::clone(&self.source),
-            self.partitions.clone(),
             message,
+            self.types_a_day,
             Arc::clone(&self.metrics),
         );
         let limits = self.batch;

@@ -8,7 +8,6 @@ use eventlog::kafka::{Consumer, KafkaConfig, Producer, TopicSpec, topics};
 use eventlog::postgres::{Handle, PostgresLog, PostgresLogConfig, PostgresSource};
 use eventlog::{Chunk, Outgoing};
 use prometheus::Registry;
-use store::partitions::Interval;
 use store::{DatabaseConfig, migrate};
 use testkit::{LIMIT, Part, Parts, eventually, eventually_eq, topic_prefix};
 use uuid::Uuid;
@@ -17,6 +16,7 @@ use super::*;
 use crate::pipeline::decode::Content;
 
 mod delivery;
+mod stale;
 
 struct World {
     db: Database,
@@ -79,10 +79,6 @@ impl World {
         Arc::new(Metrics::register(&Registry::new()).unwrap())
     }
 
-    fn partitions(&self) -> Partitions {
-        Partitions::new(self.db.clone(), Interval::Month, 1)
-    }
-
     fn records(&self) -> RecordDecoder {
         RecordDecoder::postgres(Limits::default(), &self.prefix)
     }
@@ -106,11 +102,11 @@ impl World {
                 producer: producer.map(|producer| producer as Arc<dyn Publisher>),
             },
             announcements: format!("{}{}", self.prefix, domain::subject::ANNOUNCEMENTS).into(),
-            partitions: self.partitions(),
             batch: BatchLimits {
                 records: 300,
                 bytes: 1 << 20,
             },
+            types_a_day: 1_000,
             metrics: Self::metrics(),
         };
         let tasks = pipeline.start(queues);
@@ -198,7 +194,7 @@ async fn what_another_processor_stored_is_not_stored_again() {
     while chunks.iter().map(|c| c.records.len()).sum::<usize>() < 200 {
         chunks.push(queues[0].recv().await.unwrap());
     }
-    let decoded = Decoder::new(world.records(), Interval::Month).decode(chunks);
+    let decoded = Decoder::new(world.records()).decode(chunks);
     assert!(
         decoded
             .items
@@ -208,8 +204,8 @@ async fn what_another_processor_stored_is_not_stored_again() {
     let stage = WriteStage::new(
         world.db.clone(),
         Arc::new(source.clone()),
-        world.partitions(),
         None,
+        1_000,
         World::metrics(),
     );
     let (input, to_write) = mpsc::channel(1);

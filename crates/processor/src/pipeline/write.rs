@@ -16,7 +16,6 @@ use tokio::sync::mpsc;
 
 use super::dead_letter::dead_letter;
 use super::decode::{Content, Decoded, Item};
-use super::partitions::Partitions;
 use super::plan::{Partition, Positions};
 use crate::metrics::Metrics;
 
@@ -49,8 +48,8 @@ pub struct WriteStage {
     db: Database,
     source: Arc<dyn Source>,
     positions: Positions,
-    partitions: Partitions,
     message: Option<fn(&Event) -> Message>,
+    types_a_day: usize,
     metrics: Arc<Metrics>,
     writer: Option<Writer>,
 }
@@ -62,16 +61,16 @@ impl WriteStage {
     pub fn new(
         db: Database,
         source: Arc<dyn Source>,
-        partitions: Partitions,
         message: Option<fn(&Event) -> Message>,
+        types_a_day: usize,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             db,
             positions: Positions::new(Arc::clone(&source)),
             source,
-            partitions,
             message,
+            types_a_day,
             metrics,
             writer: None,
         }
@@ -143,10 +142,10 @@ impl WriteStage {
         range: Range<usize>,
         announce: &mut HashSet<usize>,
     ) -> Result<(), Error> {
-        self.partitions.cover(&batch.periods).await?;
         if !self.writer.as_ref().is_some_and(Writer::is_open) {
             self.writer = None;
-            self.writer = Some(Writer::connect(&self.db).await?);
+            let writer = Writer::connect(&self.db).await?;
+            self.writer = Some(writer.with_types_a_day(self.types_a_day));
         }
         let Some(writer) = &mut self.writer else {
             return Ok(());
@@ -173,6 +172,7 @@ impl WriteStage {
                 refuse: &refuse,
             })
             .await?;
+        self.metrics.other_types.inc_by(writer.take_others());
         self.metrics
             .written(started.elapsed(), plan.store.len(), &written, &plan.letters);
         announce.extend(written.new.iter().map(|pending| pending.item));
@@ -192,7 +192,9 @@ impl WriteStage {
                 Err(error) => tracing::debug!(error = %error, "frozen writers not looked for"),
             }
         }
-        if self.writer.as_ref().is_some_and(|writer| !writer.is_open()) {
+        if error.is_stale_connection()
+            || self.writer.as_ref().is_some_and(|writer| !writer.is_open())
+        {
             self.writer = None;
         }
         tracing::warn!(error = %error, retry_in_ms = pause.as_millis(), "a batch could not be written yet; nothing is lost, it will be tried again");

@@ -192,7 +192,7 @@ pub async fn unprocessed(
     parameters.finish()?;
     let page = listing::read(&state, "unprocessed", &list).await?;
     Ok(fresh(&UnprocessedList {
-        count: page.total,
+        count: page.total.count,
         list: page.list(),
     }))
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use service::{EventResponse, Problem};
-use store::event_reads::{self, StoredEvent, Window};
+use store::event_reads::{self, StoredEvent, Total, Window};
 use utoipa::ToSchema;
 
 use super::page::page;
@@ -14,8 +14,11 @@ use crate::state::State;
 pub struct EventList<'a> {
     /// The events.
     pub events: Vec<EventResponse<'a>>,
-    /// How many there are under the filter; null when not asked for.
+    /// How many there are under the filter; null when not asked for, or not known in time.
     pub total: Option<u64>,
+    /// Whether `total` is not exact: it was not known in time, or counts events that retention has
+    /// removed.
+    pub total_is_estimate: bool,
     /// The limit used.
     pub limit: u32,
     /// The offset used.
@@ -30,7 +33,7 @@ pub struct EventList<'a> {
 #[derive(Debug)]
 pub struct Page {
     rows: Vec<StoredEvent>,
-    pub(super) total: Option<u64>,
+    pub(super) total: Total,
     limit: u32,
     offset: u32,
     has_more: bool,
@@ -43,7 +46,8 @@ impl Page {
     pub fn list(&self) -> EventList<'_> {
         EventList {
             events: self.rows.iter().map(response).collect(),
-            total: self.total,
+            total: self.total.count,
+            total_is_estimate: self.total.is_estimate,
             limit: self.limit,
             offset: self.offset,
             has_more: self.has_more,
@@ -92,29 +96,25 @@ pub async fn read(
     let max_bytes = state.max_response_bytes;
     let fetched = state
         .read(what, async |client| {
-            event_reads::list(client, filter, &probing, max_bytes).await
+            let edges = state.edges(client).await?;
+            event_reads::list(client, &edges, filter, &probing, max_bytes).await
         })
         .await?;
     let (rows, more) = page(fetched, limit, max_bytes)?;
 
-    let total = if *count {
-        Some(match total_of_last_page(window, rows.len(), more) {
-            Some(total) => total,
-            None => {
-                state
-                    .read("count", async |client| {
-                        event_reads::count(client, filter).await
-                    })
-                    .await?
-            }
-        })
-    } else {
-        None
+    let exactly = |count| Total {
+        count,
+        is_estimate: false,
     };
-    let has_more = match total {
+    let total = match total_of_last_page(window, rows.len(), more) {
+        _ if !*count => exactly(None),
+        Some(total) => exactly(Some(total)),
+        None => state.total(filter).await,
+    };
+    let has_more = match total.count {
         // (offset + limit) < total, S4-26.
-        Some(total) if window.after.is_none() => {
-            u64::from(window.offset) + u64::from(limit) < total
+        Some(count) if window.after.is_none() && !total.is_estimate => {
+            u64::from(window.offset) + u64::from(limit) < count
         }
         _ => more,
     };

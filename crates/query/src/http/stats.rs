@@ -122,7 +122,8 @@ pub async fn statistics(
     parameters.finish()?;
     let counts = state
         .read("statistics", async |client| {
-            statistics::read(client, &scope).await
+            let edges = state.edges(client).await?;
+            statistics::read(client, &edges, &scope).await
         })
         .await?;
     Ok(fresh(&answer(scope, counts, now)))

@@ -84,7 +84,8 @@ pub async fn events(
     let max_bytes = state.max_response_bytes;
     let fetched = state
         .read("user", async |client| {
-            event_reads::list_tracked(client, &list.filter, &list.window, max_bytes).await
+            let edges = state.edges(client).await?;
+            event_reads::list_tracked(client, &edges, &list.filter, &list.window, max_bytes).await
         })
         .await?;
     let (rows, _) = page(fetched, list.window.limit, max_bytes)?;

@@ -55,6 +55,8 @@ async fn every_condition_selects_its_events() {
         (json!({"data": {"c": true}}), &[4]),
         (json!({"data": {"a": {"b": [2]}}}), &[4]),
         (json!({"data": {"a": {"b": 2}}}), &[]),
+        (json!({"data": {"a": {}}, "aggregate_id": "1"}), &[4]),
+        (json!({"data": {"a": {}}, "metadata": {"k": "ä"}}), &[]),
         (json!({"metadata": {"k": "ä"}}), &[5]),
         (json!({"metadata": {"k": "ä"}, "data": {"c": true}}), &[]),
         (json!({"start_time": "2026-03-05T00:00:00Z"}), &[5, 4]),
@@ -215,6 +217,16 @@ async fn what_is_wrong_is_named() {
         (r#"{"data":{"a":1e400}}"#, 422, "data.a"),
         (r#"{"cursor":"x"}"#, 422, "cursor: not a cursor"),
         (&deep, 422, "data"),
+        (
+            r#"{"data":{"a":{}}}"#,
+            422,
+            "data: no index serves an object without a value",
+        ),
+        (
+            r#"{"metadata":{"a":[[]]},"event_type":"a.b"}"#,
+            422,
+            "or add user_id, session_id",
+        ),
         (&with_foreign, 422, "cursor: belongs to another"),
         (&with_offset, 422, "offset"),
     ] {
@@ -255,5 +267,64 @@ async fn a_page_that_is_too_large_says_what_would_fit() {
     assert_eq!(
         (&list["total"], &list["has_more"]),
         (&json!(10), &json!(true))
+    );
+}
+
+#[tokio::test]
+async fn totals_come_from_the_counts_where_they_tell() {
+    let world = World::start_with(&[("COUNT_TIMEOUT_MS", "200")]).await;
+    let events: Vec<Value> = (0..6)
+        .map(|n| json!({"event_type": if n % 2 == 0 { "a" } else { "b" }, "user_id": "u"}))
+        .collect();
+    world.insert(&events).await;
+    let client = world.database.connect().await.unwrap();
+    // No number of events: what is answered is the count that was kept.
+    client
+        .batch_execute("update aggregated_events set count = count + 1000000")
+        .await
+        .unwrap();
+    let total = async |body: Value| {
+        let list = world.query(&body).await.ok();
+        assert_eq!(numbers(&list).len(), 1, "{list}");
+        (list["total"].clone(), list["total_is_estimate"].clone())
+    };
+    let known = |count: i64| (json!(count), json!(false));
+    assert_eq!(total(json!({"limit": 1})).await, known(2_000_006));
+    assert_eq!(
+        total(json!({"limit": 1, "event_type": "a"})).await,
+        known(1_000_003)
+    );
+    assert_eq!(total(json!({"limit": 1, "user_id": "u"})).await, known(6));
+
+    // Where types are counted together, only counting tells.
+    client
+        .batch_execute(
+            "insert into aggregated_events (event_type, date, count) values ('other', '2026-03-02', 5)",
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        total(json!({"limit": 1, "event_type": "a"})).await,
+        known(3)
+    );
+    assert_eq!(total(json!({"limit": 1})).await, known(2_000_011));
+
+    // Counts that stay when events are removed are not counted.
+    client
+        .batch_execute("insert into retention (kept_from) values ('2026-02-01')")
+        .await
+        .unwrap();
+    assert_eq!(total(json!({"limit": 1})).await, (json!(6), json!(true)));
+
+    // And a total that cannot be had in time never takes the page with it.
+    client
+        .batch_execute("begin; lock table retention in access exclusive mode")
+        .await
+        .unwrap();
+    assert_eq!(total(json!({"limit": 1})).await, (Value::Null, json!(true)));
+    let list = world.query(&json!({"limit": 1})).await.ok();
+    assert_eq!(
+        (&list["has_more"], list["next_cursor"].is_string()),
+        (&json!(true), true)
     );
 }

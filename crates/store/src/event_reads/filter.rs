@@ -19,7 +19,7 @@ pub enum StatusFilter {
 }
 
 /// What a listing is restricted to; all conditions hold at once (S4-25). Times are inclusive.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the columns of the same names")]
 pub struct Filter {
     pub tenant_id: TenantId,

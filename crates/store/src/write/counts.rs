@@ -1,13 +1,14 @@
-//! The step `counts`: the daily and hourly counts (S1-32 to S1-36). Written last in a transaction and in sorted order:
-//! these rows are few and hot, and writers meet on them.
+//! The step `counts`: the daily and hourly counts (S1-32 to S1-36). Written last in a transaction and in
+//! sorted order: these rows are few and hot, and writers meet on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Event;
 use time::{Date, OffsetDateTime, UtcOffset};
 use tokio_postgres::{Client, Statement, Transaction};
 
 use super::pending::Pending;
+use super::types::Types;
 use crate::error::Error;
 
 const ADD_DAILY: &str = "insert into aggregated_events (tenant_id, event_type, date, count) \
@@ -30,12 +31,12 @@ struct Counts<'a> {
 }
 
 impl<'a> Counts<'a> {
-    /// Counts one event.
-    fn add(&mut self, event: &'a Event) {
+    /// Counts one event, under that type.
+    fn add(&mut self, event: &'a Event, event_type: &'a str) {
         let key = (
             event.tenant_id.as_str(),
             hour_of(event.timestamp),
-            event.event_type.as_str(),
+            event_type,
             event.event_source.as_str(),
             event.event_category.as_str(),
         );
@@ -75,45 +76,56 @@ impl Statements {
     }
 }
 
-/// Adds the new events to both tables.
+/// Adds the new events to both tables. Returns how many are counted under the type that stands for
+/// those beyond the bound.
 pub(super) async fn add(
     tx: &Transaction<'_>,
     statements: &Statements,
+    types: &mut Types,
     new: &[Pending<'_>],
-) -> Result<(), Error> {
+) -> Result<u64, Error> {
     if new.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
-    let mut counts = Counts::default();
-    for pending in new {
-        counts.add(pending.event);
+    let mut days: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
+    for Pending { event, .. } in new {
+        let day = (event.tenant_id.as_str(), hour_of(event.timestamp).date());
+        days.entry(day).or_default().insert(&event.event_type);
     }
-    let (mut tenants, mut types, mut dates, mut sums) = (vec![], vec![], vec![], vec![]);
+    types.learn(tx, &days).await?;
+    let (mut counts, mut others) = (Counts::default(), 0);
+    for &Pending { event, .. } in new {
+        let day = hour_of(event.timestamp).date();
+        let event_type = types.counted_as(event.tenant_id.as_str(), day, &event.event_type);
+        others += u64::from(event_type != event.event_type);
+        counts.add(event, event_type);
+    }
+    let (mut tenants, mut names, mut dates, mut sums) = (vec![], vec![], vec![], vec![]);
     for ((tenant, event_type, date), count) in counts.daily() {
         tenants.push(tenant);
-        types.push(event_type);
+        names.push(event_type);
         dates.push(date);
         sums.push(count);
     }
-    tx.execute(&statements.daily, &[&tenants, &types, &dates, &sums])
+    tx.execute(&statements.daily, &[&tenants, &names, &dates, &sums])
         .await?;
     let mut hours = Vec::with_capacity(counts.hourly.len());
     let (mut sources, mut categories) = (vec![], vec![]);
     tenants.clear();
-    types.clear();
+    names.clear();
     sums.clear();
     for ((tenant, hour, event_type, source, category), count) in &counts.hourly {
         tenants.push(tenant);
         hours.push(*hour);
-        types.push(event_type);
+        names.push(event_type);
         sources.push(*source);
         categories.push(*category);
         sums.push(*count);
     }
     tx.execute(
         &statements.hourly,
-        &[&tenants, &hours, &types, &sources, &categories, &sums],
+        &[&tenants, &hours, &names, &sources, &categories, &sums],
     )
     .await?;
-    Ok(())
+    Ok(others)
 }

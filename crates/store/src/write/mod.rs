@@ -20,6 +20,7 @@ mod partitions;
 mod pending;
 pub mod positions;
 mod streams;
+mod types;
 
 #[doc(hidden)]
 pub use binary::{HEADER, TRAILER};
@@ -31,6 +32,7 @@ pub use dead_letters::DeadLetter;
 pub use frozen::end_frozen;
 pub use pending::{Pending, RecordPlace};
 pub use positions::Advance;
+pub use types::OTHER;
 
 use std::collections::HashSet;
 
@@ -85,7 +87,9 @@ pub struct Writer {
     duplicates: Statement,
     partitions: partitions::Numbers,
     counts: counts::Statements,
+    types: types::Types,
     positions: positions::Statements,
+    others: u64,
 }
 
 impl Writer {
@@ -115,9 +119,23 @@ impl Writer {
             duplicates: client.prepare(duplicates::NOTE).await?,
             partitions: partitions::Numbers::default(),
             counts: counts::Statements::prepare(&client).await?,
+            types: types::Types::prepare(&client).await?,
             positions: positions::Statements::prepare(&client).await?,
+            others: 0,
             client,
         })
+    }
+
+    /// Counts a tenant's day by so many types at most; the events of more are counted as [`OTHER`].
+    #[must_use]
+    pub fn with_types_a_day(mut self, most: usize) -> Self {
+        self.types.most = most;
+        self
+    }
+
+    /// How many events were counted as [`OTHER`] since this was last asked.
+    pub fn take_others(&mut self) -> u64 {
+        std::mem::take(&mut self.others)
     }
 
     /// False once the connection is gone and a new writer is needed.
@@ -138,6 +156,14 @@ impl Writer {
     /// See [`Error::kind`] for what to do. After any error nothing of the batch is stored, except
     /// that a connection lost during the commit leaves it unknown: the positions tell.
     pub async fn write<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
+        let written = self.transaction(batch).await;
+        if written.is_err() {
+            self.types.forget();
+        }
+        written
+    }
+
+    async fn transaction<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
         self.partitions.learn(&self.client, batch.events).await?;
         let tx = self.client.transaction().await?;
         let mut new = new::select(&tx, &self.new, batch.events).await?;
@@ -171,9 +197,10 @@ impl Writer {
             vec![]
         };
         duplicates::note(&tx, &self.duplicates, &dropped).await?;
-        counts::add(&tx, &self.counts, &new).await?;
+        let others = counts::add(&tx, &self.counts, &mut self.types, &new).await?;
         positions::advance(&tx, &self.positions, batch.advances, batch.owner).await?;
         tx.commit().await?;
+        self.others += others;
         Ok(Written { new, refused })
     }
 }

@@ -5,6 +5,7 @@
 mod database;
 mod faults;
 mod log;
+mod partitions;
 mod plan;
 mod purposes;
 mod reads;

@@ -1,6 +1,6 @@
 //! What is written reads back, and reads are bounded.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{Context, Event, EventSource, EventStatus, Limits, TenantId, envelope::Origin};
 use store::event_reads::{self, Filter, StatusFilter, Window};
@@ -51,6 +51,11 @@ fn events() -> Vec<Event> {
 }
 
 async fn store_all(db: &store::Database, events: &[Event]) {
+    let mut writer = Writer::connect(db).await.unwrap();
+    write_all(&mut writer, events).await;
+}
+
+async fn write_all(writer: &mut Writer, events: &[Event]) {
     let mut rows = Rows::default();
     for event in events {
         rows.push(event, EventStatus::Processed, event.received_at);
@@ -83,12 +88,7 @@ async fn store_all(db: &store::Database, events: &[Event]) {
         message: None,
         refuse: &|_, reason, detail| panic!("{reason}: {detail}"),
     };
-    Writer::connect(db)
-        .await
-        .unwrap()
-        .write(&batch)
-        .await
-        .unwrap();
+    writer.write(&batch).await.unwrap();
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ async fn statistics_are_those_of_what_was_written_once() {
             start: datetime!(2026-03-04 23:10 UTC),
             end: Some(datetime!(2026-03-05 09:40 UTC)),
         };
-        let all = statistics::read(&client, &scope(None)).await.unwrap();
+        let all = statistics::read(&client, &[], &scope(None)).await.unwrap();
         let one = |name: &str| vec![(name.to_owned(), 1)];
         assert_eq!((all.total, all.today, all.week, all.month), (2, 1, 2, 2));
         assert_eq!(all.open, one("failed"));
@@ -166,14 +166,16 @@ async fn statistics_are_those_of_what_was_written_once() {
         let (first, second) = (date!(2026 - 03 - 04), date!(2026 - 03 - 05));
         assert_eq!(all.daily, [day(second, "a"), day(first, "b")]);
 
-        let user = statistics::read(&client, &scope(Some("u"))).await.unwrap();
+        let user = statistics::read(&client, &[], &scope(Some("u")))
+            .await
+            .unwrap();
         assert_eq!(
             (user.total, user.today, user.week, user.month),
             (1, 1, 1, 1)
         );
         assert_eq!((user.open, user.by_type), (one("failed"), one("a")));
         assert_eq!(user.daily, [day(second, "a")]);
-        let nobody = statistics::read(&client, &scope(Some("nobody")))
+        let nobody = statistics::read(&client, &[], &scope(Some("nobody")))
             .await
             .unwrap();
         assert_eq!(nobody, statistics::Statistics::default());
@@ -182,13 +184,64 @@ async fn statistics_are_those_of_what_was_written_once() {
             status: StatusFilter::Is(EventStatus::Failed),
             ..Filter::default()
         };
-        assert_eq!(event_reads::count(&client, &failed).await.unwrap(), 1);
-        assert_eq!(
-            event_reads::count(&client, &Filter::default())
-                .await
-                .unwrap(),
-            2
-        );
+        let total = async |filter| {
+            let deadline = Instant::now() + LIMIT;
+            let total = event_reads::total(&client, &[], filter, deadline);
+            total.await.unwrap().count
+        };
+        assert_eq!(total(&failed).await, Some(1));
+        assert_eq!(total(&Filter::default()).await, Some(2));
+    })
+    .await;
+}
+
+/// Unique types of a stranger, by two writers at once: the sums stay exact, the rows few.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn types_beyond_the_bound_are_counted_together() {
+    const MOST: usize = 5;
+    with_database(|db| async move {
+        let batch = |writer: u128, round: u128| -> Vec<Event> {
+            let event = |n: u128| {
+                let id = (writer * 1_000 + round) * 1_000 + n;
+                // Of two days, one of which is long ago.
+                let day = ["2026-03-05", "1999-12-31"][usize::try_from(n % 2).unwrap()];
+                let name = if n < 4 {
+                    "known".to_owned()
+                } else {
+                    format!("unique.{id}")
+                };
+                event(
+                    id,
+                    &format!(r#"{{"event_type":"{name}","timestamp":"{day}T09:30:00Z"}}"#),
+                )
+            };
+            (0..20).map(event).collect()
+        };
+        let write = async |number: u128| {
+            let writer = Writer::connect(&db).await.unwrap();
+            let mut writer = writer.with_types_a_day(MOST);
+            for round in 0..10 {
+                write_all(&mut writer, &batch(number, round)).await;
+            }
+            writer.take_others()
+        };
+        write_all(&mut Writer::connect(&db).await.unwrap(), &batch(9, 0)[..4]).await;
+        let (first, second) = tokio::join!(write(1), write(2));
+        let client = db.connect().await.unwrap();
+        for table in ["aggregated_events", "aggregated_events_hourly"] {
+            let sql = format!(
+                "select sum(count)::int8, count(distinct event_type), \
+                 sum(count) filter (where event_type = 'known')::int8, \
+                 coalesce(sum(count) filter (where event_type = 'other'), 0)::int8 from {table}"
+            );
+            let row = client.query_one(&sql, &[]).await.unwrap();
+            let (all, types, known, other): (i64, i64, i64, i64) =
+                (row.get(0), row.get(1), row.get(2), row.get(3));
+            assert_eq!((all, known), (404, 84), "{table}");
+            // Two days, each with its own, and the one that stands for the rest.
+            assert!(types <= 2 * MOST as i64, "{types} in {table}");
+            assert_eq!(u64::try_from(other).unwrap(), first + second, "{table}");
+        }
     })
     .await;
 }
@@ -199,7 +252,7 @@ async fn a_page_ends_where_the_bytes_end() {
         store_all(&db, &events()).await;
         let client = db.client().await.unwrap();
         let list = async |max| {
-            let page = event_reads::list(&client, &Filter::default(), &WINDOW, max)
+            let page = event_reads::list(&client, &[], &Filter::default(), &WINDOW, max)
                 .await
                 .unwrap();
             (page.rows.len(), page.cut)
@@ -207,7 +260,7 @@ async fn a_page_ends_where_the_bytes_end() {
         assert_eq!(list(1 << 20).await, (2, false));
         assert_eq!(list(1_000).await, (1, true));
         assert_eq!(list(10).await, (0, true));
-        let short = event_reads::list_tracked(&client, &Filter::default(), &WINDOW, 100).await;
+        let short = event_reads::list_tracked(&client, &[], &Filter::default(), &WINDOW, 100).await;
         assert_eq!(
             short.map(|page| (page.rows.len(), page.cut)).unwrap(),
             (1, true)

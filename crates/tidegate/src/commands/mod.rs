@@ -11,6 +11,7 @@ mod dead_letters;
 mod dev;
 mod migrate;
 mod receipt;
+mod retention;
 mod send;
 mod serve;
 mod status;
@@ -51,6 +52,7 @@ pub(crate) enum Command {
     Stream(stream::Options),
     DeadLetters(dead_letters::Options),
     Receipt(receipt::Options),
+    Retention(retention::Options),
     Status(status::Options),
     Config(config::Options),
 }
@@ -70,6 +72,7 @@ impl Command {
             Self::Stream(options) => stream::run(options).await,
             Self::DeadLetters(options) => dead_letters::run(options).await,
             Self::Receipt(options) => receipt::run(options).await,
+            Self::Retention(options) => retention::run(options).await,
             Self::Status(options) => status::run(options).await,
             Self::Config(options) => config::run(options),
         }

@@ -61,7 +61,7 @@ impl Cluster {
             stale_server::wait(&data, binaries, user).await?;
             let port = directory.port()?;
             let socket = Some(data.clone()).filter(|d| d.as_os_str().len() <= SOCKET_PATH);
-            configure(directory, port, socket.as_deref())?;
+            configure(directory, binaries, port, socket.as_deref())?;
             let (log, from) = open_log(&directory.log())?;
             let mut guard = spawn(binaries, user, &data, &log)?;
             let mut cluster = Self {
@@ -189,7 +189,12 @@ impl Cluster {
 
 /// Writes the settings of this run. fsync and synchronous_commit are on, so that an acknowledged
 /// event stays; fsync is off where the data is deleted anyway.
-fn configure(directory: &Directory, port: u16, socket: Option<&Path>) -> anyhow::Result<()> {
+fn configure(
+    directory: &Directory,
+    binaries: &Binaries,
+    port: u16,
+    socket: Option<&Path>,
+) -> anyhow::Result<()> {
     let socket = socket.map(|path| path.display().to_string().replace('\'', "''"));
     let fsync = !directory.is_ephemeral();
     let text = format!(
@@ -199,15 +204,17 @@ unix_socket_directories = '{}'
 unix_socket_permissions = 0777
 fsync = {fsync}
 max_connections = 100
-shared_buffers = 128MB
-max_wal_size = 2GB
-wal_compression = on
+shared_buffers = {}MB
+max_wal_size = 4GB
+wal_compression = {}
 checkpoint_timeout = 15min
 jit = off
 search_path = 'event, public'
 log_line_prefix = '%m [%p] %a '
 ",
-        socket.unwrap_or_default()
+        socket.unwrap_or_default(),
+        shared_buffers(),
+        wal_compression(binaries, &directory.cluster()),
     );
     let path = directory.cluster().join("tidegate.conf");
     std::fs::write(&path, text).map_err(|error| {
@@ -217,6 +224,31 @@ log_line_prefix = '%m [%p] %a '
             directory,
         )
     })
+}
+
+/// Megabytes: an eighth of the machine's memory, from 128 MB to 4 GB, so that what is changed between
+/// two checkpoints stays there.
+fn shared_buffers() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kilobytes = total.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    (kilobytes.unwrap_or_default() / 8 / 1024).clamp(128, 4096)
+}
+
+/// lz4, where the server has it: pglz takes several times the processor time.
+fn wal_compression(binaries: &Binaries, data: &Path) -> &'static str {
+    let asked = std::process::Command::new(binaries.program("postgres"))
+        .args(["-C", "wal_compression", "-c", "wal_compression=lz4", "-D"])
+        .arg(data)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    if asked.is_ok_and(|status| status.success()) {
+        "lz4"
+    } else {
+        "on"
+    }
 }
 
 fn spawn(

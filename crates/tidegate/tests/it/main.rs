@@ -13,6 +13,7 @@ mod migration;
 mod no_dependencies;
 mod output;
 mod pipe;
+mod postgres;
 mod refused;
 mod send;
 mod serve;
