@@ -29,7 +29,7 @@ async fn idle_transactions_on_every_table_stop_nobody() {
     .await
     .unwrap();
     let client = reqwest::Client::new();
-    let url = system.ingest_url("/api/v1/events");
+    let url = system.ingest_url("/api/v1/events/batch");
     let until = Instant::now() + Duration::from_secs(soak(20, 300));
     let (mut sent, mut memory) = (0_i64, None);
     while Instant::now() < until {
