@@ -8,6 +8,7 @@ mod domain_event;
 mod frontend;
 mod native;
 mod reader;
+pub mod segment;
 
 use std::fmt;
 
@@ -66,6 +67,7 @@ pub fn decode_text(text: &str, cx: &Context<'_>) -> Result<Event, DecodeError> {
         Envelope::Generic => domain_event::read_generic(&mut reader, cx),
         Envelope::Bus => bus::read(&mut reader, cx),
         Envelope::CloudEvent => cloudevents::read(&mut reader, cx),
+        Envelope::Segment => segment::read(&mut reader, cx),
     };
     check_time(&event, &mut reader, cx);
     if event.expected_version.is_some() && stream::explicit_id(&event).is_none() {
@@ -101,6 +103,7 @@ enum Envelope {
     Generic,
     Bus,
     CloudEvent,
+    Segment,
 }
 
 /// Tells the envelopes apart by the keys that only one of them has. A null counts as absent, for
@@ -117,6 +120,10 @@ fn envelope(reader: &Reader<'_>, cx: &Context<'_>) -> Envelope {
         Envelope::Frontend
     } else if declared || set("specversion") {
         Envelope::CloudEvent
+    } else if cx.content_type == Some(segment::MEDIA_TYPE)
+        || (!named && segment::is_message(reader))
+    {
+        Envelope::Segment
     } else if named && set("data") {
         Envelope::Native
     } else if set("event_data") {

@@ -108,7 +108,7 @@ impl Refused {
         }
     }
 
-    fn field(path: &str, code: Code, message: impl Into<String>) -> Self {
+    pub(crate) fn field(path: &str, code: Code, message: impl Into<String>) -> Self {
         Self::Fields(vec![FieldError::new(path, code, message)])
     }
 }
@@ -198,7 +198,8 @@ pub fn frontend_many(body: &[u8], intake: &Intake<'_>, partial: bool) -> Result<
     elements_of(&elements, "events", intake, Some(&info), partial)
 }
 
-fn text(body: &[u8]) -> Result<&str, Refused> {
+/// The text of a body.
+pub(crate) fn text(body: &[u8]) -> Result<&str, Refused> {
     // A byte order mark is no part of the text (RFC 8259, section 8.1).
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     std::str::from_utf8(body)
@@ -206,7 +207,7 @@ fn text(body: &[u8]) -> Result<&str, Refused> {
 }
 
 /// A syntax error if the text is no JSON; otherwise the hint about its shape.
-fn syntax_or(text: &str, path: &str, hint: String) -> Refused {
+pub(crate) fn syntax_or(text: &str, path: &str, hint: String) -> Refused {
     match serde_json::from_str::<&RawValue>(text) {
         Ok(_) => Refused::field(path, Code::WrongType, hint),
         Err(error) => Refused::Syntax(format!("invalid JSON: {error}")),
@@ -214,7 +215,11 @@ fn syntax_or(text: &str, path: &str, hint: String) -> Refused {
 }
 
 /// The elements of an array as texts, at most as many as a batch may hold.
-fn split<'a>(text: &'a str, path: &str, intake: &Intake<'_>) -> Result<Vec<&'a RawValue>, Refused> {
+pub(crate) fn split<'a>(
+    text: &'a str,
+    path: &str,
+    intake: &Intake<'_>,
+) -> Result<Vec<&'a RawValue>, Refused> {
     struct Elements {
         limit: usize,
     }
@@ -264,7 +269,8 @@ fn split<'a>(text: &'a str, path: &str, intake: &Intake<'_>) -> Result<Vec<&'a R
     Ok(elements)
 }
 
-fn elements_of(
+/// Reads each of them; unless `partial`, one bad element refuses all (C29).
+pub(crate) fn elements_of(
     elements: &[&RawValue],
     path: &str,
     intake: &Intake<'_>,

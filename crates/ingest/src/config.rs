@@ -11,6 +11,7 @@ use service::config::HttpConfig;
 use store::DatabaseConfig;
 
 use crate::body::Bounds;
+use crate::signature::Signature;
 
 /// The settings of the gateway.
 #[derive(Debug, Clone)]
@@ -33,6 +34,8 @@ pub struct Config {
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call; `None` is any.
     pub cors_origins: Option<Vec<String>>,
+    /// What RudderStack's webhook has to be signed with, if anything.
+    pub rudderstack: Option<Signature>,
 }
 
 impl Config {
@@ -74,6 +77,7 @@ impl Config {
             ),
             trusted_proxies: trusted_proxies(env),
             cors_origins: service::cors::origins(env),
+            rudderstack: Signature::from_env(env),
         };
         config.check(env);
         env.finish()?;

@@ -17,6 +17,8 @@ pub mod metrics;
 pub mod openapi;
 pub mod record;
 mod routes;
+pub mod segment;
+pub mod signature;
 pub mod spill;
 pub mod state;
 pub mod waiters;

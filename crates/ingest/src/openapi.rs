@@ -6,7 +6,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
 use crate::http::route::{FRONTEND_HEALTH, Route};
-use crate::http::{batch, events, frontend};
+use crate::http::{batch, events, frontend, segment};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -22,33 +22,46 @@ use crate::http::{batch, events, frontend};
         batch::create,
         frontend::collect,
         frontend::collect_many,
-        frontend::health
+        frontend::health,
+        segment::take,
+        segment::webhook
     )
 )]
 struct Api;
 
-fn all_paths() -> impl Iterator<Item = [&'static str; 2]> {
+fn all_paths() -> impl Iterator<Item = &'static [&'static str]> {
     let events = Route::ALL.into_iter().map(Route::paths);
-    events.chain([FRONTEND_HEALTH])
+    events.chain([&FRONTEND_HEALTH[..]])
 }
 
 /// The whole description.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
     let mut document = Api::openapi();
-    for [path, alias] in all_paths() {
-        let Some(item) = document.paths.paths.get(path) else {
+    for paths in all_paths() {
+        let (path, aliases) = (paths[0], &paths[1..]);
+        let Some(item) = document.paths.paths.get(path).cloned() else {
             continue;
         };
-        let mut item: PathItem = item.clone();
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
-            if let Some(id) = &mut operation.operation_id {
-                id.push_str("_v1");
+        for alias in aliases {
+            let mut item: PathItem = item.clone();
+            for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                if let Some(id) = &mut operation.operation_id {
+                    id.push_str(&suffix(alias));
+                }
             }
+            document.paths.paths.insert((*alias).to_owned(), item);
         }
-        document.paths.paths.insert(alias.to_owned(), item);
     }
     document
+}
+
+/// What tells the operation under an alias apart.
+fn suffix(alias: &str) -> String {
+    match alias.strip_prefix("/v1/") {
+        Some(call) => format!("_{call}"),
+        None => "_v1".to_owned(),
+    }
 }
 
 /// GET /openapi.json.
@@ -80,8 +93,8 @@ mod tests {
     fn every_route_and_alias_is_described_under_an_id_of_its_own() {
         let document = serde_json::to_value(document()).unwrap();
         let paths = document["paths"].as_object().unwrap();
-        let mut routed: Vec<_> = all_paths().flatten().collect();
-        assert_eq!(routed.len(), 12);
+        let mut routed: Vec<_> = all_paths().flatten().copied().collect();
+        assert_eq!(routed.len(), 27);
         routed.sort_unstable();
         let mut described: Vec<_> = paths.keys().map(String::as_str).collect();
         described.sort_unstable();

@@ -9,7 +9,7 @@ use service::http::{get, post};
 use crate::http::request::{IDEMPOTENCY_KEY, TRACEPARENT};
 use crate::http::route::{FRONTEND_HEALTH, OPENAPI, Route};
 use crate::http::wait::PREFER;
-use crate::http::{batch, browser_client, events, frontend};
+use crate::http::{batch, browser_client, events, frontend, segment};
 use crate::openapi;
 use crate::state::State;
 
@@ -19,13 +19,15 @@ const ANONYMOUS_ID: HeaderName = HeaderName::from_static("anonymousid");
 pub(crate) fn routes(app: &mut web::ServiceConfig, state: &web::Data<State>) {
     let mut scope = web::scope("").app_data(state.clone());
     for route in Route::ALL {
-        for path in route.paths() {
+        for &path in route.paths() {
             scope = scope.service(match route {
                 Route::Events => post(path, events::receive),
                 Route::Create => post(path, events::create),
                 Route::Batch => post(path, batch::create),
                 Route::Frontend => post(path, frontend::collect),
                 Route::FrontendBatch => post(path, frontend::collect_many),
+                Route::Segment => post(path, segment::take),
+                Route::Rudderstack => post(path, segment::webhook),
             });
         }
     }

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Installs what is missing, from the distribution's packages. What only some tests need comes
-# when asked for: `install --with browser`, `--with monitoring`, and what only the benchmarks do:
-# `--with bench`. The all-in-one shape needs less: `--only all-in-one`.
+# when asked for: `install --with browser`, `--with monitoring`, `--with sdks`, and what only the
+# benchmarks do: `--with bench`. The all-in-one shape needs less: `--only all-in-one`.
 
 # "package" lines for whatever this machine lacks to build and run everything.
 missing_packages() {
@@ -18,6 +18,8 @@ missing_packages() {
     ! contains monitoring "$@" || command -v promtool >/dev/null || echo prometheus
     ! contains monitoring "$@" || command -v npm >/dev/null || printf '%s\n' nodejs npm
     ! contains pgbouncer "$@" || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+    ! contains sdks "$@" || command -v npm >/dev/null || printf '%s\n' nodejs npm
+    ! contains sdks "$@" || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     ! contains bench "$@" || command -v wrk >/dev/null || echo wrk
     # For the distribution's nginx; another one's modules are built otherwise.
     ! contains bench "$@" || [ -e /usr/lib/nginx/modules/ngx_nchan_module.so ] || echo libnginx-mod-nchan
@@ -46,8 +48,8 @@ cmd_install() {
     local missing as_root=() with=()
     while [ $# -gt 0 ]; do
         case "$1 ${2:-}" in
-            '--with browser' | '--with pgbouncer' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
-            *) die "install takes nothing, --only all-in-one, --with browser, --with pgbouncer, --with monitoring or --with bench: $*" ;;
+            '--with browser' | '--with pgbouncer' | '--with sdks' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
+            *) die "install takes nothing, --only all-in-one, --with browser, --with pgbouncer, --with sdks, --with monitoring or --with bench: $*" ;;
         esac
         shift 2
     done
@@ -66,9 +68,26 @@ cmd_install() {
         install_packages $missing
     fi
     postgres_bin >/dev/null || die 'PostgreSQL 15 or newer is needed, this distribution has an older one: set TIDEGATE_PG_BIN'
+    ! contains sdks ${with[@]+"${with[@]}"} || fetch_sdks
     ! contains all-in-one ${with[@]+"${with[@]}"} || return 0
     fetch_kafka
     kafka_java >/dev/null || die "Kafka needs Java 17 or newer, and $(command -v java) is older: set JAVA_HOME"
+}
+
+# Other people's clients, with which the tests send: their versions, from npm and PyPI.
+SDKS_NPM=(cloudevents@10.0.0 @segment/analytics-node@3.1.0 @rudderstack/rudder-sdk-node@3.0.13)
+SDKS_PYTHON=(cloudevents==2.2.0 segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9 requests)
+
+fetch_sdks() {
+    local into=$CACHE/sdks wanted="${SDKS_NPM[*]} ${SDKS_PYTHON[*]}"
+    [ "$(cat -- "$into/versions" 2>/dev/null)" != "$wanted" ] || return 0
+    note 'fetching the clients that the tests send with'
+    rm -rf -- "$into"
+    mkdir -p -- "$into"
+    npm install --silent --no-save --ignore-scripts --no-audit --no-fund --prefix "$into" "${SDKS_NPM[@]}" >&2 \
+        && python3 -m pip install --quiet --disable-pip-version-check --target "$into/python" "${SDKS_PYTHON[@]}" >&2 \
+        || die "npm and pip could not fetch: $wanted"
+    printf '%s\n' "$wanted" >"$into/versions"
 }
 
 install_packages() {

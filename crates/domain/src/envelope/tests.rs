@@ -8,6 +8,7 @@ mod limits;
 mod native;
 mod properties;
 mod routing;
+mod segment;
 
 use serde_json::{Value, json};
 use time::OffsetDateTime;

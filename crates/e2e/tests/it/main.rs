@@ -32,6 +32,7 @@ mod receipts;
 mod recovery;
 mod sabotage;
 mod same_id;
+mod sdks;
 mod split;
 mod streams;
 mod two_processors;

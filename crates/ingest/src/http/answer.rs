@@ -89,6 +89,16 @@ pub struct CollectedBatch<'a> {
     pub rejected: Option<usize>,
 }
 
+/// The answer to messages of Segment's and RudderStack's clients.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Messages<'a> {
+    /// `true`
+    pub success: bool,
+    /// What was wrong with messages that were left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ElementError<'a>>,
+}
+
 /// Writes a [`Received`].
 #[must_use]
 pub fn received(event: &Event, outcome: Option<&Outcome>) -> Vec<u8> {
@@ -162,6 +172,38 @@ pub fn collected_many(batch: &Batch, partial: bool, _: &[Option<Outcome>]) -> Ve
         message: format!("Batch of {count} events published to stream"),
         errors: partial.then(|| errors(&batch.rejected)),
         rejected: partial.then_some(batch.rejected.len()),
+    })
+}
+
+/// The answer to RudderStack's webhook (S4-54).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Queued<'a> {
+    /// `accepted`
+    pub status: &'static str,
+    /// `Events queued for processing`
+    #[schema(example = "Events queued for processing")]
+    pub message: &'static str,
+    /// What was wrong with messages that were left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ElementError<'a>>,
+}
+
+/// Writes a [`Queued`].
+#[must_use]
+pub fn queued(batch: &Batch) -> Vec<u8> {
+    json(&Queued {
+        status: "accepted",
+        message: "Events queued for processing",
+        errors: errors(&batch.rejected),
+    })
+}
+
+/// Writes a [`Messages`].
+#[must_use]
+pub fn messages(batch: &Batch) -> Vec<u8> {
+    json(&Messages {
+        success: true,
+        errors: errors(&batch.rejected),
     })
 }
 

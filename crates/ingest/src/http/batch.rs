@@ -11,7 +11,7 @@ use super::request::Request;
 use super::route::Route;
 use super::schema::EventRequest;
 use super::wait;
-use crate::accept::{self, Batch, Intake, Refused};
+use crate::accept::{self, Batch, Intake};
 use crate::state::State;
 
 /// POST /api/events/batch, /api/v1/events/batch (S0-27 to S0-29, S4-21, C29).
@@ -57,13 +57,13 @@ pub async fn create(
 }
 
 /// What the routes for many events have in common.
-pub(super) async fn many(
+pub(super) async fn many<E: Into<Refusal>>(
     request: &HttpRequest,
     payload: web::Payload,
     state: &State,
     route: Route,
-    read: fn(&[u8], &Intake<'_>, bool) -> Result<Batch, Refused>,
-    write: fn(&Batch, bool, &[Option<Outcome>]) -> Vec<u8>,
+    read: impl Fn(&[u8], &Intake<'_>, bool) -> Result<Batch, E>,
+    write: impl Fn(&Batch, bool, &[Option<Outcome>]) -> Vec<u8>,
 ) -> HttpResponse {
     let partial = match partial(request.query_string()) {
         Ok(partial) => partial,
@@ -73,7 +73,8 @@ pub(super) async fn many(
     let result: Result<_, Refusal> = async {
         let wait = request.wait()?;
         let admitted = request.admit(payload).await?;
-        let mut batch = read(&admitted.body, &request.intake(&admitted), partial)?;
+        let batch = read(&admitted.body, &request.intake(&admitted), partial);
+        let mut batch = batch.map_err(Into::into)?;
         let answer = match wait {
             None => {
                 let answer = write(&batch, partial, &[]);

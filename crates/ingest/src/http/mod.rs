@@ -9,4 +9,5 @@ mod refusal;
 pub(crate) mod request;
 pub mod route;
 pub mod schema;
+pub mod segment;
 pub(crate) mod wait;

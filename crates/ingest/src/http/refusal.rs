@@ -25,6 +25,8 @@ pub(crate) enum Refusal {
     Body(BodyError),
     /// The body was read, its content refused.
     Content(Refused),
+    /// A signature that is missing or wrong (401).
+    Signature,
     /// The log does not take records of that size (413).
     RecordTooLarge,
     /// Nothing tells whether events are stored (501).
@@ -76,6 +78,7 @@ impl Refusal {
             Self::IdempotencyKey => "idempotency_key",
             Self::Body(error) => error.reason(),
             Self::Content(error) => error.reason(),
+            Self::Signature => "signature",
             Self::RecordTooLarge => "too_large",
             Self::NoDatabase => "no_database",
             Self::NotStored { errors, .. } => errors.first().map_or("not_stored", |e| e.code),
@@ -103,6 +106,7 @@ impl Refusal {
             Self::IdempotencyKey => {
                 Problem::bad_request("Idempotency-Key must be 1 to 255 visible ASCII characters")
             }
+            Self::Signature => Problem::new(StatusCode::UNAUTHORIZED, "Invalid signature"),
             Self::RecordTooLarge => Problem::too_large("an event is too large for the event log"),
             Self::NoDatabase => Problem::new(
                 StatusCode::NOT_IMPLEMENTED,

@@ -6,6 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
+use domain::envelope::segment;
 use eventlog::BytePermit;
 use store::outcomes::Outcome;
 
@@ -57,7 +58,8 @@ impl<'a> Request<'a> {
         if !state.writer.admits(route.is_frontend()) {
             return Err(Refusal::Unavailable("unavailable"));
         }
-        let is_cloudevent = media_type(headers, route)?;
+        // Clients of others declare what they like.
+        let is_cloudevent = !route.is_messages() && media_type(headers, route)?;
         idempotency_key(headers)?;
         let mut permit = state.budget.acquire(0).map_err(BodyError::from)?;
         let body = body::read(headers, payload, state.config.body, &mut permit).await?;
@@ -81,7 +83,11 @@ impl<'a> Request<'a> {
             limits: state.config.limits,
             max_batch_events: state.config.max_batch_events,
             client: admitted.client.as_ref(),
-            content_type: route.cloudevents().filter(|_| admitted.is_cloudevent),
+            content_type: if route.is_messages() {
+                Some(segment::MEDIA_TYPE)
+            } else {
+                route.cloudevents().filter(|_| admitted.is_cloudevent)
+            },
             // Checked when the request was admitted.
             idempotency_key: idempotency_key(self.http.headers()).unwrap_or_default(),
             fresh_id: service::clock::fresh_id,

@@ -20,30 +20,53 @@ pub enum Route {
     Frontend,
     /// POST many events of a browser or app (S0-22, S4-53).
     FrontendBatch,
+    /// POST messages of Segment's and RudderStack's clients (S4-54 to S4-56).
+    Segment,
+    /// POST messages of RudderStack's webhook (S4-54).
+    Rudderstack,
 }
 
 impl Route {
     /// Every route, in the order of their numbers.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::Events,
         Self::Create,
         Self::Batch,
         Self::Frontend,
         Self::FrontendBatch,
+        Self::Segment,
+        Self::Rudderstack,
     ];
 
-    /// The path and its alias.
+    /// The path and its aliases.
     #[must_use]
-    pub fn paths(self) -> [&'static str; 2] {
+    pub fn paths(self) -> &'static [&'static str] {
         match self {
-            Self::Events => ["/api/events", "/api/v1/events"],
-            Self::Create => ["/api/events/create", "/api/v1/events/create"],
-            Self::Batch => ["/api/events/batch", "/api/v1/events/batch"],
-            Self::Frontend => ["/api/frontend/events", "/api/v1/events/frontend"],
-            Self::FrontendBatch => [
+            Self::Events => &["/api/events", "/api/v1/events"],
+            Self::Create => &["/api/events/create", "/api/v1/events/create"],
+            Self::Batch => &["/api/events/batch", "/api/v1/events/batch"],
+            Self::Frontend => &["/api/frontend/events", "/api/v1/events/frontend"],
+            Self::FrontendBatch => &[
                 "/api/frontend/events/batch",
                 "/api/v1/events/frontend/batch",
             ],
+            Self::Segment => &[
+                "/v1/batch",
+                "/v1/import",
+                "/v1/track",
+                "/v1/identify",
+                "/v1/page",
+                "/v1/screen",
+                "/v1/group",
+                "/v1/alias",
+                "/v1/t",
+                "/v1/i",
+                "/v1/p",
+                "/v1/s",
+                "/v1/g",
+                "/v1/a",
+            ],
+            Self::Rudderstack => &["/webhooks/rudderstack"],
         }
     }
 
@@ -56,6 +79,8 @@ impl Route {
             Self::Batch => "batch",
             Self::Frontend => "frontend",
             Self::FrontendBatch => "frontend_batch",
+            Self::Segment => "segment",
+            Self::Rudderstack => "rudderstack",
         }
     }
 
@@ -65,7 +90,9 @@ impl Route {
         match self {
             Self::Events => StatusCode::ACCEPTED,
             Self::Create | Self::Batch => StatusCode::CREATED,
-            Self::Frontend | Self::FrontendBatch => StatusCode::OK,
+            Self::Frontend | Self::FrontendBatch | Self::Segment | Self::Rudderstack => {
+                StatusCode::OK
+            }
         }
     }
 
@@ -77,6 +104,7 @@ impl Route {
             Self::Batch => Self::Create,
             Self::Frontend => Self::FrontendBatch,
             Self::FrontendBatch => Self::Frontend,
+            Self::Segment | Self::Rudderstack => self,
         };
         sibling.paths()[0]
     }
@@ -87,13 +115,19 @@ impl Route {
         matches!(self, Self::Frontend | Self::FrontendBatch)
     }
 
+    /// Whether it takes the messages of Segment's and RudderStack's clients.
+    #[must_use]
+    pub fn is_messages(self) -> bool {
+        matches!(self, Self::Segment | Self::Rudderstack)
+    }
+
     /// The CloudEvents media type it takes, if any.
     #[must_use]
     pub fn cloudevents(self) -> Option<&'static str> {
         match self {
             Self::Events | Self::Create => Some("application/cloudevents+json"),
             Self::Batch => Some("application/cloudevents-batch+json"),
-            Self::Frontend | Self::FrontendBatch => None,
+            Self::Frontend | Self::FrontendBatch | Self::Segment | Self::Rudderstack => None,
         }
     }
 }

@@ -2,7 +2,9 @@
 
 use std::io::Write;
 
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
+use sha2::Sha256;
 
 use crate::gateway::{BACKEND, Gateway, gzip};
 
@@ -384,5 +386,107 @@ async fn the_browser_client_is_served_small_and_kept_while_it_is_the_same() {
         } else {
             bytes == script.len()
         });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_of_segments_clients_come_by_every_path() {
+    let gateway = Gateway::start().await;
+    for (path, body) in [
+        (
+            "/v1/track",
+            r#"{"event":"A Click","userId":"u","messageId":"m-1"}"#,
+        ),
+        (
+            "/v1/t",
+            r#"{"event":"A Click","userId":"u","messageId":"m-2"}"#,
+        ),
+        (
+            "/v1/identify",
+            r#"{"userId":"u","messageId":"m-3","traits":{"a":1}}"#,
+        ),
+        (
+            "/v1/batch",
+            r#"{"batch":[{"type":"page","userId":"u","messageId":"m-4"},7],"context":{"ip":"1"}}"#,
+        ),
+        (
+            "/v1/import",
+            r#"{"batch":[{"type":"alias","userId":"u","previousId":"a","messageId":"m-5"}]}"#,
+        ),
+        (
+            "/webhooks/rudderstack",
+            r#"[{"type":"screen","userId":"u","messageId":"m-6"},{"type":"none"}]"#,
+        ),
+        (
+            "/webhooks/rudderstack",
+            r#"{"type":"group","userId":"u","messageId":"m-7"}"#,
+        ),
+    ] {
+        // What the browser's and RudderStack's clients declare.
+        for media_type in ["text/plain", "application/x-www-form-urlencoded"] {
+            let headers = [
+                ("Content-Type", media_type),
+                ("Authorization", "Basic d2s6"),
+            ];
+            let answer = gateway.send("POST", path, &headers, body).await;
+            assert_eq!(answer.status, 200, "{path}: {answer:?}");
+            let mut answer = answer.json();
+            let errors = answer["errors"].take();
+            assert_eq!(
+                errors.is_array(),
+                body.contains("7]") || body.contains("none")
+            );
+            answer.as_object_mut().unwrap().remove("errors");
+            let expected = if path.starts_with("/v1") {
+                json!({"success": true})
+            } else {
+                json!({"status": "accepted", "message": "Events queued for processing"})
+            };
+            assert_eq!(answer, expected);
+        }
+    }
+    assert_eq!(gateway.count(BACKEND).await, 14);
+    for (path, body, status) in [
+        ("/v1/track", r#"{"userId":"u"}"#, 422),
+        ("/v1/track", "[]", 422),
+        ("/v1/identify", "{}", 422),
+        ("/v1/batch", "{}", 422),
+        ("/v1/batch", r#"{"batch":{}}"#, 422),
+        ("/v1/batch", r#"{"batch":[{"type":"none"}]}"#, 422),
+        ("/v1/batch", "nonsense", 400),
+        ("/webhooks/rudderstack", "[7]", 422),
+        ("/v1/other", "{}", 404),
+    ] {
+        let answer = gateway.post(path, body).await;
+        assert_eq!(answer.status, status, "{path} {body}: {answer:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rudderstacks_webhook_takes_what_is_signed() {
+    let body = r#"{"type":"track","event":"a","userId":"u"}"#;
+    let mac = Hmac::<Sha256>::new_from_slice(b"key").unwrap();
+    let mac = mac.chain_update(body).finalize().into_bytes();
+    let mac: String = mac.iter().map(|byte| format!("{byte:02x}")).collect();
+    for (form, right, wrong) in [
+        ("hmac-sha256", mac.as_str(), "key"),
+        ("secret", "key", mac.as_str()),
+    ] {
+        let gateway = Gateway::with(|builder| {
+            builder
+                .env("RUDDERSTACK_WEBHOOK_SECRET", "key")
+                .env("RUDDERSTACK_SIGNATURE", form)
+        })
+        .await;
+        let path = "/webhooks/rudderstack";
+        let signed = [("X-Signature", right)];
+        assert_eq!(gateway.send("POST", path, &signed, body).await.status, 200);
+        for headers in [&[("X-Signature", wrong)][..], &[]] {
+            let answer = gateway.send("POST", path, headers, body).await;
+            assert_eq!(
+                (answer.status, &answer.json()["detail"]),
+                (401, &json!("Invalid signature"))
+            );
+        }
     }
 }

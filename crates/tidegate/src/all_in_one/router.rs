@@ -58,6 +58,7 @@ fn is_ingest(method: &Method, path: &str) -> bool {
         _ => {
             path.starts_with("/api/frontend/")
                 || path.starts_with("/webhooks/")
+                || path.starts_with("/v1/")
                 || below("/api/v1/events/frontend")
         }
     }
@@ -86,6 +87,7 @@ mod tests {
             (Method::GET, "/api/v1/sse/users/u", false),
             (Method::POST, "/webhooks/segment", true),
             (Method::GET, "/tidegate.js", true),
+            (Method::POST, "/v1/track", true),
             (Method::GET, "/health", false),
         ] {
             assert_eq!(is_ingest(&method, path), to_ingest, "{method} {path}");

@@ -1,0 +1,179 @@
+//! Other people's clients, unmodified, send what they have; it arrives once, where
+//! `docs/envelopes.md` says. Their programs are in `tests/sdks`; `deploy/local/parts install --with
+//! sdks` fetches the clients.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use testkit::{LIMIT, Proxy, eventually};
+use time::OffsetDateTime;
+use time::macros::datetime;
+use tokio::process::Command;
+
+use crate::ledger::assert_counts;
+use crate::world::{PATIENCE, World, beside_others};
+
+/// The time that all programs say.
+const WHEN: OffsetDateTime = datetime!(2026-01-02 03:04:05.678 UTC);
+const CALLS: [&str; 6] = ["track", "identify", "page", "screen", "group", "alias"];
+
+/// Where the clients are.
+fn clients() -> PathBuf {
+    let cache = std::env::var_os("TIDEGATE_CACHE_DIR").map_or_else(
+        || {
+            // target/debug/deps/it-0123 -> target
+            let own = std::env::current_exe().unwrap();
+            own.ancestors().nth(3).unwrap().join("local/cache")
+        },
+        PathBuf::from,
+    );
+    cache.join("sdks")
+}
+
+/// Runs a program to its good end.
+async fn run(program: &str, url: &str) {
+    let interpreter = if program.ends_with(".py") {
+        "python3"
+    } else {
+        "node"
+    };
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdks");
+    let ended = Command::new(interpreter)
+        .arg(directory.join(program))
+        .arg(url)
+        .env("NODE_PATH", clients().join("node_modules"))
+        .env("PYTHONPATH", clients().join("python"))
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .kill_on_drop(true)
+        .output();
+    let ended = tokio::time::timeout(LIMIT, ended).await;
+    let ended = ended.unwrap_or_else(|_| panic!("{program} does not end"));
+    let ended = ended.unwrap_or_else(|error| panic!("{interpreter}: {error}"));
+    let told = String::from_utf8_lossy(&ended.stderr);
+    assert!(ended.status.success(), "{program}: {told}");
+}
+
+/// What is stored of an event that must be there once.
+struct Stored {
+    event_type: String,
+    category: String,
+    data: Value,
+    context: Value,
+}
+
+async fn stored(world: &World, id: &str, user: &str) -> Stored {
+    let query = "select event_type, event_category, data::text, context::text, user_id, timestamp \
+        from events where client_event_id = $1";
+    let rows = eventually("the event is stored", PATIENCE, || async {
+        let rows = world.database.rows(query, &[&id]).await;
+        let rows = rows.map_err(|error| error.to_string())?;
+        (!rows.is_empty()).then_some(rows).ok_or(id.to_owned())
+    })
+    .await;
+    assert_eq!(rows.len(), 1, "{id}");
+    let row = &rows[0];
+    assert_eq!(row.get::<_, &str>(4), user, "{id}");
+    assert_eq!(row.get::<_, OffsetDateTime>(5), WHEN, "{id}");
+    let json = |column: usize| serde_json::from_str(row.get(column)).unwrap();
+    Stored {
+        event_type: row.get(0),
+        category: row.get(1),
+        data: json(2),
+        context: json(3),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_segment_and_rudderstack_send_every_call_once() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let mut system = world.system().start().await;
+    let proxy = Proxy::start(&[system.ingest().port()]).await.unwrap();
+    let url = proxy.url("");
+    // One of them starts without a network, and sends again.
+    proxy.close();
+    let opened = async {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        proxy.open();
+    };
+    tokio::join!(run("segment.cjs", &url), opened);
+    tokio::join!(run("rudderstack.cjs", &url), run("segment_sdk.py", &url));
+    let users = [
+        "segment-js",
+        "rudder-gzip",
+        "rudder-plain",
+        "segment-py",
+        "rudder-py",
+    ];
+    for user in users {
+        for call in CALLS {
+            let event = stored(&world, &format!("{user}-{call}"), user).await;
+            assert_eq!(event.data["type"], call, "{user}");
+            assert!(
+                event.context["library"]["name"].is_string(),
+                "{user} {call}"
+            );
+            let expected = match (call, user) {
+                ("track", "segment-js") => ("Order Completed", "user_action"),
+                ("track", "rudder-gzip" | "rudder-plain") => ("Contact Form Sent", "form_submit"),
+                ("track", _) => ("Order Completed", "user_action"),
+                ("page", _) => ("page", "page_view"),
+                (call, _) => (call, "user_action"),
+            };
+            assert_eq!(
+                (event.event_type.as_str(), event.category.as_str()),
+                expected
+            );
+            match call {
+                "track" => assert_eq!(event.data["properties"]["total"], 12.5),
+                "identify" => {
+                    // RudderStack's client for Python has them in the context alone.
+                    let traits = [&event.data["traits"], &event.context["traits"]];
+                    assert!(
+                        traits.iter().any(|one| one["email"] == "a@example.com"),
+                        "{user}"
+                    );
+                }
+                "group" => assert_eq!(event.data["groupId"], "g1"),
+                "alias" => assert_eq!(event.data["previousId"], "a1"),
+                _ => assert!(event.data["name"].is_string(), "{user} {call}"),
+            }
+        }
+    }
+    assert_counts(&world, users.len() * CALLS.len()).await;
+    system.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_cloudevents_send_events_and_batches_once() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let mut system = world.system().start().await;
+    let url = system.ingest_url("");
+    tokio::join!(
+        run("cloudevents.cjs", &url),
+        run("cloudevents_sdk.py", &url)
+    );
+    for language in ["js", "py"] {
+        for mode in ["structured", "batch-1", "batch-2"] {
+            let id = format!("{language}/{mode}");
+            let event = stored(&world, &id, &format!("user-{language}")).await;
+            assert_eq!(event.event_type, "com.example.order.completed");
+            assert_eq!(event.category, "order");
+            assert_eq!(event.data["mode"], mode, "{id}");
+            assert_eq!(event.data["total"], 12.5, "{id}");
+            assert_eq!(event.data["name"], "Zoë €", "{id}");
+            let attributes = &event.context["cloudevent"];
+            assert_eq!(attributes["source"], "/shop/1", "{id}");
+            let subject = if language == "js" {
+                "order/42"
+            } else {
+                "order/42 \"ü%\""
+            };
+            assert_eq!(attributes["subject"], subject, "{id}");
+        }
+    }
+    assert_counts(&world, 6).await;
+    system.assert_well();
+}
