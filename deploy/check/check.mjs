@@ -87,6 +87,11 @@ function checkPod(where, object, all) {
                 if (!isSetting(SERVICES, variable)) say(where, `${variable} in ${map.metadata.name} is no setting (docs/config.md)`);
         }
         if (!SERVICES.includes(name)) continue;
+        for (const variable of settings[name].keys())
+            // DATABASE_URL has the password of PostgreSQL.
+            if (/(SECRET|PASSWORD)$/.test(variable) && variable !== 'POSTGRES_PASSWORD'
+                && !container.env.some((known) => known.name === variable && known.valueFrom?.secretKeyRef))
+                say(where, `${variable} of docs/config.md is not taken from the Secret`);
         if (container.ports[0].containerPort !== port[name]) say(where, `port ${container.ports[0].containerPort}, not ${port[name]} (docs/config.md)`);
         for (const [probe, path, delay, period] of [['livenessProbe', '/health', 30, 10], ['readinessProbe', '/ready', 5, 5]]) {
             const { httpGet, initialDelaySeconds, periodSeconds } = container[probe] ?? {};
