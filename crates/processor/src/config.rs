@@ -1,5 +1,7 @@
 //! The processor's settings.
 
+use std::time::Duration;
+
 use config::{ConfigError, Env};
 use domain::Limits;
 use eventlog::kafka::KafkaConfig;
@@ -22,6 +24,8 @@ pub struct Config {
     pub kafka: Option<KafkaConfig>,
     /// Topics consumed besides the four of the specification, without prefix (C15).
     pub domain_topics: Vec<String>,
+    /// How long `event-stream` keeps its records, where this process creates it.
+    pub event_stream_retention: Duration,
     /// The database.
     pub database: DatabaseConfig,
     /// Bring the schema up to date at start.
@@ -101,6 +105,12 @@ impl Config {
             has_redis: env.is_set("REDIS_URL"),
             kafka: Some(kafka),
             domain_topics,
+            event_stream_retention: Duration::from_secs(3_600 * env.get_in(
+                &["EVENT_STREAM_RETENTION_HOURS"],
+                168,
+                1..=100 * 366 * 24,
+                "Hours that event-stream keeps its records; set where the topic is created.",
+            )),
             database: DatabaseConfig::from_env(env, "tidegate-processor"),
             migrate_on_start: env.get_bool(
                 &["MIGRATE_ON_START"],

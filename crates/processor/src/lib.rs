@@ -60,8 +60,8 @@ impl Processor {
     pub fn new(config: Config, registry: &Registry, deps: Deps) -> anyhow::Result<Self> {
         let mut background = JoinSet::new();
         if let Some(kafka) = config.kafka.clone() {
-            let names = topic_names(&config);
-            background.spawn(async move { ensure_topics(&kafka, &names).await });
+            let topics = topic_specs(&config, &kafka);
+            background.spawn(async move { ensure_topics(&kafka, &topics).await });
         }
         // The bridge reads Kafka only: what is stored from another log goes live from here.
         let feeds = config.roles.store && config.has_redis;
@@ -213,8 +213,8 @@ fn kafka_check(connected: bool) -> Check {
     }
 }
 
-/// The topics of the roles this process has, without prefix.
-fn topic_names(config: &Config) -> Vec<String> {
+/// The topics of the roles this process has.
+fn topic_specs(config: &Config, kafka: &KafkaConfig) -> Vec<TopicSpec> {
     let mut names = vec![];
     if config.roles.store {
         names.extend(bridge::config::stored_topics(&config.domain_topics));
@@ -225,15 +225,19 @@ fn topic_names(config: &Config) -> Vec<String> {
     }
     names.sort();
     names.dedup();
-    names
+    let spec = |name: &String| {
+        let mut spec = TopicSpec::new(kafka, name);
+        if name == subject::ANNOUNCEMENTS {
+            let retention = config.event_stream_retention.as_millis().to_string();
+            spec.settings.push(("retention.ms".to_owned(), retention));
+        }
+        spec
+    };
+    names.iter().map(spec).collect()
 }
 
-async fn ensure_topics(kafka: &KafkaConfig, names: &[String]) {
-    let specs: Vec<TopicSpec> = names
-        .iter()
-        .map(|name| TopicSpec::new(kafka, name))
-        .collect();
-    while let Err(error) = topics::ensure(kafka, &specs, Duration::from_secs(30)).await {
+async fn ensure_topics(kafka: &KafkaConfig, specs: &[TopicSpec]) {
+    while let Err(error) = topics::ensure(kafka, specs, Duration::from_secs(30)).await {
         tracing::warn!(error = %error, "topics could not be made sure of yet");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
