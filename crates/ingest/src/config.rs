@@ -73,7 +73,7 @@ impl Config {
                 &["MAX_INFLIGHT_BYTES"],
                 64 * 1024 * 1024,
                 4096..=1 << 40,
-                "Most bytes of requests being read or waiting for the log; more are refused (503).",
+                "Most bytes of requests being read or waiting for the log, and of answers not yet taken by their clients; more are refused (503).",
             ),
             trusted_proxies: trusted_proxies(env),
             cors_origins: service::cors::origins(env),

@@ -92,7 +92,6 @@ fn logs(config: &Config, registry: &Registry) -> anyhow::Result<Logs> {
 /// `tidegate` for all services in one.
 pub struct Gateway {
     state: web::Data<State>,
-    openapi: web::Data<openapi::Text>,
     topics_ready: Arc<AtomicBool>,
     creating_topics: Option<JoinHandle<()>>,
 }
@@ -107,7 +106,6 @@ impl Gateway {
         let topics_ready = Arc::new(AtomicBool::new(false));
         let is_kafka = state.writer.kind() == spill::Kind::Kafka;
         Ok(Self {
-            openapi: web::Data::new(openapi::Text::new()?),
             creating_topics: is_kafka.then(|| {
                 let (kafka, ready) = (state.config.kafka.clone(), Arc::clone(&topics_ready));
                 tokio::spawn(create_topics(kafka, ready))
@@ -131,11 +129,8 @@ impl Gateway {
 
     /// Adds the routes to an application or a scope.
     pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static {
-        let (state, openapi) = (self.state.clone(), self.openapi.clone());
-        move |app| {
-            app.app_data(openapi.clone());
-            routes::routes(app, &state);
-        }
+        let state = self.state.clone();
+        move |app| routes::routes(app, &state)
     }
 
     /// Answers those who wait until their events are stored. To be called before the server is

@@ -121,7 +121,7 @@ fn register_gauges(
     let budget = Arc::clone(budget);
     register(
         "tidegate_ingest_inflight_bytes",
-        "Bytes of requests being read or waiting for their acknowledgement.",
+        "Bytes of requests being read or waiting for their acknowledgement, and of answers not yet taken by their clients.",
         Box::new(move || budget.used() as f64),
     )
 }

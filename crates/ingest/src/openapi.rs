@@ -1,7 +1,6 @@
-//! `/openapi.json`, from the code: every handler is described where it stands, its aliases are
+//! The description of this service's API: every handler is described where it stands, its aliases are
 //! added here from the paths that the router uses.
 
-use actix_web::{HttpResponse, web};
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
 
@@ -61,27 +60,6 @@ fn suffix(alias: &str) -> String {
     match alias.strip_prefix("/v1/") {
         Some(call) => format!("_{call}"),
         None => "_v1".to_owned(),
-    }
-}
-
-/// GET /openapi.json.
-pub async fn serve(text: web::Data<Text>) -> HttpResponse {
-    HttpResponse::Ok()
-        .content_type("application/json")
-        .body(text.0.clone())
-}
-
-/// The description as text, made once.
-#[derive(Debug, Clone)]
-pub struct Text(bytes::Bytes);
-
-impl Text {
-    /// Writes it.
-    ///
-    /// # Errors
-    /// Never for the description above; the writer's type has errors.
-    pub fn new() -> Result<Self, serde_json::Error> {
-        Ok(Self(serde_json::to_vec(&document())?.into()))
     }
 }
 

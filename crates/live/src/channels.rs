@@ -13,19 +13,21 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Why a batch was not published or a gap not marked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LiveError {
-    /// The server does not answer, or not in time. It may have done what was sent; publishing again
-    /// is safe: neither a [`Position`](crate::Position) nor an event is published twice.
+    /// The server does not answer, not in time, or is not the master. It may have done what was sent;
+    /// publishing again is safe: neither a [`Position`](crate::Position) nor an event is published twice.
     #[error("live channels are unavailable: {0}")]
     Unavailable(String),
-    /// The server answers and refuses everything: out of memory, read-only, not authorised.
+    /// The server answers and refuses everything: out of memory, not authorised.
     #[error("live channels refuse: {0}")]
     Refused(String),
 }
 
 /// The channels of all users.
 pub trait Channels: Send + Sync + 'static {
-    /// Publishes in order, in one round trip, and returns the outcome of each publication. A
-    /// publication is a duplicate if its [`Position`](crate::Position) was reached before, or if
+    /// Publishes in order and returns the outcome of each publication. What goes to a channel that
+    /// nobody listens to, and has not within its time to live, is not written anywhere
+    /// ([`Outcome::NoListener`]), unless [`Retention::keep_all`](crate::Retention). A publication is
+    /// a duplicate if its [`Position`](crate::Position) was reached before, or if
     /// its channel has received its event within [`Retention::dedup_seconds`](crate::Retention).
     ///
     /// # Errors
@@ -45,6 +47,9 @@ pub trait Channels: Send + Sync + 'static {
     /// Subscribes to a channel. Does not wait for a server that is down: the subscription begins
     /// when the server is back. At most `queue_bytes` of messages wait for a slow listener.
     fn subscribe(&self, channel: Channel, resume: Resume, queue_bytes: usize) -> Subscription;
+
+    /// Bytes kept of all channels, in Redis about; `None` if that is not known now.
+    fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>>;
 
     /// Whether the channels can be used now, as far as is known.
     fn connected(&self) -> bool;

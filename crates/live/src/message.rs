@@ -88,6 +88,8 @@ pub enum Outcome {
     Published(StreamId),
     /// Nothing new: it was published before.
     Duplicate,
+    /// Nobody listens to the channel, or did lately: nothing was written.
+    NoListener,
     /// It can never be published (its key is of another type, for instance).
     Refused(String),
 }

@@ -14,7 +14,7 @@ pub enum Reset {
     Unknown,
     /// The channel keeps a limited number of messages and older ones are gone.
     Trimmed,
-    /// The channel was quiet longer than it is kept.
+    /// The channel was quiet, or without a listener, for longer than it is kept.
     Expired,
     /// Messages were dropped, or the server lost them.
     Gap,
@@ -43,6 +43,18 @@ pub(crate) struct Kept {
     pub(crate) trimmed: bool,
     /// Whether the very message to resume after is among them.
     pub(crate) has: bool,
+    /// Its newest message ever, removed or not.
+    pub(crate) last: Option<StreamId>,
+}
+
+impl Kept {
+    /// Whether messages may be missing between `after`, which was read a moment ago, and the first
+    /// one there is: they were removed before they could be read.
+    pub(crate) fn is_cut(&self, after: StreamId) -> bool {
+        let newer = self.last.is_some_and(|last| last > after);
+        let cut = self.first.is_none_or(|first| after < first);
+        self.trimmed && !self.has && newer && cut
+    }
 }
 
 /// What is known at one moment about the channel in question.
@@ -54,6 +66,8 @@ pub(crate) struct History {
     pub(crate) ttl_ms: u64,
     /// Messages before it may have been lost.
     pub(crate) gap: StreamId,
+    /// Messages before it may not have been kept: nobody was listening.
+    pub(crate) since: StreamId,
     /// `None`: nothing was published, or not for so long that the channel is gone.
     pub(crate) kept: Option<Kept>,
     /// The listener has waited while the server could not be read.
@@ -75,6 +89,9 @@ pub(crate) fn decide(resume: Resume, history: &History) -> Result<Option<StreamI
     }
     if after.ms > history.now_ms.saturating_add(CLOCK_TOLERANCE_MS) {
         return Err(Reset::Unknown);
+    }
+    if after < history.since {
+        return Err(Reset::Expired);
     }
     let complete = if after.is_place_in_time() {
         since_then(after, history)
@@ -119,6 +136,7 @@ mod tests {
             now_ms: 100_000,
             ttl_ms: 10_000,
             gap: StreamId::before(50_000),
+            since: StreamId::before(55_000),
             kept,
             late: false,
         }
@@ -129,6 +147,7 @@ mod tests {
             first: Some(id(first)),
             trimmed,
             has,
+            last: None,
         })
     }
 
@@ -169,14 +188,26 @@ mod tests {
         );
         assert_eq!(after("0-0", None), Err(Reset::Gap));
         // The gap itself is the first place after it.
-        assert!(
-            after(
-                &StreamId::before(50_000).to_string(),
-                kept("40000-0", true, false)
-            )
-            .is_ok()
-        );
-        assert!(after("50000-0", kept("40000-0", false, true)).is_ok());
+        let listened = |text: &str, kept| {
+            let history = History {
+                since: StreamId::default(),
+                ..history(kept)
+            };
+            decide(Resume::After(id(text)), &history)
+        };
+        let gap = StreamId::before(50_000).to_string();
+        assert!(listened(&gap, kept("40000-0", true, false)).is_ok());
+        assert!(listened("50000-0", kept("40000-0", false, true)).is_ok());
+    }
+
+    #[test]
+    fn before_somebody_listened_nothing_was_kept() {
+        let all = kept("40000-0", false, true);
+        assert_eq!(after("54999-0", all), Err(Reset::Expired));
+        assert_eq!(place(54_999, all), Err(Reset::Expired));
+        // It began to be kept within that millisecond.
+        assert_eq!(place(55_000, all), Ok(true));
+        assert!(after("55000-0", all).is_ok());
     }
 
     #[test]
@@ -209,8 +240,32 @@ mod tests {
             first: None,
             trimmed: true,
             has: false,
+            last: None,
         };
         assert_eq!(after("95000-1", Some(emptied)), Err(Reset::Trimmed));
+    }
+
+    #[test]
+    fn what_was_removed_before_it_was_read_is_missed() {
+        let kept = |first: Option<&str>, trimmed| Kept {
+            first: first.map(id),
+            trimmed,
+            has: false,
+            last: Some(id("200-0")),
+        };
+        // The message read last went with later ones, or everything did.
+        assert!(kept(Some("150-0"), true).is_cut(id("100-0")));
+        assert!(kept(None, true).is_cut(id("100-0")));
+        assert!(kept(Some("150-0"), true).is_cut(StreamId::before(100)));
+        // Nothing came, or nothing went.
+        assert!(!kept(None, true).is_cut(id("200-0")));
+        assert!(!kept(Some("150-0"), false).is_cut(id("100-0")));
+        assert!(!kept(Some("90-0"), true).is_cut(StreamId::before(100)));
+        let has = Kept {
+            has: true,
+            ..kept(Some("100-0"), true)
+        };
+        assert!(!has.is_cut(id("100-0")));
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Config {
     pub count_timeout: Duration,
     /// Bytes of events one answer may hold.
     pub max_response_bytes: usize,
+    /// Bytes of answers being made or waiting for their clients, all together.
+    pub max_inflight_bytes: usize,
     /// Streams of live events.
     pub sse: SseConfig,
     /// Where live events come from.
@@ -61,6 +63,12 @@ impl Config {
                 32 * 1024 * 1024,
                 1024 * 1024..=1024 * 1024 * 1024,
                 "Bytes of events one answer may hold; a larger page is refused with 422.",
+            ),
+            max_inflight_bytes: env.get_in(
+                &["MAX_INFLIGHT_RESPONSE_BYTES"],
+                256 * 1024 * 1024,
+                1024 * 1024..=1 << 40,
+                "Most bytes of answers being made, or not yet taken by their clients; more are refused (503). At least two answers of MAX_RESPONSE_BYTES.",
             ),
             sse: SseConfig::from_env(env),
             redis: RedisConfig::from_env(env),

@@ -17,11 +17,8 @@ pub mod users;
 
 use std::time::Instant;
 
-use actix_cors::Cors;
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL};
 use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::web;
 use service::http::get;
@@ -32,39 +29,23 @@ use routes::{PREFIXES, ROUTES};
 /// Adds the routes to a worker's application.
 pub fn routes(app: &mut web::ServiceConfig, state: &State) {
     app.app_data(web::Data::new(state.clone()));
-    app.service(
-        get("/openapi.json", openapi::json)
-            .wrap(Compress::default())
-            .wrap(from_fn(measure)),
-    );
+    let cors = || service::cors::layer(state.cors_origins.as_deref());
     // Not compressed: a compressor would hold messages back.
     app.service(
         get(sse::PATH, sse::listen)
             .wrap(from_fn(measure))
-            .wrap(cors(state.cors_origins.as_deref())),
+            .wrap(cors()),
     );
     for prefix in PREFIXES {
         for route in ROUTES {
             app.service(
                 (route.resource)(&format!("{prefix}{}", route.path))
                     .wrap(Compress::default())
-                    .wrap(from_fn(measure)),
+                    .wrap(from_fn(measure))
+                    .wrap(cors()),
             );
         }
     }
-}
-
-/// What a page of another origin may do: listen, also with a client of its own making.
-fn cors(origins: Option<&[String]>) -> Cors {
-    service::cors::layer(origins)
-        .allowed_methods([Method::GET, Method::HEAD, Method::OPTIONS])
-        .allowed_headers([
-            ACCEPT,
-            AUTHORIZATION,
-            CACHE_CONTROL,
-            sse::LAST_EVENT_ID,
-            service::request_id::HEADER,
-        ])
 }
 
 async fn measure<B: MessageBody>(

@@ -25,7 +25,10 @@ impl Metrics {
         // Each counter is there, at 0, before anything is counted.
         let (reads, sse) = (&metrics.reads, &metrics.sse);
         for (counter, values) in [
-            (&reads.failures, &["unavailable", "too_slow", "data"][..]),
+            (
+                &reads.failures,
+                &["unavailable", "too_slow", "data", "overloaded"][..],
+            ),
             (&sse.opened, &["live", "after", "malformed"]),
             (&sse.closed, &["client", "slow", "shutdown"]),
             (&sse.refused, &["user_limit", "process_limit", "draining"]),
@@ -51,8 +54,10 @@ service::metrics! {
         /// Seconds one read of the database took, connection included.
         pub seconds: HistogramVec("tidegate_query_read_duration_seconds", ["read"],
             buckets = exponential(0.000_5, 2.0, 16)),
-        /// Reads that gave no answer, by reason: unavailable, too_slow, data.
+        /// Reads that gave no answer, by reason: unavailable, too_slow, data, overloaded.
         pub failures: IntCounterVec("tidegate_query_read_failures_total", ["reason"]),
+        /// Bytes of answers being made, or not yet taken by their clients.
+        pub inflight_bytes: IntGauge("tidegate_query_inflight_bytes"),
         /// Connections of the pool by state.
         pub pool: IntGaugeVec("tidegate_database_pool_connections", ["state"]),
         /// 1 while PostgreSQL answers.

@@ -17,7 +17,7 @@ pub const MAX_LIMIT: u32 = 1_000;
 /// Most rows passed over; to go further use a cursor.
 pub const MAX_OFFSET: u32 = 100_000;
 /// Longest text of a condition, in characters; the columns are as long.
-const MAX_TEXT: usize = 255;
+pub const MAX_TEXT: usize = 255;
 /// Deepest object to be contained.
 const MAX_DEPTH: usize = 64;
 
@@ -157,6 +157,11 @@ impl<'a> Parameters<'a> {
         let text = match &self.input {
             Input::Query(_) => self.raw_text(key)?,
             Input::Json(members) => members.get(key)?.get().to_owned(),
+        };
+        // In JSON 10.0 is a whole number too.
+        let text = match (&self.input, text.strip_suffix(".0")) {
+            (Input::Json(_), Some(whole)) => whole.to_owned(),
+            _ => text,
         };
         let digits = text.strip_prefix(['-', '+']).unwrap_or(&text);
         if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {

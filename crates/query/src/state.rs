@@ -4,9 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use actix_web::HttpResponse;
+use actix_web::http::header::CACHE_CONTROL;
 use domain::field::Code;
+use eventlog::{ByteBudget, BytePermit};
 use live::Channels;
+use serde::Serialize;
 use service::Problem;
+use service::answer::Answer;
 use service::health::{Check, Health};
 use store::event_reads::{self, Filter, Total};
 use store::pool::Client;
@@ -30,6 +35,8 @@ pub struct State {
     count_timeout: Duration,
     /// Bytes of events one answer may hold.
     pub max_response_bytes: usize,
+    /// Bytes of answers in flight.
+    pub answers: Arc<ByteBudget>,
     /// Live events.
     pub channels: Arc<dyn Channels>,
     /// Who listens to them.
@@ -62,6 +69,11 @@ impl State {
             })?,
             count_timeout: config.count_timeout,
             max_response_bytes: config.max_response_bytes,
+            answers: ByteBudget::new(
+                config
+                    .max_inflight_bytes
+                    .max(config.max_response_bytes.saturating_mul(2)),
+            ),
             channels,
             listeners: Listeners::new(
                 config.sse.max_connections,
@@ -133,6 +145,38 @@ impl State {
         })
     }
 
+    /// Answers with JSON of the moment, not to be kept. The budget covers it until the client has it;
+    /// `held` covers what it is made of.
+    ///
+    /// # Errors
+    /// 503 if too many bytes wait for clients.
+    pub fn answer(
+        &self,
+        mut held: BytePermit,
+        body: &impl Serialize,
+    ) -> Result<HttpResponse, Problem> {
+        let body = serde_json::to_vec(body).map_err(|error| Problem::internal(&error))?;
+        held.resize(body.len()).map_err(|_| self.overloaded())?;
+        Ok(HttpResponse::Ok()
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .content_type("application/json")
+            .body(Answer::new(body, held)))
+    }
+
+    /// Holds so many bytes of the budget for answers.
+    ///
+    /// # Errors
+    /// 503 if too many bytes wait for clients.
+    pub fn hold(&self, bytes: usize) -> Result<BytePermit, Problem> {
+        self.answers.acquire(bytes).map_err(|_| self.overloaded())
+    }
+
+    fn overloaded(&self) -> Problem {
+        let failures = &self.metrics.reads.failures;
+        failures.with_label_values(&["overloaded"]).inc();
+        Problem::unavailable("Too many answers wait for their clients", 2)
+    }
+
     /// Adds the checks of /ready.
     #[must_use]
     pub fn health(&self, health: Health) -> Health {
@@ -186,6 +230,8 @@ impl State {
             self.metrics.reads.database_connected.set(i64::from(up));
             let live = i64::from(self.channels.connected());
             self.metrics.reads.live_connected.set(live);
+            let answers = i64::try_from(self.answers.used()).unwrap_or(i64::MAX);
+            self.metrics.reads.inflight_bytes.set(answers);
             let (used, open, max) = self.pool.usage();
             for (name, count) in [("in_use", used), ("open", open), ("max", max)] {
                 self.metrics

@@ -11,6 +11,8 @@ pub struct HttpConfig {
     pub host: String,
     /// Port to bind; 0 takes a free one.
     pub port: u16,
+    /// How long a client may take no byte of its answer before its connection is closed.
+    pub stall: Duration,
     /// How long draining may take after SIGTERM.
     pub grace: Duration,
     /// The `service` of the health bodies.
@@ -30,6 +32,12 @@ impl HttpConfig {
                 0..=u16::MAX,
                 "Port to listen on; 0 takes a free one.",
             ),
+            stall: Duration::from_secs(env.get_in(
+                &["CLIENT_STALL_SECONDS"],
+                30,
+                1..=3_600,
+                "Seconds a client may take no byte of what waits for it; then it is closed.",
+            )),
             grace: Duration::from_secs(env.get_in(
                 &["SHUTDOWN_GRACE_SECONDS"],
                 25,

@@ -27,11 +27,13 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 struct Socket(RawFd);
 
 /// Stores the socket of a new connection for [`of`], and sets TCP_NODELAY: otherwise a write soon after
-/// another waits until the client's kernel acknowledges the first, 40 ms on Linux.
-pub(crate) fn on_connect(io: &dyn Any, data: &mut Extensions) {
+/// another waits until the client's kernel acknowledges the first, 40 ms on Linux. A client that
+/// takes no byte of what waits for it for `stall` is closed by the kernel.
+pub(crate) fn on_connect(io: &dyn Any, data: &mut Extensions, stall: Duration) {
     if let Some(stream) = io.downcast_ref::<TcpStream>() {
         // A connection that is already closed fails elsewhere.
         let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(stall));
         data.insert(Socket(stream.as_raw_fd()));
     }
 }

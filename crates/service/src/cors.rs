@@ -1,9 +1,10 @@
 //! Cross-origin requests (CORS).
 
 use actix_cors::Cors;
-use actix_web::http::Uri;
-use actix_web::http::header::RETRY_AFTER;
-
+use actix_web::http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, RETRY_AFTER,
+};
+use actix_web::http::{Method, Uri};
 use config::Env;
 
 /// Reads the origins whose pages may call; `None` means any.
@@ -29,14 +30,31 @@ pub fn origins(env: &Env) -> Option<Vec<String>> {
     Some(origins)
 }
 
-/// The middleware for these origins. The caller adds the methods and headers that a page may send.
+/// The middleware for these origins, the same on every route that pages call. Pages of origins that
+/// are named may send credentials: `navigator.sendBeacon` with `application/json` always does, and a
+/// browser takes no `*` for an answer to that.
 pub fn layer(origins: Option<&[String]>) -> Cors {
     let cors = match origins {
         None => Cors::default().allow_any_origin().send_wildcard(),
         Some(origins) => origins
             .iter()
-            .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin)),
+            .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
+            .supports_credentials(),
     };
-    cors.expose_headers([crate::request_id::HEADER, RETRY_AFTER])
+    cors.allowed_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
+        .allowed_headers([
+            ACCEPT,
+            AUTHORIZATION,
+            CACHE_CONTROL,
+            CONTENT_ENCODING,
+            CONTENT_TYPE,
+            HeaderName::from_static("anonymousid"),
+            HeaderName::from_static("idempotency-key"),
+            HeaderName::from_static("last-event-id"),
+            HeaderName::from_static("prefer"),
+            HeaderName::from_static("traceparent"),
+            crate::request_id::HEADER,
+        ])
+        .expose_headers([crate::request_id::HEADER, RETRY_AFTER])
         .max_age(3600)
 }

@@ -1,15 +1,19 @@
 //! The HTTP server that all services run.
 
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use actix_web::dev::{Handler, Server, ServerHandle};
-use actix_web::middleware::from_fn;
-use actix_web::{App, FromRequest, HttpServer, Resource, Responder, guard, web};
+use actix_web::body::MessageBody;
+use actix_web::dev::{Handler, Server, ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::middleware::{Compress, Next, from_fn};
+use actix_web::{App, Error, FromRequest, HttpServer, Resource, Responder, guard, web};
+use futures_util::FutureExt as _;
 
 use crate::config::HttpConfig;
 use crate::health::{self, Health};
 use crate::metrics::{self, Registries};
+use crate::openapi;
 use crate::problem::{Problem, not_found};
 use crate::request_id::request_id;
 
@@ -55,7 +59,7 @@ where
         }))
 }
 
-/// Binds a server with the probes, /metrics, request ids, JSON 404, and the routes that `configure`
+/// Binds a server with the probes, /metrics, /openapi.json, /docs, request ids, JSON 404, and the routes that `configure`
 /// adds after the common ones. `registries` is one `&Registry`, or those of several services.
 ///
 /// # Errors
@@ -71,6 +75,7 @@ where
 {
     raise_file_limit();
     let (registries, health) = (registries.into(), health.clone());
+    let stall = config.stall;
     let server = HttpServer::new(move || {
         let (health, configure) = (health.clone(), configure.clone());
         App::new()
@@ -80,11 +85,19 @@ where
             .service(get("/api/v1/health", health::health))
             .service(get("/ready", health::ready))
             .service(get("/metrics", metrics::metrics))
+            .service(
+                get("/openapi.json", openapi::description)
+                    .wrap(Compress::default())
+                    .wrap(crate::cors::layer(None)),
+            )
+            .service(get("/docs", openapi::to_page))
+            .service(openapi::page())
             .configure(configure)
             .default_service(web::to(not_found))
+            .wrap(from_fn(answer_panic))
             .wrap(from_fn(request_id))
     })
-    .on_connect(crate::connection::on_connect)
+    .on_connect(move |io, data| crate::connection::on_connect(io, data, stall))
     // A client that has closed its side must not keep its request alive (actix-web #1313, #3665).
     .h1_allow_half_closed(false)
     .client_request_timeout(Duration::from_secs(10))
@@ -109,6 +122,20 @@ where
     })
 }
 
+/// The middleware that answers 500 for a handler that panics (S4-128, S4-131): the client need not
+/// wait, and the process goes on.
+async fn answer_panic<B: MessageBody>(
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let answer = AssertUnwindSafe(next.call(request)).catch_unwind().await;
+    answer.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Err(Problem::internal(&text.unwrap_or("a panic")).into())
+    })
+}
+
 /// Raises the limit of open files to what the system allows: each connection is a file, and the
 /// default of a shell is 1024.
 fn raise_file_limit() {
@@ -120,6 +147,53 @@ fn raise_file_limit() {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    /// What a GET over a connection of its own is answered.
+    async fn ask(address: SocketAddr, path: &'static str) -> String {
+        let answer = web::block(move || {
+            let mut stream = std::net::TcpStream::connect(address).unwrap();
+            let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        answer.await.unwrap()
+    }
+
+    #[actix_web::test]
+    async fn a_handler_that_panics_answers_500_and_the_process_goes_on() {
+        let env = config::Env::from_map([("EVENT_SERVICE_HOST".into(), "127.0.0.1".into())].into());
+        let config = HttpConfig::from_env(&env, "A_PORT", 0);
+        let registry = metrics::registry().unwrap();
+        let bound = bind(&config, &registry, &Health::new("test"), |app| {
+            app.service(get("/late", || async {
+                actix_web::rt::time::sleep(Duration::from_millis(1)).await;
+                assert_eq!("s3cret", "other");
+                ""
+            }));
+        });
+        let bound = bound.unwrap();
+        let server = actix_web::rt::spawn(bound.server);
+        for _ in 0..8 {
+            let answer = ask(bound.address, "/late").await;
+            assert!(answer.starts_with("HTTP/1.1 500 "), "{answer}");
+            assert!(
+                answer.contains("\"detail\":\"Internal server error: "),
+                "{answer}"
+            );
+            assert!(answer.contains("\r\nx-request-id: "), "{answer}");
+            assert!(!answer.contains("s3cret"), "{answer}");
+            let answer = ask(bound.address, "/health").await;
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        bound.handle.stop(false).await;
+        server.await.unwrap().unwrap();
+    }
+
     #[test]
     fn the_limit_of_open_files_is_raised() {
         let limit = rlimit::Resource::NOFILE;

@@ -1,6 +1,7 @@
 //! What every service needs: common settings, logs, metrics, probes, the mapping from errors to HTTP,
 //! and the start and stop of a process.
 
+pub mod answer;
 pub mod clock;
 pub mod config;
 pub mod connection;
@@ -10,6 +11,7 @@ pub mod event_response;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod openapi;
 pub mod problem;
 mod process;
 pub mod request_id;

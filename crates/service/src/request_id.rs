@@ -2,6 +2,7 @@
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::error::InternalError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
@@ -41,7 +42,14 @@ pub async fn request_id<B: MessageBody>(
         None => fresh(),
     };
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = next.call(request).await?;
+    let mut response = match next.call(request).await {
+        Ok(response) => response,
+        Err(error) => {
+            let mut response = error.error_response();
+            response.headers_mut().insert(HEADER, id);
+            return Err(InternalError::from_response(error, response).into());
+        }
+    };
     let status = response.status();
     let failed = status == StatusCode::INTERNAL_SERVER_ERROR;
     if failed || tracing::enabled!(tracing::Level::DEBUG) {

@@ -124,10 +124,7 @@ async fn page<T>(
     (read, weight): (Read<T>, Weight<T>),
 ) -> Result<Fetched<T>, Error> {
     let mut left = *window;
-    let mut page = Fetched {
-        rows: Vec::new(),
-        cut: false,
-    };
+    let mut page = Fetched::default();
     let latest = [filter.end, window.after.map(|after| after.timestamp)];
     let steps = steps(edges, filter.start, latest.into_iter().flatten().min());
     for (at, &step) in steps.iter().enumerate() {
@@ -140,11 +137,11 @@ async fn page<T>(
                 continue;
             }
         }
-        let bytes: usize = page.rows.iter().map(weight).sum();
         let sql = page_sql(columns, filter, &left, step);
         let fetched = sql
-            .fetch(client, max_bytes.saturating_sub(bytes), read, weight)
+            .fetch(client, max_bytes.saturating_sub(page.bytes), read, weight)
             .await?;
+        page.bytes += fetched.bytes;
         left.offset = 0;
         left.limit -= u32::try_from(fetched.rows.len()).unwrap_or(left.limit);
         page.rows.extend(fetched.rows);

@@ -82,13 +82,19 @@ impl Sql {
         let mut bytes = 0;
         while let Some(row) = stream.try_next().await? {
             let item = read(&row)?;
-            bytes += weight(&item);
-            if bytes > max_bytes {
-                return Ok(Fetched { rows, cut: true });
+            let more = weight(&item);
+            let cut = bytes + more > max_bytes;
+            if cut {
+                return Ok(Fetched { rows, bytes, cut });
             }
+            bytes += more;
             rows.push(item);
         }
-        Ok(Fetched { rows, cut: false })
+        Ok(Fetched {
+            rows,
+            bytes,
+            cut: false,
+        })
     }
 }
 
@@ -97,6 +103,8 @@ impl Sql {
 pub struct Fetched<T> {
     /// The rows.
     pub rows: Vec<T>,
+    /// Bytes they hold, about.
+    pub bytes: usize,
     /// True if more rows of the window exist than fit into the bytes allowed.
     pub cut: bool,
 }
@@ -105,6 +113,7 @@ impl<T> Default for Fetched<T> {
     fn default() -> Self {
         Self {
             rows: Vec::new(),
+            bytes: 0,
             cut: false,
         }
     }

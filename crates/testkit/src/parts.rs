@@ -103,6 +103,11 @@ impl Parts {
             .unwrap_or_else(|| panic!("shared parts belong to every test"))
     }
 
+    /// Where the data of private parts are.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.own().directory
+    }
+
     /// Sends SIGKILL to a private part.
     pub async fn kill(&self, part: Part) {
         self.own().run(&["kill", part.name()]).await;

@@ -24,6 +24,8 @@ pub struct Proxy {
 struct Shared {
     backends: Vec<u16>,
     next: AtomicUsize,
+    /// The one backend of new connections; none if there is no such.
+    only: AtomicUsize,
     served: Vec<AtomicUsize>,
     open: AtomicBool,
     cut: watch::Sender<u64>,
@@ -64,6 +66,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             backends: backends.to_vec(),
             next: AtomicUsize::new(0),
+            only: AtomicUsize::new(usize::MAX),
             served: backends.iter().map(|_| AtomicUsize::new(0)).collect(),
             open: AtomicBool::new(true),
             cut: watch::Sender::new(0),
@@ -86,6 +89,11 @@ impl Proxy {
     pub fn served(&self) -> Vec<usize> {
         let served = self.shared.served.iter();
         served.map(|n| n.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Leads new connections to that backend alone; those that are open stay where they are.
+    pub fn lead_to(&self, backend: usize) {
+        self.shared.only.store(backend, Ordering::SeqCst);
     }
 
     /// Cuts all connections; accepts new ones.
@@ -141,8 +149,12 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>) {
 async fn carry(client: TcpStream, shared: &Shared) {
     let mut client = Counted { client, shared };
     let first = shared.next.fetch_add(1, Ordering::Relaxed);
+    let only = shared.only.load(Ordering::SeqCst);
     for turn in 0..shared.backends.len() {
         let chosen = (first + turn) % shared.backends.len();
+        if only < shared.backends.len() && chosen != only {
+            continue;
+        }
         let address = (Ipv4Addr::LOCALHOST, shared.backends[chosen]);
         let Ok(mut backend) = TcpStream::connect(address).await else {
             continue;

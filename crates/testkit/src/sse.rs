@@ -3,6 +3,7 @@
 mod wire;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
@@ -45,6 +46,30 @@ pub struct SseRefused {
     pub body: String,
 }
 
+/// A connection to the server of that URL whose client has little room for what comes, so that much
+/// waits at the server.
+///
+/// # Errors
+/// There is no such server.
+pub async fn slow_connection(url: &str) -> anyhow::Result<TcpStream> {
+    let (connection, _) = connect(&reqwest::Url::parse(url)?, Some(SMALL_WINDOW)).await?;
+    Ok(connection)
+}
+
+async fn connect(
+    url: &reqwest::Url,
+    window: Option<u32>,
+) -> anyhow::Result<(TcpStream, SocketAddr)> {
+    let address = url.socket_addrs(|| None)?;
+    let address = *address.first().context("no address")?;
+    let socket = TcpSocket::new_v4()?;
+    if let Some(bytes) = window {
+        socket.set_recv_buffer_size(bytes)?;
+        socket2::SockRef::from(&socket).set_tcp_mss(SMALL_SEGMENTS)?;
+    }
+    Ok((socket.connect(address).await?, address))
+}
+
 impl SseStream {
     /// Opens `http://host:port/path`, after `last_event_id` if there is one.
     ///
@@ -68,14 +93,7 @@ impl SseStream {
         window: Option<u32>,
     ) -> anyhow::Result<Self> {
         let url = reqwest::Url::parse(url)?;
-        let address = url.socket_addrs(|| None)?;
-        let address = *address.first().context("no address")?;
-        let socket = TcpSocket::new_v4()?;
-        if let Some(bytes) = window {
-            socket.set_recv_buffer_size(bytes)?;
-            socket2::SockRef::from(&socket).set_tcp_mss(SMALL_SEGMENTS)?;
-        }
-        let mut connection = socket.connect(address).await?;
+        let (mut connection, address) = connect(&url, window).await?;
         let resume = last_event_id.map_or(String::new(), |id| format!("Last-Event-ID: {id}\r\n"));
         let (path, query) = (url.path(), url.query().unwrap_or_default());
         let request = format!(

@@ -79,6 +79,8 @@ broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=1000
 log.cleaner.dedupe.buffer.size=8388608
 CONF
+    # What stands later wins.
+    [ ! -e "$RUN/kafka/extra.properties" ] || cat -- "$RUN/kafka/extra.properties" >>"$properties"
     if [ ! -e "$data/meta.properties" ]; then
         rm -rf -- "$data"
         "$java" -cp "$(kafka_libs)/*" "-Dlog4j2.configurationFile=$HERE/kafka/log4j2.properties" \

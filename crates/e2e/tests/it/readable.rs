@@ -36,4 +36,16 @@ async fn an_event_can_be_read_after_its_answer() {
         assert_eq!(read["event_id"], created["event_id"]);
         assert_eq!(read["data"], created["data"]);
     }
+    // How long each took from its receipt to its storing is on the page of metrics.
+    let url = system.processor_url("/metrics");
+    let page = http.get(&url).send().await.unwrap().text().await.unwrap();
+    let value = |name: &str| -> f64 {
+        let lines = page.lines().filter(|line| line.starts_with(name));
+        lines
+            .filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok())
+            .sum()
+    };
+    let histogram = "tidegate_processor_store_latency_seconds";
+    assert!(value(&format!("{histogram}_count")) >= 50.0, "{page}");
+    assert!(value(&format!("{histogram}_sum")) > 0.0, "{page}");
 }

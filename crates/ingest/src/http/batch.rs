@@ -1,6 +1,7 @@
 //! Many events from a backend.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use service::answer::Answer;
 use service::problem::ProblemBody;
 use service::{EventResponse, Problem};
 use store::outcomes::Outcome;
@@ -80,15 +81,17 @@ pub(super) async fn many<E: Into<Refusal>>(
                 let answer = write(&batch, partial, &[]);
                 let accepted = std::mem::take(&mut batch.accepted);
                 let published = request.publish(accepted, admitted, answer.len());
-                published.await?;
-                Ok((route.success(), answer))
+                Ok((route.success(), Answer::new(answer, published.await?)))
             }
             Some(wait) => {
                 let accepted = std::mem::take(&mut batch.accepted);
-                let (kept, outcomes) = request.store(accepted, admitted, wait).await?;
+                let (kept, outcomes, held) = request.store(accepted, admitted, wait).await?;
                 batch.accepted = kept;
                 let status = wait::status(Some(&batch.rejected), &outcomes);
-                status.map(|status| (status, write(&batch, partial, &outcomes)))
+                status.map(|status| {
+                    let answer = write(&batch, partial, &outcomes);
+                    (status, Answer::new(answer, held))
+                })
             }
         };
         for bad in &batch.rejected {

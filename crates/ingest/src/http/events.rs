@@ -3,6 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::Event;
 use service::EventResponse;
+use service::answer::Answer;
 use service::problem::ProblemBody;
 use store::outcomes::Outcome;
 
@@ -87,14 +88,13 @@ pub(super) async fn single(
         let Some(wait) = wait else {
             let answer = write(&accepted.event, None);
             let published = request.publish(vec![accepted], admitted, answer.len());
-            published.await?;
-            return Ok((route.success(), answer));
+            return Ok((route.success(), Answer::new(answer, published.await?)));
         };
-        let (kept, outcomes) = request.store(vec![accepted], admitted, wait).await?;
+        let (kept, outcomes, held) = request.store(vec![accepted], admitted, wait).await?;
         let status = wait::status(None, &outcomes)?;
         let outcome = outcomes.first().and_then(Option::as_ref);
         let answer = kept.first().map(|one| write(&one.event, outcome));
-        Ok((status, answer.unwrap_or_default()))
+        Ok((status, Answer::new(answer.unwrap_or_default(), held)))
     }
     .await;
     request.finish(result)

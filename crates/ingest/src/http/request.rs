@@ -8,6 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use domain::envelope::segment;
 use eventlog::BytePermit;
+use service::answer::Answer;
 use store::outcomes::Outcome;
 
 use super::refusal::Refusal;
@@ -105,13 +106,13 @@ impl<'a> Request<'a> {
     }
 
     /// Publishes the events and waits until it is known what became of them, or time is up. Gives the
-    /// events back, without their canonical form.
+    /// events back, without their canonical form, and the permit that covers them.
     pub(crate) async fn store(
         &self,
         accepted: Vec<Accepted>,
         admitted: Admitted,
         wait: Duration,
-    ) -> Result<(Vec<Accepted>, Vec<Option<Outcome>>), Refusal> {
+    ) -> Result<(Vec<Accepted>, Vec<Option<Outcome>>, BytePermit), Refusal> {
         let Some(waiters) = &self.state.waiters else {
             return Err(Refusal::NoDatabase);
         };
@@ -127,8 +128,7 @@ impl<'a> Request<'a> {
         let held = self.publish(accepted, admitted, bytes).await?;
         let until = tokio::time::Instant::from_std(self.started) + wait;
         let outcomes = waiters.wait(tickets, until).await;
-        drop(held);
-        Ok((kept, outcomes))
+        Ok((kept, outcomes, held))
     }
 
     /// Publishes the events and waits for the acknowledgement. Meanwhile, and as long as the permit
@@ -165,11 +165,15 @@ impl<'a> Request<'a> {
             .publish(records, self.route.is_frontend())
             .await?;
         state.metrics.accepted(self.route, count);
+        permit.resize(answer).map_err(BodyError::from)?;
         Ok(permit)
     }
 
     /// Answers, and measures how long that took.
-    pub(crate) fn finish(&self, result: Result<(StatusCode, Vec<u8>), Refusal>) -> HttpResponse {
+    pub(crate) fn finish(
+        &self,
+        result: Result<(StatusCode, Answer<BytePermit>), Refusal>,
+    ) -> HttpResponse {
         const JSON: HeaderValue = HeaderValue::from_static("application/json");
         let metrics = &self.state.metrics;
         let response = match result {

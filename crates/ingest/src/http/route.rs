@@ -4,8 +4,6 @@ use actix_web::http::StatusCode;
 
 /// GET whether events of browsers and apps can be taken (S0-19, S4-51).
 pub const FRONTEND_HEALTH: [&str; 2] = ["/api/frontend/health", "/api/v1/events/frontend/health"];
-/// GET the description of this interface.
-pub const OPENAPI: &str = "/openapi.json";
 
 /// A route that takes events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

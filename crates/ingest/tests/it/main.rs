@@ -9,4 +9,5 @@ mod gateway;
 mod outage;
 mod refusals;
 mod routes;
+mod slow;
 mod spill;

@@ -219,6 +219,18 @@ async fn probes_metrics_and_description() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn settings_of_nats_are_ignored_with_a_warning() {
+    let gateway = Gateway::with(|builder| builder.env("NATS_URL", "nats://127.0.0.1:4222")).await;
+    let log = gateway.service.log();
+    let warning = log
+        .lines()
+        .find(|line| line.contains("there is no NATS connector yet"));
+    let warning: serde_json::Value = serde_json::from_str(warning.unwrap()).unwrap();
+    assert_eq!(warning["level"], "WARN");
+    assert_eq!(warning["variable"], "NATS_URL");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn packed_bodies_are_unpacked() {
     let gateway = Gateway::start().await;
     let plain = br#"{"event_type":"packed","data":{"x":"y"}}"#;
@@ -338,6 +350,16 @@ async fn browsers_may_call() {
         )
         .await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
+    // A beacon with application/json comes with credentials, and asks before.
+    let beacon = [
+        ("Origin", "https://a.example"),
+        ("Access-Control-Request-Method", "POST"),
+        ("Access-Control-Request-Headers", "content-type"),
+    ];
+    let answer = strict
+        .send("OPTIONS", "/api/frontend/events", &beacon, "")
+        .await;
+    assert_eq!(answer.header("access-control-allow-credentials"), "true");
     let origin = [("Origin", "https://a.example")];
     let answer = strict
         .send(

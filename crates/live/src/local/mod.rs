@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::channels::{BoxFuture, Channels, LiveError};
-pub use crate::config::LocalConfig;
+use crate::config::Retention;
 use crate::id::{Resume, StreamId};
 use crate::message::{Channel, Outcome, Publication};
 use crate::queue::{Queue, lock};
@@ -28,8 +28,8 @@ struct Shared {
 impl LocalChannels {
     /// Empty channels.
     #[must_use]
-    pub fn new(config: LocalConfig) -> Self {
-        Self::with_clock(config, || {
+    pub fn new(retention: Retention) -> Self {
+        Self::with_clock(retention, || {
             let now = SystemTime::now().duration_since(UNIX_EPOCH);
             now.map_or(0, |since| {
                 u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
@@ -40,10 +40,10 @@ impl LocalChannels {
     /// Empty channels by another clock: milliseconds since the Unix epoch.
     #[must_use]
     pub fn with_clock(
-        config: LocalConfig,
+        retention: Retention,
         clock: impl Fn() -> u64 + Send + Sync + 'static,
     ) -> Self {
-        let state = Mutex::new(State::new(config, clock()));
+        let state = Mutex::new(State::new(retention, clock()));
         let clock = Box::new(clock);
         Self {
             shared: Arc::new(Shared { clock, state }),
@@ -84,6 +84,11 @@ impl Channels for LocalChannels {
         Subscription::new(host, key, listener, queue)
     }
 
+    fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>> {
+        let bytes = u64::try_from(lock(&self.shared.state).kept_bytes());
+        Box::pin(std::future::ready(bytes.ok()))
+    }
+
     fn connected(&self) -> bool {
         true
     }
@@ -96,7 +101,8 @@ impl ListenerHost for Shared {
     }
 
     fn leave(&self, key: &Arc<str>, listener: u64) {
-        lock(&self.state).leave(key, listener);
+        let now = (self.clock)();
+        lock(&self.state).leave(key, listener, now);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::config::LocalConfig;
+use crate::config::Retention;
 use crate::dedup_window::DedupWindow;
 use crate::delivery::{Batch, Delivery};
 use crate::high_water_mark::HighWaterMark;
@@ -24,7 +24,7 @@ const SWEEP_MS: u64 = 10_000;
 
 /// All channels.
 pub(super) struct State {
-    config: LocalConfig,
+    retention: Retention,
     ttl_ms: u64,
     rings: HashMap<Arc<str>, Ring>,
     /// By partition.
@@ -53,6 +53,9 @@ struct Ring {
     /// How old the cursors of its listeners can be.
     cursor_ms: u64,
     listeners: Listeners,
+    /// Messages are kept since then, and until then at least.
+    since: StreamId,
+    listened_until_ms: u64,
 }
 
 impl Ring {
@@ -91,6 +94,11 @@ impl Ring {
         self.kept.drain(..).map(|batch| batch.size()).sum()
     }
 
+    /// Whether it has a listener, or had one lately.
+    fn is_listened(&self, now_ms: u64) -> bool {
+        !self.listeners.is_empty() || now_ms < self.listened_until_ms
+    }
+
     /// Whether it has, or had, messages that have not expired.
     fn exists(&self) -> bool {
         self.trimmed || !self.kept.is_empty()
@@ -105,13 +113,13 @@ fn id_of(batch: &Batch) -> StreamId {
 }
 
 impl State {
-    pub(super) fn new(config: LocalConfig, now: u64) -> Self {
+    pub(super) fn new(retention: Retention, now: u64) -> Self {
         let mut state = Self {
-            config,
-            ttl_ms: config.retention.ttl_seconds * 1_000,
+            retention,
+            ttl_ms: retention.ttl_seconds * 1_000,
             rings: HashMap::new(),
             high_water_marks: HashMap::new(),
-            dedup: DedupWindow::new(config.retention.dedup_seconds * 1_000),
+            dedup: DedupWindow::new(retention.dedup_seconds * 1_000),
             order: VecDeque::new(),
             bytes: 0,
             last: StreamId::default(),
@@ -125,6 +133,14 @@ impl State {
     }
 
     pub(super) fn publish(&mut self, publication: &Publication, now: u64) -> Outcome {
+        let key = publication.channel.key(PREFIX);
+        let key: Arc<str> = match self.rings.get_key_value(key.as_str()) {
+            Some((key, ring)) if self.retention.keep_all || ring.is_listened(now) => {
+                Arc::clone(key)
+            }
+            _ if self.retention.keep_all => key.into(),
+            _ => return Outcome::NoListener,
+        };
         if let Some(position) = &publication.position {
             let mark = self.high_water_marks.get(&position.partition).copied();
             let Some(mark) = HighWaterMark::advance(mark, position) else {
@@ -133,11 +149,6 @@ impl State {
             self.high_water_marks
                 .insert(Arc::clone(&position.partition), mark);
         }
-        let key = publication.channel.key(PREFIX);
-        let key: Arc<str> = match self.rings.get_key_value(key.as_str()) {
-            Some((key, _)) => Arc::clone(key),
-            None => key.into(),
-        };
         if !self.dedup.first(publication.event_id, &key, now) {
             return Outcome::Duplicate;
         }
@@ -150,10 +161,13 @@ impl State {
         self.order.push_back((id, Arc::clone(&key)));
         let ring = self.rings.entry(key).or_default();
         self.bytes -= ring.expire(now, self.ttl_ms, &mut self.expired);
+        if !ring.listeners.is_empty() {
+            ring.listened_until_ms = now + self.retention.listened_ms();
+        }
         ring.kept.push_back(Arc::clone(&batch));
         ring.newest_ms = id.ms;
         ring.cursor_ms = id.ms;
-        while ring.kept.len() > self.config.retention.maxlen.max(1) {
+        while ring.kept.len() > self.retention.maxlen.max(1) {
             self.bytes -= ring.pop();
         }
         ring.listeners.deliver(&Delivery::Messages(batch));
@@ -175,7 +189,7 @@ impl State {
 
     /// Keeps to the limit in bytes. The newest message stays, however large.
     fn trim(&mut self) {
-        while self.bytes > self.config.max_bytes && self.order.len() > 1 {
+        while self.bytes > self.retention.max_bytes && self.order.len() > 1 {
             let Some((id, key)) = self.order.pop_front() else {
                 return;
             };
@@ -202,7 +216,7 @@ impl State {
                 ring.cursor_ms = now;
                 ring.listeners.deliver(&Delivery::Begun { cursor });
             }
-            ring.exists() || !ring.listeners.is_empty()
+            ring.exists() || ring.is_listened(now)
         });
         self.order.retain(|(id, key)| {
             let first = self.rings.get(key).and_then(Ring::first);
@@ -235,6 +249,9 @@ impl State {
         self.next_listener += 1;
         let listener = self.next_listener;
         let ring = self.rings.entry(Arc::clone(key)).or_default();
+        if !self.retention.keep_all && !ring.is_listened(now) {
+            ring.since = StreamId::before(now);
+        }
         if ring.listeners.is_empty() {
             ring.cursor_ms = now;
         }
@@ -244,10 +261,18 @@ impl State {
         listener
     }
 
-    pub(super) fn leave(&mut self, key: &str, listener: u64) {
+    pub(super) fn leave(&mut self, key: &str, listener: u64, now: u64) {
         if let Some(ring) = self.rings.get_mut(key) {
+            if ring.listeners.phase(listener).is_some() {
+                ring.listened_until_ms = now + self.retention.listened_ms();
+            }
             ring.listeners.leave(listener);
         }
+    }
+
+    /// Bytes of the messages kept.
+    pub(super) fn kept_bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(super) fn close(&mut self) {
@@ -272,6 +297,7 @@ impl State {
             first: ring.first(),
             trimmed: ring.trimmed,
             has: matches!(resume, Resume::After(id) if ring.has(id)),
+            last: ring.last(),
         });
         // If nothing at all has expired since, a quiet channel is just that.
         let whole = matches!(resume, Resume::After(after) if after >= self.expired);
@@ -279,12 +305,14 @@ impl State {
             now_ms: now,
             ttl_ms: if whole { u64::MAX } else { self.ttl_ms },
             gap: self.gap,
+            since: ring.since,
             kept,
             late: false,
         };
         let decision = decide(resume, &history);
         if starting || decision.is_err() {
-            let head = ring.last().filter(|last| *last > self.gap);
+            let head = ring.last();
+            let head = head.filter(|last| *last > self.gap && *last >= ring.since);
             let cursor = head.unwrap_or_else(|| StreamId::before(now));
             ring.listeners.start(listener, decision, cursor);
         }

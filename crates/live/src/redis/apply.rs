@@ -20,8 +20,17 @@ impl ChannelStates {
         for (ReadRequest { key, kind }, reply) in requests.into_iter().zip(replies.replies) {
             let all = match (kind, reply) {
                 (ReadKind::Head, ReadReply::Head(head)) => self.begin(&key, head, now_ms),
-                (ReadKind::New { after, .. }, ReadReply::New { range, newest }) => {
-                    self.advance(&key, after, range, newest, now_ms)
+                (
+                    ReadKind::New { after, .. },
+                    ReadReply::New {
+                        range,
+                        newest,
+                        kept,
+                    },
+                ) => {
+                    let cut = kept.filter(|kept| kept.is_cut(after));
+                    let cut = cut.and_then(|kept| kept.last);
+                    self.advance(&key, (after, cut), range, newest, now_ms)
                 }
                 (ReadKind::History { listener, .. }, ReadReply::History { range, kept }) => {
                     self.resume(&key, listener, range, kept, now_ms, current.contains(&key));
@@ -49,17 +58,19 @@ impl ChannelStates {
             self.mark(key);
             return false;
         }
-        let head = head.filter(|head| *head > gap);
+        let gap = channel.gap(gap);
+        let head = head.filter(|head| *head > gap && *head >= channel.since);
         channel.cursor = Some(head.unwrap_or_else(|| StreamId::before(now_ms)));
         channel.gap_delivered = gap;
         true
     }
 
-    /// Delivers what is new; returns whether that was all.
+    /// Delivers what is new; returns whether that was all. If messages may be missing right after
+    /// `after`, what was read is passed over with a reset; `cut` is the newest message then.
     fn advance(
         &mut self,
         key: &Arc<str>,
-        after: StreamId,
+        (after, cut): (StreamId, Option<StreamId>),
         range: Range,
         newest: Option<StreamId>,
         now_ms: u64,
@@ -73,9 +84,17 @@ impl ChannelStates {
             self.mark(key);
             return false;
         }
+        let gap = channel.gap(gap);
         let all = range.complete;
-        let mut cursor = range.last.unwrap_or(after);
+        let mut cursor = range.last.or(cut).unwrap_or(after);
         let mut entries = range.entries;
+        if cut.is_some() {
+            entries.clear();
+            channel.listeners.deliver(&Delivery::Reset {
+                reason: Reset::Trimmed,
+                cursor,
+            });
+        }
         if channel.gap_delivered < gap {
             let later = entries.split_off(entries.partition_point(|entry| entry.id <= gap));
             channel.listeners.deliver_messages(entries);
@@ -134,10 +153,12 @@ impl ChannelStates {
         now_ms: u64,
         current: bool,
     ) {
-        let history = self.history(now_ms, kept);
+        let mut history = self.history(now_ms, kept);
         let Some((channel, mut cursor)) = self.settled(key, listener) else {
             return;
         };
+        history.since = channel.since;
+        history.gap = channel.gap(history.gap);
         let (after, starting) = match channel.listeners.phase(listener) {
             Some(Phase::Starting(Resume::After(after))) => (after, true),
             Some(Phase::Behind(after)) => (after, false),
@@ -175,6 +196,7 @@ impl ChannelStates {
             now_ms,
             ttl_ms: self.ttl_ms,
             gap: self.gap,
+            since: StreamId::default(),
             kept,
             late: false,
         }
@@ -186,9 +208,9 @@ impl ChannelStates {
         let channel = self.channels.get_mut(key)?;
         channel.listeners.phase(listener)?;
         match channel.cursor {
-            Some(cursor) if channel.gap_delivered >= gap => Some((channel, cursor)),
+            Some(cursor) if channel.gap_delivered >= channel.gap(gap) => Some((channel, cursor)),
             _ => {
-                self.waiting.push_back((Arc::clone(key), listener));
+                self.waiting.insert(listener, Arc::clone(key));
                 None
             }
         }
@@ -250,6 +272,7 @@ mod tests {
             first: Some(id(100)),
             trimmed: false,
             has: true,
+            last: None,
         });
         let history = || ReadReply::History {
             range: range(&[160]),
@@ -263,6 +286,7 @@ mod tests {
                 ReadKind::New { .. } => ReadReply::New {
                     range: range(at),
                     newest: None,
+                    kept: None,
                 },
                 ReadKind::History { .. } => history(),
                 _ => ReadReply::Nothing,

@@ -11,7 +11,7 @@ use crate::config::Retention;
 /// How to reach Redis and what to keep there.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host:port/database`. `REDIS_URL`.
+    /// `redis[s]://[user:password@]host:port/database`. `REDIS_URL`.
     pub url: Secret,
     /// What the key of a user's channel begins with (S2-48). `SSE_PREFIX`.
     pub prefix: String,
@@ -32,7 +32,7 @@ pub enum InvalidConfig {
     Prefix,
 }
 
-const URL_RULE: &str = "redis://[user:password@]host[:port][/database]";
+const URL_RULE: &str = "redis[s]://[user:password@]host[:port][/database]";
 
 const PREFIX_RULE: &str = "a text that is neither empty nor the beginning of \"tenant:\" or of the names of Tidegate's own keys";
 
@@ -43,7 +43,7 @@ impl RedisConfig {
         let url: String = env.get(
             &["REDIS_URL"],
             "redis://127.0.0.1:6379/0",
-            "Redis for live delivery: `redis://[user:password@]host[:port][/database]`.",
+            "Redis for live delivery: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS, whose certificate an authority of the system (or of SSL_CERT_FILE) has to have signed.",
         );
         let config = Self {
             url: Secret::new(url),
@@ -77,10 +77,7 @@ impl RedisConfig {
         }
         // A user's channel must have a key that no other tenant's user and none of our own has.
         let prefix = self.prefix.as_str();
-        let own = [keys::gaps(prefix), keys::positions(prefix)];
-        let mixed = own.iter().any(|key| key.starts_with(prefix))
-            || keys::DEDUP.starts_with(prefix)
-            || prefix.starts_with(keys::DEDUP)
+        let mixed = keys::collide_with(prefix)
             || "tenant:".starts_with(prefix)
             || prefix.starts_with("tenant:");
         if mixed {

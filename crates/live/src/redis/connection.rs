@@ -1,5 +1,6 @@
 //! Connecting, and detecting that the server is not the one it was.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSubSink, PubSubStream};
@@ -9,26 +10,36 @@ use redis::{AsyncConnectionConfig, Client, ErrorKind, ProtocolVersion, RedisErro
 use super::config::{InvalidConfig, RedisConfig};
 use super::{keys, script, value};
 use crate::channels::LiveError;
+use crate::config::Retention;
 use crate::id::StreamId;
 
 /// The Redis of these channels, and the names of its keys.
 pub(crate) struct Server {
     client: Client,
     pub(crate) prefix: String,
-    /// Stream of gaps.
-    pub(crate) gaps: String,
-    /// Hash of positions.
-    pub(crate) positions: String,
+    pub(super) keys: keys::Shared,
     /// How long a command may take.
     pub(crate) timeout: Duration,
-    /// How long a quiet channel is kept.
-    pub(crate) ttl_ms: u64,
+    /// What channels keep.
+    pub(crate) retention: Retention,
 }
 
 /// A connection for commands, and the run id of the server it leads to.
 pub(crate) struct Connection {
     pub(crate) redis: MultiplexedConnection,
     run: String,
+}
+
+impl Connection {
+    /// Fails if the server has become a replica.
+    pub(crate) async fn check_master(&self) -> Result<(), RedisError> {
+        let mut info = redis::cmd("INFO");
+        let info: String = info
+            .arg("replication")
+            .query_async(&mut self.redis.clone())
+            .await?;
+        check_role(&info)
+    }
 }
 
 impl Server {
@@ -41,11 +52,10 @@ impl Server {
         let info = info.set_tcp_settings(tcp).set_redis_settings(settings);
         Ok(Self {
             client: Client::open(info).map_err(|_| InvalidConfig::Url)?,
-            gaps: keys::gaps(&config.prefix),
-            positions: keys::positions(&config.prefix),
+            keys: keys::Shared::new(&config.prefix),
             prefix: config.prefix.clone(),
             timeout: config.timeout,
-            ttl_ms: config.retention.ttl_seconds * 1_000,
+            retention: config.retention,
         })
     }
 
@@ -59,9 +69,10 @@ impl Server {
         let mut redis = client
             .get_multiplexed_async_connection_with_config(&config)
             .await?;
-        let info = redis::cmd("INFO").arg("server").clone();
+        let info = redis::cmd("INFO").arg("server").arg("replication").clone();
         let info: String = info.query_async(&mut redis).await?;
         check_version(&info)?;
+        check_role(&info)?;
         let run = info_field(&info, "run_id:").ok_or_else(|| value::unexpected("INFO"))?;
         let run = run.to_owned();
         let connection = Connection { redis, run };
@@ -82,7 +93,7 @@ impl Server {
         connection: &Connection,
         reason: &str,
     ) -> Result<StreamId, RedisError> {
-        let mut call = script::GAP.key(self.gaps.as_str());
+        let mut call = script::GAP.key(self.keys.gaps.as_str());
         call.arg(connection.run.as_str()).arg(reason);
         let (id, now): (redis::Value, u64) =
             call.invoke_async(&mut connection.redis.clone()).await?;
@@ -91,6 +102,20 @@ impl Server {
             tokio::time::sleep(Duration::from_millis(id.ms - now + 2)).await;
         }
         Ok(id)
+    }
+
+    /// Says that these channels are listened to, and returns since when each has been, in
+    /// milliseconds.
+    pub(crate) async fn listen(
+        &self,
+        connection: &Connection,
+        channels: &[Arc<str>],
+    ) -> Result<Vec<u64>, RedisError> {
+        let mut call = script::LISTEN.arg(self.retention.listened_ms());
+        for channel in channels {
+            call.key(keys::listened(channel));
+        }
+        call.invoke_async(&mut connection.redis.clone()).await
     }
 
     /// Waits no longer than a command may take.
@@ -123,6 +148,14 @@ fn check_version(info: &str) -> Result<(), RedisError> {
     Err((ErrorKind::Client, "too old", detail).into())
 }
 
+/// Refuses a replica: after a failover the address may lead to the old master for a while.
+fn check_role(info: &str) -> Result<(), RedisError> {
+    if info_field(info, "role:") == Some("slave") {
+        return Err((ErrorKind::Io, "this Redis is a replica, and no master").into());
+    }
+    Ok(())
+}
+
 /// The value of that field of `INFO`.
 fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines()
@@ -136,13 +169,23 @@ pub(crate) fn is_now(gap: StreamId, now_ms: u64) -> bool {
     now_ms <= gap.ms && gap.ms - now_ms < 20
 }
 
-/// The error as the port reports it: the server does not answer, or it refuses.
+/// Whether the server is not, or not yet, the one to talk to: no master any more, still loading, or
+/// no longer authenticated with. A new connection may lead to the right one.
+fn is_displaced(error: &RedisError) -> bool {
+    matches!(
+        error.code(),
+        Some("READONLY" | "LOADING" | "MASTERDOWN" | "NOAUTH")
+    )
+}
+
+/// The error as the port reports it: the server does not answer, or it refuses. The connection is
+/// made anew after the first.
 pub(crate) fn failure(error: &RedisError) -> LiveError {
     let refuses = matches!(
         error.kind(),
         ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::AuthenticationFailed
     );
-    if refuses {
+    if refuses && !is_displaced(error) {
         LiveError::Refused(error.to_string())
     } else {
         LiveError::Unavailable(error.to_string())
@@ -166,5 +209,24 @@ mod tests {
             assert!(check_version(&info(good)).is_ok(), "{good}");
         }
         assert!(check_version("# Server\r\nrun_id:x\r\n").is_ok());
+    }
+
+    #[test]
+    fn a_server_that_is_not_the_master_now_is_left() {
+        let answer = |code: &str| {
+            let error = redis::make_extension_error(code.to_owned(), Some("x".to_owned()));
+            failure(&error)
+        };
+        for gone in ["READONLY", "LOADING", "MASTERDOWN", "NOAUTH"] {
+            assert!(matches!(answer(gone), LiveError::Unavailable(_)), "{gone}");
+        }
+        for refused in ["OOM", "NOPERM", "MISCONF", "ERR"] {
+            assert!(
+                matches!(answer(refused), LiveError::Refused(_)),
+                "{refused}"
+            );
+        }
+        assert!(check_role("role:slave\r\n").is_err());
+        assert!(check_role("role:master\r\n").is_ok());
     }
 }

@@ -18,6 +18,7 @@ impl ChannelStates {
         let Some(channel) = self.channels.get_mut(key) else {
             return;
         };
+        let gap = channel.gap(gap);
         let mut entries = Vec::new();
         let mut seamless = channel.is_read() && channel.gap_delivered >= gap;
         for message in messages {

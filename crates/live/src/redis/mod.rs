@@ -5,6 +5,10 @@
 //! announced is read when the next one comes. One more stream records gaps: moments before which
 //! messages may have been lost.
 //!
+//! A process with listeners of a channel says so in a key, again and again. A publisher looks at
+//! these keys first, and sends nothing else of a message to a channel that nobody listens to. Since
+//! when a channel has been listened to is the first place that can be resumed from.
+//!
 //! One Redis, or one behind a failover; not a Redis Cluster, where these keys lie on different
 //! nodes. It must not evict keys (`maxmemory-policy noeviction`): what it evicts is missing without
 //! a gap.
@@ -60,7 +64,7 @@ impl RedisChannels {
         let subscriber = Arc::new(Subscriber::new(Arc::clone(&server)));
         let task = tokio::spawn(Arc::clone(&subscriber).run()).abort_handle();
         Ok(Self {
-            publisher: Publisher::new(Arc::clone(&server), &config),
+            publisher: Publisher::new(Arc::clone(&server)),
             subscriber,
             server,
             task,
@@ -78,6 +82,10 @@ impl Channels for RedisChannels {
 
     fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>> {
         Box::pin(self.publisher.mark_gap())
+    }
+
+    fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>> {
+        Box::pin(self.publisher.kept_bytes())
     }
 
     fn subscribe(&self, channel: Channel, resume: Resume, queue_bytes: usize) -> Subscription {

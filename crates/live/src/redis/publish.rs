@@ -6,11 +6,9 @@ use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 
-use super::config::RedisConfig;
 use super::connection::{Connection, Server, failure};
 use super::{keys, script, value};
 use crate::channels::LiveError;
-use crate::config::Retention;
 use crate::id::StreamId;
 use crate::message::{Message, Outcome, Publication};
 use crate::queue::lock;
@@ -18,7 +16,6 @@ use crate::queue::lock;
 /// The publishing end.
 pub(crate) struct Publisher {
     server: Arc<Server>,
-    retention: Retention,
     current: Mutex<Option<Arc<Connection>>>,
     /// One caller connects, the others wait for it.
     connecting: tokio::sync::Mutex<()>,
@@ -27,10 +24,9 @@ pub(crate) struct Publisher {
 }
 
 impl Publisher {
-    pub(crate) fn new(server: Arc<Server>, config: &RedisConfig) -> Self {
+    pub(crate) fn new(server: Arc<Server>) -> Self {
         Self {
             server,
-            retention: config.retention,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
             runtime: Handle::current(),
@@ -59,18 +55,60 @@ impl Publisher {
             .await
     }
 
+    /// The bytes kept of all channels.
+    pub(crate) async fn kept_bytes(&self) -> Option<u64> {
+        let bytes = self.with_connection(async |connection| {
+            let mut get = redis::cmd("GET");
+            get.arg(self.server.keys.bytes.as_str());
+            let bytes: Option<u64> = get.query_async(&mut connection.redis.clone()).await?;
+            Ok(bytes.unwrap_or_default())
+        });
+        bytes.await.ok()
+    }
+
+    /// Publishes to the channels that are listened to, and to no others.
     async fn publish_over(
         &self,
         redis: &mut MultiplexedConnection,
         publications: &[Publication],
+    ) -> Result<Vec<Outcome>, RedisError> {
+        let keys: Vec<String> = publications
+            .iter()
+            .map(|publication| publication.channel.key(&self.server.prefix))
+            .collect();
+        let listened: Vec<bool> = if self.server.retention.keep_all {
+            vec![true; keys.len()]
+        } else {
+            let mut look = redis::cmd("MGET");
+            for key in &keys {
+                look.arg(keys::listened(key));
+            }
+            let since: Vec<Option<Value>> = look.query_async(redis).await?;
+            since.iter().map(Option::is_some).collect()
+        };
+        let all = publications.iter().zip(&keys).zip(&listened);
+        let wanted: Vec<_> = all.filter_map(|(one, is)| is.then_some(one)).collect();
+        let mut published = self.publish_all(redis, &wanted).await?.into_iter();
+        let outcome = |is: &bool| is.then(|| published.next()).flatten();
+        let outcomes = listened.iter().map(outcome);
+        Ok(outcomes
+            .map(|outcome| outcome.unwrap_or(Outcome::NoListener))
+            .collect())
+    }
+
+    /// Publishes all of them, each to the channel with that key.
+    async fn publish_all(
+        &self,
+        redis: &mut MultiplexedConnection,
+        publications: &[(&Publication, &String)],
     ) -> Result<Vec<Outcome>, RedisError> {
         let mut outcomes = Vec::with_capacity(publications.len());
         let mut loaded = false;
         while outcomes.len() < publications.len() {
             let rest = &publications[outcomes.len()..];
             let mut pipeline = Pipeline::with_capacity(rest.len());
-            for publication in rest {
-                pipeline.add_command(self.command(publication));
+            for (publication, key) in rest {
+                pipeline.add_command(self.command(publication, key));
             }
             let replies = redis.req_packed_commands(&pipeline, 0, rest.len());
             for reply in replies.await? {
@@ -88,28 +126,36 @@ impl Publisher {
         Ok(outcomes)
     }
 
-    fn command(&self, publication: &Publication) -> Cmd {
+    fn command(&self, publication: &Publication, key: &str) -> Cmd {
         let Publication {
-            channel,
             event_id,
             message,
             position,
+            ..
         } = publication;
-        let key = channel.key(&self.server.prefix);
-        let mut cmd = Cmd::with_capacity(16, message.data.len() + 512);
+        let Server {
+            keys: shared,
+            retention,
+            ..
+        } = &*self.server;
+        let mut cmd = Cmd::with_capacity(20, message.data.len() + 768);
         cmd.arg("EVALSHA")
             .arg(script::PUBLISH.get_hash())
-            .arg(3)
-            .arg(&key)
-            .arg(self.server.positions.as_str())
-            .arg(keys::dedup(&key, *event_id))
+            .arg(6)
+            .arg(key)
+            .arg(shared.positions.as_str())
+            .arg(keys::dedup(key, *event_id))
+            .arg(shared.sizes.as_str())
+            .arg(shared.expiry.as_str())
+            .arg(shared.bytes.as_str())
             .arg(message.event.as_str())
             .arg(&message.data[..])
             .arg(Message::SCOPE)
             .arg(Message::VERSION)
-            .arg(self.retention.maxlen)
-            .arg(self.retention.ttl_seconds)
-            .arg(self.retention.dedup_seconds);
+            .arg(retention.maxlen)
+            .arg(retention.ttl_seconds)
+            .arg(retention.dedup_seconds)
+            .arg(retention.max_bytes);
         if let Some(position) = position {
             cmd.arg(&*position.partition)
                 .arg(position.offset)

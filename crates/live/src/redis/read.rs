@@ -43,10 +43,11 @@ pub(crate) enum ReadKind {
 pub(crate) enum ReadReply {
     /// Where the channel ends; `None` if it does not exist.
     Head(Option<StreamId>),
-    /// What is new.
+    /// What is new, and what the channel keeps.
     New {
         range: Range,
         newest: Option<StreamId>,
+        kept: Option<Kept>,
     },
     /// What comes after that id, and what the channel keeps.
     History { range: Range, kept: Option<Kept> },
@@ -73,7 +74,7 @@ pub(crate) async fn read(
 ) -> Result<ReadReplies, RedisError> {
     let mut pipeline = Pipeline::with_capacity(requests.len() + 2);
     pipeline.cmd("TIME");
-    pipeline.add_command(last_of(&server.gaps));
+    pipeline.add_command(last_of(&server.keys.gaps));
     for ReadRequest { key, kind } in requests {
         match *kind {
             ReadKind::Head => {
@@ -84,21 +85,13 @@ pub(crate) async fn read(
                 count,
                 newest,
             } => {
-                pipeline.add_command(range(key, &format!("({after}"), count));
+                after_and_kept(&mut pipeline, key, after, count);
                 if newest {
                     pipeline.add_command(last_of(key));
                 }
             }
             ReadKind::History { after, count, .. } => {
-                // With the message itself, to see that it is there; and before what is kept, so
-                // that what is trimmed in between is not taken for complete.
-                let from = if after.is_place_in_time() {
-                    format!("({after}")
-                } else {
-                    after.to_string()
-                };
-                pipeline.add_command(range(key, &from, count + 1));
-                pipeline.cmd("XINFO").arg("STREAM").arg(&**key);
+                after_and_kept(&mut pipeline, key, after, count);
             }
             ReadKind::Nothing { .. } => {}
         }
@@ -107,6 +100,18 @@ pub(crate) async fn read(
     let redis = &mut connection.redis;
     let replies = redis.req_packed_commands(&pipeline, 0, count).await?;
     parse(replies, requests)
+}
+
+/// Reads what comes after that id: with the message itself, to see that it is there; and before what is
+/// kept, so that what is trimmed in between is not taken for complete.
+fn after_and_kept(pipeline: &mut Pipeline, key: &str, after: StreamId, count: usize) {
+    let from = if after.is_place_in_time() {
+        format!("({after}")
+    } else {
+        after.to_string()
+    };
+    pipeline.add_command(range(key, &from, count + 1));
+    pipeline.cmd("XINFO").arg("STREAM").arg(key);
 }
 
 fn last_of(key: &str) -> Cmd {
@@ -121,6 +126,19 @@ fn range(key: &str, from: &str, count: usize) -> Cmd {
     cmd
 }
 
+fn range_and_kept(
+    mut next: impl FnMut() -> Result<Value, RedisError>,
+    after: StreamId,
+    count: usize,
+) -> Result<(Range, Option<Kept>), RedisError> {
+    let mut range = value::range(next()?, count + 1)?;
+    let has = range.first == Some(after);
+    range.entries.retain(|entry| entry.id > after);
+    range.last = range.last.filter(|last| *last > after);
+    let kept = value::kept(next()?, has)?;
+    Ok((range, kept))
+}
+
 fn parse(replies: Vec<Value>, requests: &[ReadRequest]) -> Result<ReadReplies, RedisError> {
     let mut values = replies.into_iter();
     let mut next = || values.next().ok_or_else(|| value::unexpected("replies"));
@@ -130,19 +148,25 @@ fn parse(replies: Vec<Value>, requests: &[ReadRequest]) -> Result<ReadReplies, R
     for request in requests {
         replies.push(match request.kind {
             ReadKind::Head => ReadReply::Head(value::range(next()?, 1)?.last),
-            ReadKind::New { count, newest, .. } => ReadReply::New {
-                range: value::range(next()?, count)?,
-                newest: if newest {
+            ReadKind::New {
+                after,
+                count,
+                newest,
+            } => {
+                let (range, kept) = range_and_kept(&mut next, after, count)?;
+                let newest = if newest {
                     value::range(next()?, 1)?.last
                 } else {
                     None
-                },
-            },
+                };
+                ReadReply::New {
+                    range,
+                    newest,
+                    kept,
+                }
+            }
             ReadKind::History { after, count, .. } => {
-                let mut range = value::range(next()?, count + 1)?;
-                let has = range.first == Some(after);
-                range.entries.retain(|entry| entry.id > after);
-                let kept = value::kept(next()?, has)?;
+                let (range, kept) = range_and_kept(&mut next, after, count)?;
                 ReadReply::History { range, kept }
             }
             ReadKind::Nothing { .. } => ReadReply::Nothing,

@@ -43,20 +43,24 @@ impl InlineMessage {
 /// Publishes one message and returns its id; nil if its position was reached before, or if its
 /// channel has received its event lately.
 ///
-/// `KEYS`: channel, positions, dedup key of the event. `ARGV`: event, data, scope, version, maxlen,
-/// ttl in seconds, for how many seconds the event is remembered (0: not at all), and with a
-/// position: partition, offset, timestamp in milliseconds. The rule of positions is
+/// `KEYS`: channel, positions, dedup key of the event, sizes, expiry, bytes. `ARGV`: event, data,
+/// scope, version, maxlen, ttl in seconds, for how many seconds the event is remembered (0: not at
+/// all), bytes that all channels may have, and with a position: partition, offset, timestamp in
+/// milliseconds. The rule of positions is
 /// [`HighWaterMark::advance`](crate::high_water_mark::HighWaterMark::advance); they advance over an
 /// event that is not published again. Nothing is written before the first command that Redis may
 /// refuse, so a refusal changes nothing. The pointer is the id alone, or what
 /// [`InlineMessage::parse`] reads if there is a message before this one and this one is small.
+///
+/// Redis itself says how many bytes a channel takes. While all together have more than they may,
+/// the largest loses the older half of its messages; the message just published stays.
 pub(crate) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&format!(
         r"
 local offset, timestamp
-if ARGV[8] then
-    offset, timestamp = ARGV[9], ARGV[10]
-    local reached = redis.call('HGET', KEYS[2], ARGV[8])
+if ARGV[9] then
+    offset, timestamp = ARGV[10], ARGV[11]
+    local reached = redis.call('HGET', KEYS[2], ARGV[9])
     if reached then
         local last, latest = string.match(reached, '^(%-?%d+) (%-?%d+)$')
         if last and tonumber(offset) <= tonumber(last) then
@@ -67,7 +71,7 @@ if ARGV[8] then
     end
 end
 local function advance()
-    if offset then redis.call('HSET', KEYS[2], ARGV[8], offset .. ' ' .. timestamp) end
+    if offset then redis.call('HSET', KEYS[2], ARGV[9], offset .. ' ' .. timestamp) end
 end
 local remember = ARGV[7] ~= '0'
 if remember and redis.call('EXISTS', KEYS[3]) == 1 then
@@ -85,9 +89,66 @@ if newest and #ARGV[1] + #ARGV[2] <= {MAX_INLINE_BYTES} then
     pointer = newest[1] .. ' ' .. id .. ' ' .. #ARGV[1] .. '\n' .. ARGV[1] .. ARGV[2]
 end
 redis.call('PUBLISH', KEYS[1], pointer)
+
+-- Counts what a channel takes now; returns what all take.
+local function resize(key)
+    local before = tonumber(redis.call('ZSCORE', KEYS[4], key) or 0)
+    local now = 0
+    if redis.call('TYPE', key).ok == 'stream' then
+        now = redis.call('MEMORY', 'USAGE', key) or 0
+        redis.call('ZADD', KEYS[4], now, key)
+    else
+        redis.call('ZREM', KEYS[4], key)
+        redis.call('ZREM', KEYS[5], key)
+    end
+    return redis.call('INCRBY', KEYS[6], now - before)
+end
+local second = tonumber(redis.call('TIME')[1])
+redis.call('ZADD', KEYS[5], second + ARGV[6], KEYS[1])
+for _, key in ipairs(redis.call('ZRANGE', KEYS[5], '-inf', second - 1, 'BYSCORE', 'LIMIT', 0, 2)) do
+    resize(key)
+    redis.call('ZADD', KEYS[5], 'XX', second + ARGV[6], key)
+end
+local all = resize(KEYS[1])
+for _ = 1, 32 do
+    if all <= tonumber(ARGV[8]) then break end
+    local largest = redis.call('ZREVRANGE', KEYS[4], 0, 1)
+    local key = largest[1]
+    if key == KEYS[1] and redis.call('XLEN', key) == 1 then key = largest[2] end
+    if not key then break end
+    if redis.call('TYPE', key).ok == 'stream' then
+        local length = redis.call('XLEN', key)
+        if length == 0 then break end
+        redis.call('XTRIM', key, 'MAXLEN', math.floor(length / 2))
+    end
+    all = resize(key)
+end
 return id
 ",
     ))
+});
+
+/// Says that channels are listened to; returns since when each has been, in milliseconds.
+///
+/// `KEYS`: the channels' keys for that. `ARGV`: for how many milliseconds it is true.
+pub(crate) static LISTEN: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local since = {}
+for i, key in ipairs(KEYS) do
+    since[i] = tonumber(redis.call('GET', key) or nil)
+    if since[i] and since[i] <= now then
+        redis.call('PEXPIRE', key, ARGV[1])
+    else
+        since[i] = now
+        redis.call('SET', key, string.format('%.0f', now), 'PX', ARGV[1])
+    end
+end
+return since
+",
+    )
 });
 
 /// Records a gap and returns its id and the time. Everything so far lies before it, everything from

@@ -25,6 +25,9 @@ const PING_EVERY: Duration = Duration::from_secs(5);
 /// How often all channels are read although no pointer came.
 const READ_ALL_EVERY: Duration = Duration::from_secs(30);
 
+/// Channels in one command.
+const CHANNELS: usize = 256;
+
 /// Messages read in one round, about; pointers taken at once, at most.
 const ROUND_MESSAGES: usize = 1_024;
 
@@ -49,7 +52,7 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     pub(crate) fn new(server: Arc<Server>) -> Self {
         Self {
-            states: Mutex::new(ChannelStates::new(server.ttl_ms)),
+            states: Mutex::new(ChannelStates::new(&server.retention)),
             server,
             wake: Notify::new(),
             connected: AtomicBool::new(false),
@@ -98,7 +101,7 @@ impl Subscriber {
     async fn connect(&self, outage: &Outage) -> Result<Session, RedisError> {
         let connection = self.server.connect().await?;
         let (mut sink, pointers) = self.server.connect_pubsub().await?;
-        let gaps = sink.subscribe(self.server.gaps.as_str());
+        let gaps = sink.subscribe(self.server.keys.gaps.as_str());
         self.server.within(gaps).await?;
         lock(&self.states).reconnected();
         let every = |period| {
@@ -106,7 +109,7 @@ impl Subscriber {
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         };
-        let ttl = Duration::from_millis(self.server.ttl_ms);
+        let ttl = Duration::from_secs(self.server.retention.ttl_seconds);
         Ok(Session {
             connection,
             sink,
@@ -182,8 +185,15 @@ impl Session {
             () = subscriber.wake.notified() => {}
             _ = self.ping.tick() => {
                 let _: Value = subscriber.server.within(self.sink.ping()).await?;
+                self.connection.check_master().await?;
             }
-            _ = self.read_all.tick() => lock(&subscriber.states).mark_all(),
+            _ = self.read_all.tick() => {
+                let channels = lock(&subscriber.states).subscribed_channels();
+                for some in channels.chunks(CHANNELS) {
+                    self.listen(subscriber, some).await?;
+                }
+                lock(&subscriber.states).mark_all();
+            }
         }
         Ok(())
     }
@@ -196,7 +206,7 @@ impl Session {
             .chunk_by(|a, b| a.get_channel_name() == b.get_channel_name())
         {
             let key = run[0].get_channel_name();
-            if key == subscriber.server.gaps {
+            if key == subscriber.server.keys.gaps {
                 self.gap_pointed = true;
             } else if self.gap_pointed {
                 // The gap comes first, and with it the channel is read.
@@ -215,7 +225,7 @@ impl Session {
     async fn update_subscriptions(&mut self, subscriber: &Subscriber) -> Result<(), RedisError> {
         let server = &subscriber.server;
         let left = lock(&subscriber.states).take_to_unsubscribe();
-        for keys in left.chunks(256) {
+        for keys in left.chunks(CHANNELS) {
             let keys: Vec<&str> = keys.iter().map(AsRef::as_ref).collect();
             server.within(self.sink.unsubscribe(keys)).await?;
         }
@@ -223,8 +233,21 @@ impl Session {
         if !joined.is_empty() {
             let keys: Vec<&str> = joined.iter().map(AsRef::as_ref).collect();
             server.within(self.sink.subscribe(keys)).await?;
+            self.listen(subscriber, &joined).await?;
             lock(&subscriber.states).subscribed(&joined);
         }
+        Ok(())
+    }
+
+    /// Says that these channels are listened to.
+    async fn listen(
+        &self,
+        subscriber: &Subscriber,
+        channels: &[Arc<str>],
+    ) -> Result<(), RedisError> {
+        let listen = subscriber.server.listen(&self.connection, channels);
+        let since = listen.await?;
+        lock(&subscriber.states).listened(channels, &since);
         Ok(())
     }
 

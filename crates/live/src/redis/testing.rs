@@ -7,6 +7,7 @@ use std::task::{Context, Waker};
 use super::read::{ReadKind, ReadReplies, ReadReply};
 use super::state::ChannelStates;
 use super::value::Range;
+use crate::config::Retention;
 use crate::delivery::Delivery;
 use crate::id::{Resume, StreamId};
 use crate::message::{Entry, Message};
@@ -41,7 +42,11 @@ pub(super) fn range(at: &[u64]) -> Range {
 
 /// A channel that ends at 100 ms, with a listener.
 pub(super) fn states(resume: Resume) -> (ChannelStates, Arc<Queue>) {
-    let mut states = ChannelStates::new(1_000_000);
+    let retention = Retention {
+        ttl_seconds: 1_000,
+        ..Retention::default()
+    };
+    let mut states = ChannelStates::new(&retention);
     let queue = Arc::new(Queue::new(1 << 20));
     states.join(&KEY.into(), resume, Arc::clone(&queue));
     states.observe_gap(Some(StreamId::before(50)));
@@ -83,6 +88,7 @@ pub(super) fn read(states: &mut ChannelStates, now_ms: u64, new: &[u64], end: Op
         ReadKind::New { .. } => ReadReply::New {
             range: range(new),
             newest: end.map(id),
+            kept: None,
         },
         _ => ReadReply::Nothing,
     });

@@ -82,9 +82,11 @@ pub(crate) fn kept(value: Value, has: bool) -> Result<Option<Kept>, RedisError> 
         Some(Value::Array(entry)) => entry.into_iter().next().map(id).transpose()?,
         _ => None,
     };
+    let last = fields.remove("last-generated-id").map(id).transpose()?;
     Ok(Some(Kept {
         first,
         trimmed: fields.get("entries-added") != fields.get("length"),
         has,
+        last,
     }))
 }

@@ -7,7 +7,7 @@ use domain::TenantId;
 use live::{Channel, Delivery, Outcome, Reset, Resume, Retention, StreamId};
 
 use crate::support::{
-    Fixture, Listener, ROOMY, number, numbered, placed, publish, publish_numbers, user,
+    Fixture, Listener, ROOMY, heard, number, numbered, placed, publish, publish_numbers, user,
 };
 
 for_both!(
@@ -52,6 +52,7 @@ async fn joining_while_others_publish_misses_nothing_from_there_on<F: Fixture>()
     let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("bob");
+    heard(channels, &channel).await;
     let start = publish_numbers(channels, &channel, 0..1).await[0];
     let publishing = {
         let channels = Arc::clone(channels);
@@ -95,6 +96,7 @@ async fn resuming_after_any_message_gives_exactly_the_rest<F: Fixture>() {
     let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("carol");
+    heard(channels, &channel).await;
     let ids = publish_numbers(channels, &channel, 0..30).await;
     let mut listeners = Vec::new();
     for (n, id) in ids.iter().enumerate() {
@@ -113,6 +115,7 @@ async fn a_long_history_is_read_at_the_listeners_pace<F: Fixture>() {
     let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("dan");
+    heard(channels, &channel).await;
     let ids = publish_numbers(channels, &channel, 0..900).await;
     // Room for a few dozen of them.
     let mut listener = Listener::bounded(channels, &channel, Resume::After(ids[0]), 4_096);
@@ -148,6 +151,7 @@ async fn a_malformed_id_resets<F: Fixture>() {
     let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("finn");
+    heard(channels, &channel).await;
     publish_numbers(channels, &channel, 0..3).await;
     let resume = Resume::parse(Some("seventeen"));
     let mut listener = Listener::new(channels, &channel, resume);
@@ -160,6 +164,7 @@ async fn an_id_nobody_gave_out_resets<F: Fixture>() {
     let fixture = F::new(Retention::default()).await;
     let channels = fixture.channels();
     let channel = user("gil");
+    heard(channels, &channel).await;
     let ids = publish_numbers(channels, &channel, 0..3).await;
     let between = StreamId {
         ms: ids[2].ms,
@@ -255,6 +260,7 @@ async fn every_cursor_given_with_a_reset_resumes_without_another<F: Fixture>() {
     for name in ["empty", "filled", "filled before a gap"] {
         let channel = user(name);
         if name != "empty" {
+            heard(channels, &channel).await;
             publish_numbers(channels, &channel, 0..3).await;
         }
         if name.ends_with("gap") {

@@ -25,6 +25,7 @@ macro_rules! for_both {
 
 mod conformance;
 mod dedup;
+mod history;
 mod old_redis;
 mod outage;
 mod redis;

@@ -164,6 +164,72 @@ async fn who_subscribes_before_redis_is_there_begins_when_it_is() {
     }
 }
 
+/// A planned failover: the old master answers, and refuses.
+#[tokio::test]
+async fn a_master_that_became_a_replica_is_left_for_the_new_one() {
+    let (old, new) = (
+        Parts::private_of(&[Part::Redis]).await,
+        Parts::private_of(&[Part::Redis]).await,
+    );
+    let direct = [&old, &new].map(|parts| InRedis::at(&parts.redis_url, Retention::default()));
+    let [old_port, new_port] = [direct[0].port(), direct[1].port()];
+    let proxy = Proxy::start(&[old_port, new_port]).await.expect("proxy");
+    proxy.lead_to(0);
+    let port = proxy
+        .url("")
+        .rsplit(':')
+        .next()
+        .and_then(|p| p.parse().ok());
+    let fixture = direct[0].over(port.expect("a port"));
+    let channels = fixture.channels();
+    let channel = user("dolly");
+    let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
+    publish_numbers(channels, &channel, 0..1).await;
+    listener.expect(0..1).await;
+
+    let command = async |fixture: &InRedis, words: &[&str]| {
+        let mut cmd = ::redis::cmd(words[0]);
+        cmd.arg(&words[1..]);
+        let mut plain = fixture.plain().await;
+        let _: ::redis::Value = cmd.query_async(&mut plain).await.expect(words[0]);
+    };
+    // It answers READONLY now, and later MASTERDOWN; connections stay open.
+    let master = new_port.to_string();
+    command(&direct[0], &["REPLICAOF", "127.0.0.1", &master]).await;
+    proxy.lead_to(1);
+    let published = async |n| {
+        eventually("published to the new master", LIMIT, || async {
+            let numbers = [numbered(&channel, n)];
+            match &channels
+                .publish(&numbers)
+                .await
+                .map_err(|e| e.to_string())?[0]
+            {
+                live::Outcome::Published(_) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+    };
+    published(1).await;
+    listener.expect_reset(Reset::Gap).await;
+    listener.expect(1..2).await;
+    connected(&fixture, true).await;
+
+    // And the other way round, while the replica has lost its master.
+    command(&direct[0], &["REPLICAOF", "NO", "ONE"]).await;
+    command(
+        &direct[1],
+        &["CONFIG", "SET", "replica-serve-stale-data", "no"],
+    )
+    .await;
+    command(&direct[1], &["REPLICAOF", "127.0.0.1", "1"]).await;
+    proxy.lead_to(0);
+    published(2).await;
+    listener.expect_reset(Reset::Gap).await;
+    listener.expect(2..3).await;
+}
+
 /// A browser: comes back with its last id whenever it is cut off, and knows what it missed.
 #[tokio::test]
 async fn through_repeated_kills_nothing_is_missed_without_being_told() {

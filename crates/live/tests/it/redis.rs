@@ -4,7 +4,8 @@ use live::{Delivery, LiveError, Outcome, Reset, Resume, Retention};
 use testkit::{LIMIT, Part, Parts, eventually};
 
 use crate::support::{
-    Fixture as _, InRedis, Listener, number, numbered, placed, publish, publish_numbers, user,
+    Fixture as _, InRedis, Listener, heard, number, numbered, placed, publish, publish_numbers,
+    user,
 };
 
 async fn ask<T: ::redis::FromRedisValue>(fixture: &InRedis, command: &[&str]) -> T {
@@ -39,6 +40,7 @@ async fn a_channel_is_a_stream_of_limited_length_and_life() {
     };
     let fixture = InRedis::new(retention).await;
     let channel = user("ada");
+    heard(fixture.channels(), &channel).await;
     let ids = publish_numbers(fixture.channels(), &channel, 0..1_000).await;
     let key = fixture.key(&channel);
     assert_eq!(key, format!("{}ada", fixture.config.prefix));
@@ -133,6 +135,11 @@ async fn a_listener_resumes_with_another_process() {
     let there = here.other();
     let publisher = here.other();
     let channel = user("emil");
+    // Someone stays on both, so that both have cursors of their own.
+    let _stays = [
+        Listener::begun(here.channels(), &channel, Resume::Live).await,
+        Listener::begun(there.channels(), &channel, Resume::Live).await,
+    ];
     let publishing = {
         let (channels, channel) = (publisher.channels().clone(), channel.clone());
         tokio::spawn(async move {
@@ -141,11 +148,6 @@ async fn a_listener_resumes_with_another_process() {
             }
         })
     };
-    // Someone stays on both, so that both have cursors of their own.
-    let _stays = [
-        Listener::begun(here.channels(), &channel, Resume::Live).await,
-        Listener::begun(there.channels(), &channel, Resume::Live).await,
-    ];
     let mut start = Listener::begun(here.channels(), &channel, Resume::Live).await;
     let mut next = number(&start.take(1).await[0]) + 1;
     let mut cursor = start.read;

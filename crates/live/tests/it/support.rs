@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use config::Secret;
 use domain::TenantId;
-use live::local::{LocalChannels, LocalConfig};
+use live::local::LocalChannels;
 use live::redis::{RedisChannels, RedisConfig};
 use live::{
     Channel, Channels, Delivery, Entry, Message, Outcome, Position, Publication, Reset, Resume,
@@ -36,10 +36,6 @@ pub(crate) struct Local {
 impl Fixture for Local {
     async fn new(retention: Retention) -> Self {
         let ahead = Arc::new(AtomicU64::new(0));
-        let config = LocalConfig {
-            retention,
-            ..LocalConfig::default()
-        };
         let clock = {
             let ahead = Arc::clone(&ahead);
             let start = std::time::Instant::now();
@@ -49,7 +45,7 @@ impl Fixture for Local {
             }
         };
         Self {
-            channels: Arc::new(LocalChannels::with_clock(config, clock)),
+            channels: Arc::new(LocalChannels::with_clock(retention, clock)),
             ahead,
             retention,
         }
@@ -193,8 +189,8 @@ pub(crate) fn placed(channel: &Channel, offset: i64, timestamp_ms: i64) -> Publi
 pub(crate) fn number(entry: &Entry) -> usize {
     assert_eq!(entry.message.event, "test.numbered");
     let text = std::str::from_utf8(&entry.message.data).expect("text");
-    let digits = text.trim_start_matches("{\"n\":").trim_end_matches('}');
-    digits.trim_end_matches([' ']).parse().expect(text)
+    let digits = text.trim_start_matches("{\"n\":").trim_end();
+    digits.trim_end_matches('}').parse().expect(text)
 }
 
 /// Publishes, in batches of up to 100; returns the ids.
@@ -222,6 +218,11 @@ pub(crate) async fn publish_numbers(
 ) -> Vec<StreamId> {
     let publications: Vec<_> = range.map(|n| numbered(channel, n)).collect();
     publish(channels, &publications).await
+}
+
+/// Has that channel listened to for a moment: what is published to it is kept from now on.
+pub(crate) async fn heard(channels: &Arc<dyn Channels>, channel: &Channel) {
+    Listener::begun(channels, channel, Resume::Live).await;
 }
 
 /// A listener that checks the order of all it is given.

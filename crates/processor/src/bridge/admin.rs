@@ -13,6 +13,8 @@ use prometheus::Histogram;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service::Problem;
+use service::problem::ProblemBody;
+use utoipa::OpenApi;
 
 use super::dry_run::DryRun;
 use super::publish::{Publisher, SERVICE};
@@ -146,6 +148,10 @@ impl Admin {
             collectors.active_sessions.set(sessions.unwrap_or(i64::MAX));
             let lag = consumer.as_ref().map_or_else(Vec::new, Handle::lag);
             shown = publisher.metrics.show_lag(&lag, &shown);
+            if let Some(bytes) = publisher.channels.kept_bytes().await {
+                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+                collectors.history_bytes.set(bytes);
+            }
             if taken.elapsed() >= interval {
                 let now = self.sample();
                 let rates = now.since(before, taken.elapsed());
@@ -221,6 +227,19 @@ fn mean(histogram: &Histogram) -> Option<f64> {
     (count > 0.0).then(|| histogram.get_sample_sum() / count)
 }
 
+#[derive(OpenApi)]
+#[openapi(paths(health, test))]
+struct Described;
+
+/// The descriptions of its routes.
+#[must_use]
+pub fn description() -> utoipa::openapi::OpenApi {
+    Described::openapi()
+}
+
+/// How the bridge is: breaker, Redis, Kafka, totals and rates.
+#[utoipa::path(get, path = "/api/v1/bridge/health", tag = "bridge", operation_id = "bridge_health",
+    responses((status = 200, body = Object, description = "Its health, good or bad")))]
 async fn health(admin: web::Data<Admin>) -> HttpResponse {
     HttpResponse::Ok().json(admin.get_health_status())
 }
@@ -231,6 +250,15 @@ struct Parameters {
     publish: bool,
 }
 
+/// What the bridge makes of a hand-made event, stage by stage. For operators: with `publish=true` it
+/// is pushed to its user's listeners, and stored nowhere.
+#[utoipa::path(post, path = "/api/v1/bridge/test", tag = "bridge", operation_id = "bridge_test",
+    params(("publish" = Option<bool>, Query, description = "true publishes it; default false")),
+    request_body(content = Option<Value>, description = "An event in any envelope; whatever it is, the answer says what becomes of it"),
+    responses((status = 200, body = Object, description = "The verdict of each stage"),
+        (status = 400, body = ProblemBody, content_type = "application/problem+json", description = "The body or `publish` could not be read"),
+        (status = 403, body = ProblemBody, content_type = "application/problem+json", description = "At the edge: operators ask the processor itself"),
+        (status = 413, body = ProblemBody, content_type = "application/problem+json", description = "Too large")))]
 async fn test(
     admin: web::Data<Admin>,
     parameters: Result<web::Query<Parameters>, actix_web::Error>,

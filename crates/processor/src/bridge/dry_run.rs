@@ -87,13 +87,17 @@ impl DryRun {
                 Some(Ok(Outcome::Duplicate)) => {
                     ("duplicate", json!({"skipped": "published before"}))
                 }
+                Some(Ok(Outcome::NoListener)) => (
+                    "no_listener",
+                    json!({"skipped": "nobody listens to this user"}),
+                ),
                 Some(Ok(Outcome::Refused(reason))) => ("failed", json!({"error": reason})),
             },
         };
         stages["result"] = result.into();
         stages["publish"] = outcome;
         Verdict {
-            passed: matches!(result, "published" | "would_publish"),
+            passed: matches!(result, "published" | "no_listener" | "would_publish"),
             stages,
         }
     }

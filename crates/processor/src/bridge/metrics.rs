@@ -27,7 +27,7 @@ fn seconds() -> Vec<f64> {
 service::metrics! {
     /// The Prometheus metrics of the bridge.
     pub struct Collectors {
-        /// Events of the bridge by type and status: consumed, filtered, dropped, published, duplicate, failed.
+        /// Events of the bridge by type and status: consumed, filtered, dropped, published, no_listener, duplicate, failed.
         pub(super) events: IntCounterVec("eventbridge_events_total", ["type", "status"]),
         /// Events that were not published, by status and reason.
         pub(super) rejected: IntCounterVec("eventbridge_rejected_total", ["status", "reason"]),
@@ -51,6 +51,8 @@ service::metrics! {
         pub(super) redis_connected: IntGauge("eventbridge_redis_connected"),
         /// Records of the log that the bridge is not done with; while the breaker is open, dropped ones count until listeners can be sent a gap.
         pub(super) lag: IntGaugeVec("eventbridge_consumer_lag_records", ["topic", "partition"]),
+        /// Bytes of messages kept for listeners that resume, all channels together; in Redis about.
+        pub(super) history_bytes: IntGauge("eventbridge_history_bytes"),
         /// Sessions with a published event within the last five to ten minutes.
         pub(super) active_sessions: IntGauge("eventbridge_active_sessions"),
         /// Figures of an extension, by name.
@@ -84,6 +86,8 @@ pub enum Status {
     Dropped,
     /// It is in its channel.
     Published,
+    /// Nobody listens to its channel.
+    NoListener,
     /// It was in its channel already.
     Duplicate,
     /// Redis refused this one.
@@ -98,6 +102,7 @@ impl Status {
             Self::Filtered => "filtered",
             Self::Dropped => "dropped",
             Self::Published => "published",
+            Self::NoListener => "no_listener",
             Self::Duplicate => "duplicate",
             Self::Failed => "failed",
         }
@@ -202,6 +207,7 @@ impl Metrics {
             filtered: of("filtered"),
             dropped: of("dropped"),
             published: of("published"),
+            no_listener: of("no_listener"),
             duplicate: of("duplicate"),
             failed: of("failed"),
         }
@@ -238,6 +244,8 @@ pub struct Totals {
     pub dropped: u64,
     /// [`Status::Published`].
     pub published: u64,
+    /// [`Status::NoListener`].
+    pub no_listener: u64,
     /// [`Status::Duplicate`].
     pub duplicate: u64,
     /// [`Status::Failed`].
@@ -251,10 +259,13 @@ impl Totals {
         share(self.filtered, self.consumed)
     }
 
-    /// Share of the events that passed the filter that are in their channel (S2-60).
+    /// Share of the events that passed the filter and have a listener that are in their channel
+    /// (S2-60).
     #[must_use]
     pub fn push_success_rate(&self) -> f64 {
-        let passed = self.consumed.saturating_sub(self.filtered);
+        let passed = self
+            .consumed
+            .saturating_sub(self.filtered + self.no_listener);
         share(self.published + self.duplicate, passed)
     }
 }

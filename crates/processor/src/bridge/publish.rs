@@ -153,6 +153,7 @@ impl Publisher {
                     self.count_published(event, topic, None, &latencies, now)
                 }
                 Outcome::Duplicate => self.count(event, Status::Duplicate),
+                Outcome::NoListener => self.count(event, Status::NoListener),
                 Outcome::Refused(reason) => {
                     self.count(event, Status::Failed);
                     self.metrics.rejected(Status::Failed, "refused");
@@ -218,8 +219,8 @@ mod tests {
     use config::Env;
     use domain::Limits;
     use eventlog::kafka::KafkaConfig;
-    use live::local::{LocalChannels, LocalConfig};
-    use live::{BoxFuture, Channel, Resume, Subscription};
+    use live::local::LocalChannels;
+    use live::{BoxFuture, Channel, Resume, Retention, Subscription};
     use serde_json::json;
 
     use super::*;
@@ -253,6 +254,10 @@ mod tests {
 
         fn subscribe(&self, channel: Channel, resume: Resume, bytes: usize) -> Subscription {
             self.channels.subscribe(channel, resume, bytes)
+        }
+
+        fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>> {
+            self.channels.kept_bytes()
         }
 
         fn connected(&self) -> bool {
@@ -298,7 +303,10 @@ mod tests {
         let delivered = Arc::new(Delivered::default());
         let publisher = Publisher {
             channels: Arc::new(Unanswered {
-                channels: LocalChannels::new(LocalConfig::default()),
+                channels: LocalChannels::new(Retention {
+                    keep_all: true,
+                    ..Retention::default()
+                }),
                 done: Mutex::new(Some(3)),
             }),
             breaker: Breaker::new(config.breaker, Arc::clone(&metrics)),

@@ -8,8 +8,8 @@ use config::Env;
 use domain::Event;
 use eventlog::postgres::{PostgresLog, PostgresLogConfig};
 use eventlog::{Headers, Outgoing, PublishError, Publisher as _};
-use live::local::{LocalChannels, LocalConfig};
-use live::{Channel, Channels as _, Delivery, Resume};
+use live::local::LocalChannels;
+use live::{Channel, Channels as _, Delivery, Resume, Retention};
 use processor::bridge::Extension;
 use processor::bridge::metrics::Metrics;
 use processor::config::Config;
@@ -48,7 +48,7 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
     config.kafka = None;
     let http = config.http.clone();
     let db = Database::new(&config.database).unwrap();
-    let channels = Arc::new(LocalChannels::new(LocalConfig::default()));
+    let channels = Arc::new(LocalChannels::new(Retention::default()));
     let registry = prometheus::Registry::new();
     let processor = Processor::new(
         config,

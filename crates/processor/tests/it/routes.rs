@@ -122,6 +122,7 @@ async fn the_command_does_the_same() {
     let environment = [
         ("REDIS_URL", world.parts.redis_url.as_str()),
         ("SSE_PREFIX", prefix.as_str()),
+        ("SSE_HISTORY", "all"),
         ("LOG_LEVEL", "OFF"),
         ("REDIS_TIMEOUT_MS", "20000"),
     ];

@@ -17,6 +17,7 @@ fn stores(world: &World, database: &testkit::Database) -> ServiceBuilder {
         .env("KAFKA_PARTITIONS", 2)
         .env("PROCESSOR_ROLES", "store")
         .env("SSE_PREFIX", world.sse_prefix())
+        .env("SSE_HISTORY", "all")
 }
 
 /// As a gateway does while Kafka is down.

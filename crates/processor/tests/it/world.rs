@@ -57,6 +57,8 @@ impl World {
             .env("KAFKA_PARTITIONS", 2)
             .env("KAFKA_SESSION_TIMEOUT_MS", 6_000)
             .env("SSE_PREFIX", self.sse_prefix())
+            // These tests look at the channels themselves.
+            .env("SSE_HISTORY", "all")
             .env("BREAKER_RECOVERY_TIMEOUT", 1)
             .env("REDIS_TIMEOUT_MS", 10_000)
     }

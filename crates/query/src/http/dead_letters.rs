@@ -210,19 +210,20 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
             Ok((fetched, total))
         })
         .await?;
-    let (rows, has_more) = page(fetched, limit, max_bytes)?;
+    let (rows, held, has_more) = page(&state, fetched, limit)?;
     let next_cursor = match rows.last() {
         Some(last) if has_more => Some(scope.after_row(last.id)),
         _ => None,
     };
-    Ok(fresh(&DeadLetterList {
+    let list = DeadLetterList {
         dead_letters: rows.into_iter().map(Into::into).collect(),
         total,
         limit,
         offset,
         has_more,
         next_cursor,
-    }))
+    };
+    state.answer(held, &list)
 }
 
 /// A whole record.
@@ -258,10 +259,11 @@ pub async fn by_id(
                 .payload
                 .as_deref()
                 .map_or(vec![], |bytes| faults::of(bytes, media_type));
-            Ok(fresh(&DeadLetter {
+            let letter = DeadLetter {
                 faults,
                 ..DeadLetter::from(letter)
-            }))
+            };
+            state.answer(state.hold(0)?, &letter)
         }
         None => Err(Problem::not_found(format!("Dead letter not found: {id}"))),
     }

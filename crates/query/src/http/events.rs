@@ -3,12 +3,12 @@
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
+use service::answer::Answer;
 use service::{EventResponse, Problem};
 use store::event_reads::{self, StatusFilter};
 use utoipa::ToSchema;
 
-use super::listing::{self, EventList};
-use super::page::fresh;
+use super::listing::{self, EventList, Page};
 use super::request::{body, tenant};
 use crate::parameters::Parameters;
 use crate::state::State;
@@ -112,7 +112,11 @@ pub async fn by_id(
     }
     // A strong tag names these very bytes, so they are not compressed on the way.
     answer.insert_header((CONTENT_ENCODING, "identity"));
-    Ok(answer.json(listing::response(&found)))
+    let body = serde_json::to_vec(&listing::response(&found));
+    let body = body.map_err(|error| Problem::internal(&error))?;
+    let held = state.hold(body.len())?;
+    answer.content_type("application/json");
+    Ok(answer.body(Answer::new(body, held)))
 }
 
 /// Events under a filter (S4-23 to S4-26).
@@ -134,7 +138,8 @@ pub async fn query(
     let filter = parameters.filter(tenant(&request));
     let list = parameters.list("query", filter, 100, true);
     parameters.finish()?;
-    Ok(fresh(&listing::read(&state, "query", &list).await?.list()))
+    let page = listing::read(&state, "query", &list).await?;
+    page.answer(&state, Page::list)
 }
 
 /// The most recent events (S3-26 to S3-28); takes every condition of `POST /query`.
@@ -156,9 +161,8 @@ pub async fn history(
     let filter = parameters.filter(tenant(&request));
     let list = parameters.list("history", filter, 10, false);
     parameters.finish()?;
-    Ok(fresh(
-        &listing::read(&state, "history", &list).await?.list(),
-    ))
+    let page = listing::read(&state, "history", &list).await?;
+    page.answer(&state, Page::list)
 }
 
 /// Events that wait, are being handled or have failed (S3-48).
@@ -191,8 +195,8 @@ pub async fn unprocessed(
     let list = parameters.list("unprocessed", filter, 100, true);
     parameters.finish()?;
     let page = listing::read(&state, "unprocessed", &list).await?;
-    Ok(fresh(&UnprocessedList {
+    page.answer(&state, |page| UnprocessedList {
         count: page.total.count,
         list: page.list(),
-    }))
+    })
 }

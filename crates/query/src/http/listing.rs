@@ -1,5 +1,7 @@
 //! Pages of events: the one way from a request to a list object.
 
+use actix_web::HttpResponse;
+use eventlog::BytePermit;
 use serde::Serialize;
 use service::{EventResponse, Problem};
 use store::event_reads::{self, StoredEvent, Total, Window};
@@ -33,6 +35,8 @@ pub struct EventList<'a> {
 #[derive(Debug)]
 pub struct Page {
     rows: Vec<StoredEvent>,
+    /// Covers the rows.
+    _held: BytePermit,
     pub(super) total: Total,
     limit: u32,
     offset: u32,
@@ -41,6 +45,19 @@ pub struct Page {
 }
 
 impl Page {
+    /// Answers with what `body` makes of the page.
+    ///
+    /// # Errors
+    /// 503 if too many answers wait for their clients.
+    pub fn answer<'a, T: Serialize>(
+        &'a self,
+        state: &State,
+        body: impl FnOnce(&'a Self) -> T,
+    ) -> Result<HttpResponse, Problem> {
+        let held = state.hold(0)?;
+        state.answer(held, &body(self))
+    }
+
     /// The list object.
     #[must_use]
     pub fn list(&self) -> EventList<'_> {
@@ -100,7 +117,7 @@ pub async fn read(
             event_reads::list(client, &edges, filter, &probing, max_bytes).await
         })
         .await?;
-    let (rows, more) = page(fetched, limit, max_bytes)?;
+    let (rows, held, more) = page(state, fetched, limit)?;
 
     let exactly = |count| Total {
         count,
@@ -124,6 +141,7 @@ pub async fn read(
     };
     Ok(Page {
         rows,
+        _held: held,
         total,
         limit,
         offset: window.offset,

@@ -1,6 +1,7 @@
 //! The description of the API, generated from the code.
 
-use actix_web::HttpResponse;
+use domain::{EventCategory, EventSource, EventStatus};
+use serde_json::{Value, json};
 use service::problem::ProblemBody;
 use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
@@ -8,6 +9,7 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use super::routes::{PREFIXES, ROUTES};
 use super::{dead_letter_changes, dead_letters, events, receipts, sse, stats, streams, users};
+use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -81,7 +83,96 @@ pub fn document() -> utoipa::openapi::OpenApi {
         let item = PathItem::new(HttpMethod::Get, operation);
         document.paths.paths.insert(path.to_owned(), item);
     }
-    document
+    narrowed(document)
+}
+
+/// What is accepted under that name, as a parameter or as a member of a question: the keywords of
+/// JSON Schema beside its type.
+fn accepted(name: &str) -> Value {
+    let text = |pattern: &str| json!({"maxLength": MAX_TEXT, "pattern": pattern});
+    match name {
+        "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT}),
+        "offset" => json!({"minimum": 0, "maximum": MAX_OFFSET}),
+        "cursor" => json!({"minLength": 1}),
+        "event_type" => text(r"^[^\x00]*[^\x00\s][^\x00]*$"),
+        "user_id" | "session_id" | "organization_id" | "device_id" | "correlation_id"
+        | "aggregate_type" | "aggregate_id" | "reason" | "topic" => text(r"^[^\x00]*$"),
+        "event_source" => json!({"enum": names(EventSource::ALL, EventSource::as_str)}),
+        "event_category" => json!({"enum": names(EventCategory::ALL, EventCategory::as_str)}),
+        "status" => json!({"enum": names(EventStatus::ALL, EventStatus::as_str)}),
+        "format" => json!({"enum": ["short", "full"]}),
+        "direction" => json!({"enum": ["forward", "backward"]}),
+        "from_version" => json!({"minimum": 0}),
+        "start_time" | "started_at" | "end_time" | "ended_at" | "created_start" | "created_end" => {
+            json!({"format": "date-time"})
+        }
+        "id" => json!({"minimum": 0}),
+        _ => json!({}),
+    }
+}
+
+fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {
+    all.iter().map(|one| name(*one)).collect()
+}
+
+/// The description with what is accepted of each parameter and of each member of a question.
+fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    let Ok(mut all) = serde_json::to_value(&document) else {
+        return document;
+    };
+    let add = |schema: &mut Value, name: &str| {
+        if let (Some(schema), Value::Object(keywords)) = (schema.as_object_mut(), accepted(name)) {
+            schema.extend(keywords);
+            let nullable = schema.get("type").is_some_and(Value::is_array);
+            // An optional member may be null, which is then one of the values.
+            if let Some(values) = schema.get_mut("enum").and_then(Value::as_array_mut)
+                && nullable
+            {
+                values.push(Value::Null);
+            }
+            // Of null, a format says nothing.
+            if let (Some(format), Some(true)) = (
+                schema
+                    .get("format")
+                    .cloned()
+                    .filter(|format| format == "date-time"),
+                schema.get("type").map(Value::is_array),
+            ) {
+                schema.remove("type");
+                schema.remove("format");
+                let time = json!({"type": "string", "format": format});
+                schema.insert("anyOf".to_owned(), json!([time, {"type": "null"}]));
+            }
+        }
+    };
+    let items = all["paths"].as_object_mut().into_iter().flatten();
+    let operations = items.flat_map(|(path, item)| {
+        let operations = item.as_object_mut().into_iter().flatten();
+        operations.map(move |(_, operation)| (&*path, operation))
+    });
+    for (path, operation) in operations {
+        // An empty question asks for everything.
+        if path.ends_with("/query")
+            && let Some(body) = operation.get_mut("requestBody")
+        {
+            body["required"] = false.into();
+        }
+        let parameters = operation
+            .get_mut("parameters")
+            .and_then(Value::as_array_mut);
+        for parameter in parameters.into_iter().flatten() {
+            let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+            add(&mut parameter["schema"], &name);
+            if parameter["in"] == "path" && name == "user_id" {
+                parameter["schema"]["minLength"] = 1.into();
+            }
+        }
+    }
+    let question = &mut all["components"]["schemas"]["EventQuery"]["properties"];
+    for (name, schema) in question.as_object_mut().into_iter().flatten() {
+        add(schema, name);
+    }
+    serde_json::from_value(all).unwrap_or(document)
 }
 
 /// The item under that path: with an operation id of its own, and every error with its body.
@@ -119,11 +210,6 @@ fn name(method: &str, path: &str) -> String {
         })
         .collect();
     format!("{method}{words}")
-}
-
-/// GET /openapi.json.
-pub async fn json() -> HttpResponse {
-    HttpResponse::Ok().json(document())
 }
 
 #[cfg(test)]

@@ -2,26 +2,32 @@
 
 use actix_web::HttpResponse;
 use domain::field::Code;
+use eventlog::BytePermit;
 use serde::Serialize;
 use service::Problem;
 use store::sql::Fetched;
 
-/// An answer of the moment, not to be kept.
+use crate::state::State;
+
+/// A small answer of the moment, not to be kept; others go through [`State::answer`].
 pub(super) fn fresh(body: &impl Serialize) -> HttpResponse {
     HttpResponse::Ok()
         .insert_header(("cache-control", "no-store"))
         .json(body)
 }
 
-/// The rows of a page, of which one more than `limit` was asked for, and whether there are more.
+/// The rows of a page, of which one more than `limit` was asked for, the permit that covers them,
+/// and whether there are more.
 ///
 /// # Errors
-/// 422 if the page would be larger than an answer may be.
+/// 422 if the page would be larger than an answer may be, 503 if too many answers wait.
 pub(super) fn page<T>(
+    state: &State,
     mut fetched: Fetched<T>,
     limit: u32,
-    max_bytes: usize,
-) -> Result<(Vec<T>, bool), Problem> {
+) -> Result<(Vec<T>, BytePermit, bool), Problem> {
+    let max_bytes = state.max_response_bytes;
+    let held = state.hold(fetched.bytes)?;
     let full = usize::try_from(limit).unwrap_or(usize::MAX);
     if fetched.cut && fetched.rows.len() < full {
         let fits = fetched.rows.len();
@@ -36,5 +42,5 @@ pub(super) fn page<T>(
     }
     let more = fetched.cut || fetched.rows.len() > full;
     fetched.rows.truncate(full);
-    Ok((fetched.rows, more))
+    Ok((fetched.rows, held, more))
 }

@@ -11,6 +11,8 @@ pub mod stream;
 pub mod type_filter;
 pub mod unsent;
 
+use std::time::Duration;
+
 use actix_web::http::Method;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, rt, web};
@@ -27,6 +29,10 @@ use crate::state::State;
 
 /// Where it is served.
 pub const PATH: &str = "/api/v1/sse/users/{user_id}";
+
+/// A stream is answered once its channel is listened to: whatever happens after the answer's first
+/// bytes arrives. Where that takes longer, it is answered all the same, and begins with a reset.
+const BEGIN: Duration = Duration::from_secs(1);
 
 /// The last message a browser got.
 pub const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -81,10 +87,13 @@ pub async fn listen(
         tracing::warn!(%error, "refusing a live stream that could not be opened");
         Problem::unavailable("No more connections can be opened", 5)
     })?;
-    let subscription = state
+    let mut subscription = state
         .channels
         .subscribe(channel, resume, state.sse.queue_bytes);
-    let encoder = SseEncoder::new(subscription, format);
+    let begun = tokio::time::timeout(BEGIN, subscription.next()).await;
+    let begun = begun.ok().flatten();
+    let late = begun.is_none() && resume == Resume::Live;
+    let encoder = SseEncoder::new(subscription, format, begun, late);
     let stream = Stream::new(socket, encoder, permit, state.sse.heartbeat);
     Ok(connection::hand_over(answer, || drop(rt::spawn(stream))))
 }

@@ -10,7 +10,6 @@ use store::statistics::{self, Scope, Statistics};
 use time::{Date, Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
-use super::page::fresh;
 use super::request::tenant;
 use crate::parameters::Parameters;
 use crate::state::State;
@@ -126,7 +125,7 @@ pub async fn statistics(
             statistics::read(client, &edges, &scope).await
         })
         .await?;
-    Ok(fresh(&answer(scope, counts, now)))
+    state.answer(state.hold(0)?, &answer(scope, counts, now))
 }
 
 fn answer(scope: Scope, counts: Statistics, now: OffsetDateTime) -> EventStatistics {

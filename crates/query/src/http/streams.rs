@@ -9,7 +9,6 @@ use store::stream_reads::{self, Head, Kind, MAX_NUMBERED, Window};
 use utoipa::ToSchema;
 
 use super::listing;
-use super::page::fresh;
 use super::request::tenant;
 use crate::parameters::{MAX_LIMIT, Parameters};
 use crate::state::State;
@@ -108,9 +107,10 @@ pub async fn read(
             ),
         ));
     }
+    let _held = state.hold(fetched.bytes)?;
     let next_version = next(&head, &fetched.rows, backward);
     let (entity_type, entity_id) = stream::split(&stream_id);
-    Ok(fresh(&EventStream {
+    let stream = EventStream {
         stream_id: &stream_id,
         stream_type: entity_type,
         entity_id,
@@ -121,7 +121,8 @@ pub async fn read(
         limit,
         has_more: next_version.is_some(),
         next_version,
-    }))
+    };
+    state.answer(state.hold(0)?, &stream)
 }
 
 /// The version after the last of these events in that direction, if there is one.

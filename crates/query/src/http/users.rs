@@ -8,8 +8,8 @@ use store::event_reads;
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
-use super::listing;
-use super::page::{fresh, page};
+use super::listing::{self, Page};
+use super::page::page;
 use super::request::tenant;
 use crate::parameters::Parameters;
 use crate::state::State;
@@ -79,7 +79,8 @@ pub async fn events(
     let list = parameters.list("user", filter, 100, true);
     parameters.finish()?;
     if matches!(format, Format::Full) {
-        return Ok(fresh(&listing::read(&state, "user", &list).await?.list()));
+        let page = listing::read(&state, "user", &list).await?;
+        return page.answer(&state, Page::list);
     }
     let max_bytes = state.max_response_bytes;
     let fetched = state
@@ -88,9 +89,9 @@ pub async fn events(
             event_reads::list_tracked(client, &edges, &list.filter, &list.window, max_bytes).await
         })
         .await?;
-    let (rows, _) = page(fetched, list.window.limit, max_bytes)?;
+    let (rows, held, _) = page(&state, fetched, list.window.limit)?;
     let events: Vec<TrackedEvent> = rows.into_iter().map(Into::into).collect();
-    Ok(fresh(&events))
+    state.answer(held, &events)
 }
 
 impl From<event_reads::TrackedEvent> for TrackedEvent {

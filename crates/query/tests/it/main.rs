@@ -9,6 +9,7 @@ mod listings;
 mod outage;
 mod query;
 mod robust;
+mod slow;
 mod sse;
 mod stats;
 mod streams;

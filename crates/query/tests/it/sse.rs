@@ -6,3 +6,4 @@ mod limits;
 mod outage;
 mod publisher;
 mod resume;
+mod tls;

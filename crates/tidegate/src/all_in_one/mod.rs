@@ -6,7 +6,6 @@
 //! set. Several processes on one database need Redis for live messages, because each has its own
 //! listeners.
 
-mod openapi;
 mod router;
 
 use std::net::{SocketAddr, TcpListener};
@@ -14,13 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::dev::ServerHandle;
-use actix_web::web;
 use anyhow::{Context as _, bail};
 use config::{ConfigError, Env};
 use eventlog::postgres::PostgresLog;
 use ingest::{Gateway, Logs};
 use live::Channels;
-use live::local::{LocalChannels, LocalConfig};
+use live::local::LocalChannels;
 use live::redis::RedisChannels;
 use processor::{Deps, Processor};
 use prometheus::Registry;
@@ -41,7 +39,6 @@ pub(crate) struct Config {
     ingest: ingest::Config,
     processor: processor::config::Config,
     query: query::config::Config,
-    local: LocalConfig,
     /// Whether the log is Kafka; else it is the Postgres log.
     pub(crate) has_kafka: bool,
     /// Whether live messages go through Redis; else they stay in the process.
@@ -69,7 +66,6 @@ impl Config {
             http,
             has_kafka: env.is_set("KAFKA_BROKERS"),
             has_redis: env.is_set("REDIS_URL"),
-            local: LocalConfig::from_env(env),
             ingest: ingest?,
             processor: processor?,
             query: query?,
@@ -133,7 +129,7 @@ impl Server {
         let channels: Arc<dyn Channels> = if config.has_redis {
             Arc::new(RedisChannels::new(config.query.redis.clone())?)
         } else {
-            Arc::new(LocalChannels::new(config.local))
+            Arc::new(LocalChannels::new(config.query.redis.retention))
         };
         let logs = logs(&config, &for_ingest)?;
         let http = config.http;
@@ -151,7 +147,6 @@ impl Server {
         // in the balancer's list.
         let part = processor.health(Health::new(&http.service_name));
         let health = health.advisory(part, &OWN_TASKS);
-        let openapi = web::Data::new(openapi::Text::new()?);
         let ingest = gateway.configure();
         let (bridge, reads) = (processor.configure(), query.configure());
         // Slow clients must leave half of the grace period to storing.
@@ -160,7 +155,6 @@ impl Server {
             ..http.clone()
         };
         let bound = service::http::bind(&http_config, registries, &health, move |app| {
-            app.app_data(openapi.clone());
             router::routes(app, &ingest, &bridge, &reads);
         })?;
         Ok(Self {

@@ -11,6 +11,7 @@ mod dev;
 mod dev_faults;
 mod migration;
 mod no_dependencies;
+mod openapi;
 mod output;
 mod pipe;
 mod postgres;

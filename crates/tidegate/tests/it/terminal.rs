@@ -177,7 +177,7 @@ async fn the_printed_address_says_where_to_look() {
     let dev = directory.dev().start().await;
     let index = get(&dev, "/").await.unwrap();
     assert_eq!(index["service"], "tidegate");
-    for name in ["openapi", "health", "ready", "metrics"] {
+    for name in ["openapi", "docs", "health", "ready", "metrics"] {
         let path = index[name].as_str().unwrap();
         let answer = reqwest::get(dev.url(path)).await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");

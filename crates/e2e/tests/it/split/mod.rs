@@ -4,5 +4,6 @@
 mod gateway_memory;
 mod genesis;
 mod redis_down;
+mod secure_kafka;
 mod spill;
 mod two_replicas;

@@ -138,7 +138,8 @@ async fn a_backlog_is_stored_while_redis_hangs() {
     const BACKLOG: i64 = 10_000;
     let _turn = beside_others().await;
     let world = World::with_own(&[Part::Redis]).await;
-    let system = world.system().env("REDIS_TIMEOUT_MS", 60_000).start().await;
+    let system = world.system().env("REDIS_TIMEOUT_MS", 60_000);
+    let system = system.env("SSE_HISTORY", "all").start().await;
     let metrics = system.processor_url("/metrics");
     let bridged = async |status: &str| {
         let status = [("status", status)];

@@ -33,6 +33,7 @@ impl Listeners {
             ("DATABASE_URL", world.fresh.url.as_str()),
             ("REDIS_URL", &self.parts.redis_url),
             ("SSE_PREFIX", &self.prefix),
+            ("SSE_HISTORY", "all"),
             ("REDIS_TIMEOUT_MS", "300"),
             ("BREAKER_RECOVERY_TIMEOUT", "1"),
         ];

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use live::{Batch, Delivery, StreamId, Subscription, sse};
+use live::{Batch, Delivery, Reset, StreamId, Subscription, sse};
 
 use crate::http::sse::end::End;
 use crate::http::sse::type_filter::TypeFilter;
@@ -24,18 +24,30 @@ pub struct SseFormat {
 pub struct SseEncoder {
     subscription: Subscription,
     format: SseFormat,
+    /// Delivered before the stream was answered.
+    begun: Option<Delivery>,
+    /// The stream was answered before it began: something may be missing.
+    late: bool,
     /// The last message that this listener did not want, while it is newer than what it has: the
     /// next heartbeat carries the id, so that it does not resume from far behind.
     skipped: Option<StreamId>,
 }
 
 impl SseEncoder {
-    /// Encodes what that subscription delivers, in that format.
+    /// Encodes what that subscription delivers, in that format: first `begun`, which it has delivered
+    /// already. `late`: it should have begun before, and where it begins comes a reset.
     #[must_use]
-    pub fn new(subscription: Subscription, format: SseFormat) -> Self {
+    pub fn new(
+        subscription: Subscription,
+        format: SseFormat,
+        begun: Option<Delivery>,
+        late: bool,
+    ) -> Self {
         Self {
             subscription,
             format,
+            begun,
+            late,
             skipped: None,
         }
     }
@@ -50,6 +62,9 @@ impl SseEncoder {
         metrics: &SseMetrics,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), End>> {
+        if let Some(begun) = self.begun.take() {
+            unsent.push(self.encode(begun, metrics));
+        }
         while !unsent.is_enough() {
             match self.subscription.poll_next(cx) {
                 Poll::Ready(Some(Delivery::Slow)) => return Poll::Ready(Err(End::Slow)),
@@ -73,6 +88,14 @@ impl SseEncoder {
     }
 
     fn encode(&mut self, delivery: Delivery, metrics: &SseMetrics) -> Bytes {
+        let late = std::mem::take(&mut self.late);
+        let delivery = match delivery {
+            Delivery::Begun { cursor } if late => Delivery::Reset {
+                reason: Reset::Gap,
+                cursor,
+            },
+            other => other,
+        };
         match delivery {
             Delivery::Begun { cursor } => sse::cursor(cursor),
             Delivery::Reset { reason, cursor } => {

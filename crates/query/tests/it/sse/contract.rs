@@ -192,13 +192,30 @@ async fn pages_of_other_origins_may_listen_if_they_are_named() {
     assert_eq!(answer.status(), 200);
     let allowed = &answer.headers()["access-control-allow-origin"];
     assert_eq!(allowed, "https://a.example");
+    // And ask what it is told to ask after a reset, with cookies where a proxy wants them.
     for (origin, allowed) in [("https://a.example", true), ("https://b.example", false)] {
-        let request = live
-            .world
-            .request("GET", "/api/v1/sse/users/u")
-            .header("origin", origin);
-        let answer = request.send().await.unwrap();
-        let header = answer.headers().get("access-control-allow-origin");
-        assert_eq!(header.is_some(), allowed, "{origin}");
+        for path in [
+            "/api/v1/sse/users/u",
+            "/api/v1/events/user/u",
+            "/api/events/history",
+            "/api/v1/events/none",
+        ] {
+            let request = live.world.request("GET", path).header("origin", origin);
+            let answer = request.send().await.unwrap();
+            let header = |name: &str| answer.headers().contains_key(name);
+            let named = header("access-control-allow-origin");
+            assert_eq!(named, allowed, "{origin} at {path}");
+            assert!(header("access-control-allow-credentials") || !allowed);
+        }
     }
+    let preflight = live
+        .world
+        .request("OPTIONS", "/api/v1/events/query")
+        .header("origin", "https://a.example")
+        .header("access-control-request-method", "POST")
+        .header(
+            "access-control-request-headers",
+            "content-type,x-request-id",
+        );
+    assert_eq!(preflight.send().await.unwrap().status(), 200);
 }

@@ -1,4 +1,5 @@
-use testkit::{Part, Parts};
+use testkit::{LIMIT, Part, Parts, SseStream, eventually};
+use tokio::task::JoinSet;
 
 use super::publisher::{Live, next, next_reset, silent_until, wait};
 
@@ -39,4 +40,55 @@ async fn a_stream_opened_without_redis_begins_when_it_is_back() {
     live.wait_metric("tidegate_live_connected", 1.0).await;
     let ready = live.world.get("/ready").await;
     assert_eq!(ready.body["checks"]["live"]["detail"], "connected");
+}
+
+#[tokio::test]
+async fn who_comes_and_goes_while_redis_is_down_leaves_no_memory_behind() {
+    let rounds = if std::env::var_os("SOAK").is_some() {
+        20
+    } else {
+        4
+    };
+    let parts = Parts::private_of(&[Part::Redis]).await;
+    let live = Live::start_on(&parts, &[("REDIS_TIMEOUT_MS", "100")]).await;
+    drop(live.listen("u").await);
+    parts.kill(Part::Redis).await;
+    live.wait_metric("tidegate_live_connected", 0.0).await;
+    let mut before = None;
+    for round in 0..=rounds {
+        let mut opening = JoinSet::new();
+        for n in 0..500 {
+            let url = live.url(&format!("user-{round}-{n}"));
+            opening.spawn(async move { SseStream::open(&url, None).await.is_ok() });
+        }
+        assert!(opening.join_all().await.into_iter().all(|opened| opened));
+        live.wait_metric("tidegate_sse_connections", 0.0).await;
+        // What five hundred connections at once take is no leak.
+        before.get_or_insert(live.service().memory().rss);
+    }
+    let before = before.unwrap();
+    eventually("no memory is kept", LIMIT, || async {
+        let now = live.service().memory().rss;
+        (now < before + (16 << 20))
+            .then_some(())
+            .ok_or((before, now))
+    })
+    .await;
+    parts.start(Part::Redis).await;
+    live.wait_metric("tidegate_live_connected", 1.0).await;
+    let mut stream = live.listen("u").await;
+    live.publish("u", "a", "back").await;
+    assert_eq!(next(&mut stream).await.data, "back");
+}
+
+/// From the first bytes on, whatever is published arrives.
+#[tokio::test]
+async fn what_is_published_once_the_stream_is_answered_arrives() {
+    let live = Live::start().await;
+    for n in 0..40 {
+        let user = format!("user-{n}");
+        let mut stream = live.open(&user, None).await;
+        let id = live.publish(&user, "a", "first").await;
+        assert_eq!(next(&mut stream).await.id, id);
+    }
 }

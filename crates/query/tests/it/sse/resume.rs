@@ -9,7 +9,7 @@ async fn published(live: &Live, user: &str, count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn what_was_missed_comes_first_by_header_or_parameter() {
-    let live = Live::start().await;
+    let live = Live::start_with(&[("SSE_HISTORY", "all")]).await;
     let ids = published(&live, "u", 4).await;
     let mut by_header = live.open("u", Some(&ids[1])).await;
     let mut by_parameter = live
@@ -43,7 +43,7 @@ async fn one_who_had_nothing_yet_can_resume_too() {
 
 #[tokio::test]
 async fn an_id_that_is_none_begins_with_a_reset_and_goes_on() {
-    let live = Live::start().await;
+    let live = Live::start_with(&[("SSE_HISTORY", "all")]).await;
     published(&live, "u", 2).await;
     for (question, header) in [
         ("u", Some("x")),
@@ -67,7 +67,7 @@ async fn an_id_that_is_none_begins_with_a_reset_and_goes_on() {
 
 #[tokio::test]
 async fn history_that_is_gone_is_told_with_its_reason() {
-    let live = Live::start_with(&[("SSE_CHANNEL_MAXLEN", "10")]).await;
+    let live = Live::start_with(&[("SSE_CHANNEL_MAXLEN", "10"), ("SSE_HISTORY", "all")]).await;
     let ids = published(&live, "u", 1_000).await;
     let mut trimmed = live.open("u", Some(&ids[0])).await;
     assert_eq!(next_reset(&mut trimmed).await, "trimmed");
@@ -95,7 +95,7 @@ async fn history_that_is_gone_is_told_with_its_reason() {
 
 #[tokio::test]
 async fn a_channel_that_was_quiet_too_long_is_told_of() {
-    let live = Live::start_with(&[("SSE_CHANNEL_TTL", "1")]).await;
+    let live = Live::start_with(&[("SSE_CHANNEL_TTL", "1"), ("SSE_HISTORY", "all")]).await;
     let id = live.publish("u", "a", "old").await;
     eventually("it expires", LIMIT, || async {
         let mut stream = live.open("u", Some(&id)).await;
