@@ -71,7 +71,7 @@ async fn what_was_mended_is_stored_once_and_what_fails_again_is_back() {
         record.headers = vec![("h", b"1".to_vec()), ("h", vec![0xff, 0])];
         records.push(record);
     }
-    produce(&world, BACKEND, &records).await;
+    let offsets = produce(&world, BACKEND, &records).await;
     let all = i64::try_from(MENDED + BROKEN).unwrap();
     eventually_eq("dead letters", all, || world.database.count("dead_letters")).await;
     let counts = get(&system, "dead-letters/counts").await;
@@ -157,6 +157,13 @@ async fn what_was_mended_is_stored_once_and_what_fails_again_is_back() {
     assert_eq!(world.database.count(distinct).await.unwrap(), stored);
     let counted = "aggregated_events where count <> 1000";
     assert_eq!(world.database.count(counted).await.unwrap(), 0);
+
+    // Those that are stored know the records they came from, not those that were redriven.
+    let sql = "select (data->>'n')::int8, log_offset from event_ids i join events using (event_id)";
+    for row in world.database.rows(sql, &[]).await.unwrap() {
+        let (n, offset): (i64, i64) = (row.get(0), row.get(1));
+        assert_eq!(offset, offsets[usize::try_from(n).unwrap()], "event {n}");
+    }
 
     // They are the same ones: number, place, key and bytes, with what was tried.
     let after = places("open").await;

@@ -512,3 +512,32 @@ async fn rudderstacks_webhook_takes_what_is_signed() {
         }
     }
 }
+
+#[tokio::test]
+async fn waiting_until_an_event_is_stored_needs_a_database() {
+    let gateway = Gateway::with(|builder| builder.env("DATABASE_URL", "")).await;
+    let body = r#"{"event_type": "a"}"#;
+    for (path, headers) in [
+        ("/api/events?wait=stored", vec![]),
+        ("/api/v1/events/create", vec![("prefer", "wait=5")]),
+    ] {
+        let answer = gateway.send("POST", path, &headers, body).await;
+        assert_eq!(answer.status, 501, "{answer:?}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("DATABASE_URL"), "{detail}");
+    }
+    for (path, wrong) in [
+        ("/api/events/create?wait=acked", "wait"),
+        ("/api/frontend/events?wait=stored", "wait"),
+    ] {
+        let answer = gateway.send("POST", path, &[], body).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert_eq!(answer.json()["errors"][0]["path"], wrong);
+    }
+    // What a page would rather have is passed over.
+    let prefer = [("prefer", "wait=5")];
+    let answer = gateway
+        .send("POST", "/api/frontend/events", &prefer, body)
+        .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+}
