@@ -91,6 +91,8 @@ create table event_ids (
     event_id       uuid        not null,
     tenant_id      varchar(64) collate "C" not null,
     timestamp      timestamptz not null,
+    -- Of what the client said: the same id with another one is a conflict (docs/decisions/0011).
+    content_hash   bigint,
     -- The stream of an event with an explicit aggregate, and its number there.
     stream_id      text        collate "C",
     stream_version bigint,

@@ -1,6 +1,7 @@
 //! The one normaliser: whatever envelope a record or body has, an [`Event`] or an exact complaint
 //! comes out (C16).
 
+pub mod binary;
 mod bus;
 mod cloudevents;
 mod context;
@@ -16,7 +17,7 @@ use time::{Duration, OffsetDateTime, UtcOffset};
 
 use crate::event::Event;
 use crate::field::{Code, FieldError};
-use crate::json::{Members, ScanError, scan_depth};
+use crate::json::{Members, ScanError, Scanned, scanned};
 use crate::{stream, timestamp};
 pub use context::{Context, DecodeError, Origin};
 use reader::Reader;
@@ -27,6 +28,8 @@ use reader::Reader;
 /// See [`DecodeError`].
 pub fn decode(bytes: &[u8], cx: &Context<'_>) -> Result<Event, DecodeError> {
     check_size(bytes.len(), cx)?;
+    // A byte order mark is no part of the text (RFC 8259, section 8.1).
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let text = std::str::from_utf8(bytes).map_err(|error| {
         DecodeError::Syntax(format!("invalid UTF-8 at byte {}", error.valid_up_to()))
     })?;
@@ -41,11 +44,13 @@ pub fn decode_text(text: &str, cx: &Context<'_>) -> Result<Event, DecodeError> {
     check_size(text.len(), cx)?;
     let cx = &Context {
         received_at: timestamp::to_micros(cx.received_at.to_offset(UtcOffset::UTC)),
+        now: timestamp::to_micros(cx.now.to_offset(UtcOffset::UTC)),
         ..*cx
     };
     let max_depth = cx.limits.max_json_depth.min(DEEPEST);
     let wrapped = if cx.origin == Origin::Log { WRAPPED } else { 0 };
-    let depth = checked(text, max_depth + wrapped)?;
+    let Scanned { text, depth } = checked(text, max_depth + wrapped)?;
+    let text = &*text;
     let members = Members::split(text).ok_or_else(|| {
         let hint = if text.trim_start().starts_with('[') {
             "must be one event (an object), not an array"
@@ -55,8 +60,9 @@ pub fn decode_text(text: &str, cx: &Context<'_>) -> Result<Event, DecodeError> {
         DecodeError::Fields(vec![FieldError::new("", Code::WrongType, hint)])
     })?;
     let mut reader = Reader::new(members);
-    let envelope = envelope(&reader, cx);
-    if depth > max_depth && !matches!(envelope, Envelope::Native) {
+    let envelope = envelope(&reader, cx.origin, cx.content_type);
+    let native = matches!(envelope, Envelope::Native);
+    if depth > max_depth && !native {
         // Only the canonical form has been wrapped; say where this one is too deep.
         checked(text, max_depth)?;
     }
@@ -69,7 +75,9 @@ pub fn decode_text(text: &str, cx: &Context<'_>) -> Result<Event, DecodeError> {
         Envelope::CloudEvent => cloudevents::read(&mut reader, cx),
         Envelope::Segment => segment::read(&mut reader, cx),
     };
-    check_time(&event, &mut reader, cx);
+    let taken_before =
+        native && cx.origin == Origin::Log && reader.members().get("received_at").is_some();
+    check_time(&event, &mut reader, cx, taken_before);
     if event.expected_version.is_some() && stream::explicit_id(&event).is_none() {
         let message = "needs aggregate_type and aggregate_id, whose stream has versions";
         reader.complain("expected_version", Code::Missing, message);
@@ -89,8 +97,8 @@ const WRAPPED: usize = 4;
 /// No configuration allows more: what reads the stored JSON into a tree stops at 128.
 const DEEPEST: usize = 100;
 
-fn checked(text: &str, max_depth: usize) -> Result<usize, DecodeError> {
-    scan_depth(text, max_depth).map_err(|error| match error {
+fn checked(text: &str, max_depth: usize) -> Result<Scanned<'_>, DecodeError> {
+    scanned(text, max_depth).map_err(|error| match error {
         ScanError::Syntax { .. } => DecodeError::Syntax(error.to_string()),
         ScanError::Field(field) => DecodeError::Fields(vec![field]),
     })
@@ -106,23 +114,46 @@ enum Envelope {
     Segment,
 }
 
+/// Whether a media type says that the body is CloudEvents, structured or a batch.
+#[must_use]
+pub fn is_cloudevents(media_type: &str) -> bool {
+    const CLOUDEVENTS: &[u8] = b"application/cloudevents";
+    let start = media_type.trim_start().as_bytes().get(..CLOUDEVENTS.len());
+    start.is_some_and(|start| start.eq_ignore_ascii_case(CLOUDEVENTS))
+}
+
+/// The name of the member from which an event without an id of its own would take one; `None` if
+/// it has one, or is no object. `text` is a body as a backend sends it.
+#[must_use]
+pub fn missing_id(text: &str) -> Option<&'static str> {
+    let reader = Reader::new(Members::split(text)?);
+    let (name, aliases): (_, &[_]) = match envelope(&reader, Origin::Http, None) {
+        Envelope::Bus => (bus::IDS[0], &bus::IDS),
+        Envelope::CloudEvent => ("id", &["id"]),
+        Envelope::Segment => ("messageId", &["messageId"]),
+        _ => ("event_id", &["event_id"]),
+    };
+    let own = reader.any(aliases);
+    // Of what is no text the service says so itself.
+    let own = own.is_some_and(|(_, raw)| reader::string(raw).is_none_or(|id| is_id(id.trim())));
+    (!own).then_some(name)
+}
+
+/// Neither empty nor the nil UUID.
+fn is_id(text: &str) -> bool {
+    !text.is_empty() && !uuid::Uuid::try_parse(text).is_ok_and(|id| id.is_nil())
+}
+
 /// Tells the envelopes apart by the keys that only one of them has. A null counts as absent, for
 /// some senders write every field they know.
-fn envelope(reader: &Reader<'_>, cx: &Context<'_>) -> Envelope {
-    const CLOUDEVENTS: &[u8] = b"application/cloudevents";
-    let declared = cx.content_type.is_some_and(|media_type| {
-        let start = media_type.trim_start().as_bytes().get(..CLOUDEVENTS.len());
-        start.is_some_and(|start| start.eq_ignore_ascii_case(CLOUDEVENTS))
-    });
+fn envelope(reader: &Reader<'_>, origin: Origin, media_type: Option<&str>) -> Envelope {
     let set = |key| reader.members().get(key).is_some();
     let named = set("event_type");
-    if cx.origin == Origin::Frontend {
+    if origin == Origin::Frontend {
         Envelope::Frontend
-    } else if declared || set("specversion") {
+    } else if media_type.is_some_and(is_cloudevents) || set("specversion") {
         Envelope::CloudEvent
-    } else if cx.content_type == Some(segment::MEDIA_TYPE)
-        || (!named && segment::is_message(reader))
-    {
+    } else if media_type == Some(segment::MEDIA_TYPE) || (!named && segment::is_message(reader)) {
         Envelope::Segment
     } else if named && set("data") {
         Envelope::Native
@@ -132,7 +163,7 @@ fn envelope(reader: &Reader<'_>, cx: &Context<'_>) -> Envelope {
         Envelope::Payload
     } else if set("occurred_at") {
         Envelope::Generic
-    } else if !named && (reader.members().has("type") || nameless(reader, cx)) {
+    } else if !named && (reader.members().has("type") || nameless(reader, origin)) {
         Envelope::Bus
     } else {
         Envelope::Native
@@ -140,9 +171,9 @@ fn envelope(reader: &Reader<'_>, cx: &Context<'_>) -> Envelope {
 }
 
 /// A bus map may lack its `type` (S4-57); only on the log: over HTTP that is a complaint.
-fn nameless(reader: &Reader<'_>, cx: &Context<'_>) -> bool {
+fn nameless(reader: &Reader<'_>, origin: Origin) -> bool {
     let has = |key| reader.members().has(key);
-    cx.origin == Origin::Log && has("id") && has("source") && !has("event_type")
+    origin == Origin::Log && has("id") && has("source") && !has("event_type")
 }
 
 fn check_size(bytes: usize, cx: &Context<'_>) -> Result<(), DecodeError> {
@@ -154,27 +185,32 @@ fn check_size(bytes: usize, cx: &Context<'_>) -> Result<(), DecodeError> {
     }
 }
 
-/// Absurd times are refused, so that no client's clock decides which partitions exist.
-fn check_time(event: &Event, reader: &mut Reader<'_>, cx: &Context<'_>) {
-    let ahead = Duration::seconds(cx.limits.max_future_seconds);
+/// A gateway's clock further ahead than this is no clock.
+const ABSURD: Duration = Duration::days(366);
+
+/// Absurd times are refused, so that no client's clock decides which partitions exist: once, at the
+/// door that took the event, by that door's clock. On the log, what a gateway has taken is judged by
+/// its word for the receipt alone: clocks differ.
+fn check_time(event: &Event, reader: &mut Reader<'_>, cx: &Context<'_>, taken_before: bool) {
     let seconds = cx.limits.max_future_seconds;
-    // The gateway's clock may differ a little from ours; a direct producer's may be anything.
-    bound(
-        reader,
-        ("received_at", event.received_at),
-        cx.received_at.saturating_add(ahead),
-        format_args!("lies more than {seconds} seconds ahead of the record"),
-    );
-    if event.timestamp == event.received_at {
-        return;
+    let mut taken_at = cx.now;
+    if taken_before {
+        taken_at = event.received_at;
+        bound(
+            reader,
+            ("received_at", event.received_at),
+            cx.now.saturating_add(ABSURD),
+            format_args!("lies more than a year ahead"),
+        );
     }
-    let received_at = event.received_at.max(cx.received_at);
-    bound(
-        reader,
-        ("timestamp", event.timestamp),
-        received_at.saturating_add(ahead),
-        format_args!("lies more than {seconds} seconds after the time of receipt"),
-    );
+    if event.timestamp != event.received_at {
+        bound(
+            reader,
+            ("timestamp", event.timestamp),
+            taken_at.saturating_add(Duration::seconds(seconds)),
+            format_args!("lies more than {seconds} seconds after the time of receipt"),
+        );
+    }
 }
 
 fn bound(

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use crate::category::EventCategory;
 use crate::id::TenantId;
-use crate::json::Json;
+use crate::json::{Hasher, Json};
 use crate::names::names;
 use crate::timestamp;
 
@@ -44,6 +44,10 @@ names! {
     }
 }
 
+/// What a context has that is not the client's word: the gateway adds `client_info`, and the media
+/// type of a CloudEvent's data is JSON whether it is said or not.
+const ADDED: &[&str] = &["client_info", "datacontenttype"];
+
 /// The canonical event. Texts are trimmed, at most 255 characters, free of what PostgreSQL cannot
 /// hold; times are UTC with microseconds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -55,7 +59,7 @@ pub struct Event {
     pub client_event_id: Option<String>,
     /// Whose event it is.
     pub tenant_id: TenantId,
-    /// What happened, 1..=255 characters of the safe set (C12).
+    /// What happened, 1..=255 printable characters (C12).
     pub event_type: String,
     /// Where it came from.
     pub event_source: EventSource,
@@ -116,5 +120,42 @@ impl Event {
     pub fn to_canonical(&self) -> Vec<u8> {
         // Writing to memory cannot fail.
         serde_json::to_vec(self).unwrap_or_default()
+    }
+    /// The hash of what the client said, whatever envelope, door or spelling it chose: two events of
+    /// one id with other hashes are a conflict, with the same one a retry. Not in it: the id, what
+    /// the gateway and the log add, and `expected_version`, which is a condition. A time counts if
+    /// the client gave one.
+    #[must_use]
+    pub fn content_hash(&self) -> i64 {
+        let mut hasher = Hasher::default();
+        for text in [
+            &self.event_type,
+            self.event_source.as_str(),
+            self.event_category.as_str(),
+            &self.version,
+            &self.schema_version,
+        ] {
+            hasher.text(Some(text));
+        }
+        for text in [
+            &self.user_id,
+            &self.session_id,
+            &self.organization_id,
+            &self.device_id,
+            &self.correlation_id,
+            &self.aggregate_type,
+            &self.aggregate_id,
+        ] {
+            hasher.text(text.as_deref());
+        }
+        // The time of a message with `sent_at` follows from that, which each sending changes.
+        let sent = !self.metadata.is_empty() && self.metadata.members().has("sent_at");
+        let own_time = (self.timestamp != self.received_at && !sent).then_some(self.timestamp);
+        hasher.text(own_time.map(timestamp::format).as_deref());
+        hasher.json(self.data.as_str(), &[]);
+        hasher.json(self.metadata.as_str(), &["sent_at", "received_at"]);
+        hasher.json(self.properties.as_str(), &[]);
+        hasher.json(self.context.as_str(), ADDED);
+        hasher.finish().cast_signed()
     }
 }

@@ -48,27 +48,84 @@ impl fmt::Display for TenantId {
     }
 }
 
-/// The event id a client's text stands for: the UUID itself, else a UUIDv5 of the text in the
-/// tenant's namespace (C10). The second value is the text when it had to be mapped.
-#[must_use]
-pub fn from_client(tenant: &TenantId, text: &str) -> (Uuid, Option<String>) {
-    match Uuid::try_parse(text) {
-        Ok(id) => (id, None),
-        Err(_) => (
-            Uuid::new_v5(&tenant.namespace(), text.as_bytes()),
-            Some(text.to_owned()),
-        ),
+/// Whose ids are apart from whose: one origin cannot take another's ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Space<'a> {
+    /// Browsers and apps: anybody.
+    Frontend,
+    /// Backends, over HTTP and Kafka alike.
+    Backend,
+    /// CloudEvents of that source.
+    CloudEvent(&'a str),
+}
+
+impl Space<'_> {
+    /// The event id that a client's text stands for: a UUID is itself, other text a UUIDv5 in this
+    /// space of the tenant. So is a UUID of a frontend that is not random (version 4 or 7): what is
+    /// made of a name, a counter or a clock can be known before its owner uses it, and this one
+    /// would take it away.
+    #[must_use]
+    pub fn event_id(self, tenant: &TenantId, text: &str) -> Uuid {
+        match Uuid::try_parse(text) {
+            Ok(id) if self != Space::Frontend || id.is_nil() || is_random(id) => id,
+            Ok(id) => self.mapped(tenant, id.as_hyphenated().encode_lower(&mut [0; 36])),
+            Err(_) => self.mapped(tenant, text),
+        }
+    }
+
+    fn mapped(self, tenant: &TenantId, text: &str) -> Uuid {
+        match self {
+            Space::Frontend => nested(tenant, &["frontend", text]),
+            Space::Backend => nested(tenant, &["backend", text]),
+            Space::CloudEvent(source) => nested(tenant, &["cloudevents", source, text]),
+        }
     }
 }
 
-/// The id of an event that has none of its own but was sent under an `Idempotency-Key` (C28), so
-/// that the retry gets the same one. `index` is the event's position in its batch.
+/// Every event id that a reader's text may stand for, the most trustworthy first: a UUID, the id of
+/// a backend's event, `{source}/{id}` of a CloudEvent, a frontend's.
 #[must_use]
-pub fn from_idempotency_key(tenant: &TenantId, key: &str, index: usize) -> Uuid {
-    Uuid::new_v5(
-        &tenant.namespace(),
-        format!("idempotency-key:{index}:{key}").as_bytes(),
-    )
+pub fn candidates(tenant: &TenantId, text: &str) -> Vec<Uuid> {
+    /// Most slashes in the id of a CloudEvent that is looked for by `{source}/{id}`.
+    const MAX_SLASHES: usize = 32;
+    let text = text.trim();
+    let mut ids = vec![Space::Backend.event_id(tenant, text)];
+    for (at, _) in text.rmatch_indices('/').take(MAX_SLASHES + 1) {
+        let (source, id) = (&text[..at], &text[at + 1..]);
+        if !source.is_empty() && !id.is_empty() {
+            ids.push(Space::CloudEvent(source).event_id(tenant, id));
+        }
+    }
+    let frontend = Space::Frontend.event_id(tenant, text);
+    if !ids.contains(&frontend) {
+        ids.push(frontend);
+    }
+    ids
+}
+
+fn is_random(id: Uuid) -> bool {
+    matches!(id.get_version_num(), 4 | 7) && id.get_variant() == uuid::Variant::RFC4122
+}
+
+/// The UUIDv5 of the last part in the namespace of those before it: each part is hashed alone, so
+/// no two lists of parts spell the same name.
+fn nested(tenant: &TenantId, parts: &[&str]) -> Uuid {
+    let within = |space, part: &&str| Uuid::new_v5(&space, part.as_bytes());
+    parts.iter().fold(tenant.namespace(), within)
+}
+
+/// The id of an event that has none of its own but was sent under an `Idempotency-Key` (C28), so
+/// that the retry gets the same one. The key means the same request only with the same content:
+/// `content` is its hash, `nth` tells equal events of one request apart.
+#[must_use]
+pub fn from_idempotency_key(
+    tenant: &TenantId,
+    (route, key): (&str, &str),
+    content: i64,
+    nth: u32,
+) -> Uuid {
+    let event = format!("{content:x}:{nth}");
+    nested(tenant, &["idempotency-key", route, key, &event])
 }
 
 /// The id of a record that came straight through Kafka without one: its position in the log and the
@@ -82,11 +139,8 @@ pub fn from_log_position(
     offset: i64,
     timestamp_ms: Option<i64>,
 ) -> Uuid {
-    let time = timestamp_ms.unwrap_or(-1);
-    Uuid::new_v5(
-        &tenant.namespace(),
-        format!("log:{topic}:{partition}:{offset}:{time}").as_bytes(),
-    )
+    let place = format!("{partition}:{offset}:{}", timestamp_ms.unwrap_or(-1));
+    nested(tenant, &["log", topic, &place])
 }
 
 /// The same for a record of the Postgres log. No topic of Kafka has a colon in its name, so the two
@@ -112,20 +166,69 @@ pub fn from_postgres_log(
 mod tests {
     use super::*;
 
+    const SPACES: [Space<'_>; 4] = [
+        Space::Frontend,
+        Space::Backend,
+        Space::CloudEvent("/shop"),
+        Space::CloudEvent("/shop/eu"),
+    ];
+
     #[test]
-    fn a_uuid_is_itself_and_other_text_is_mapped_per_tenant() {
-        let a = TenantId::default();
-        let b = TenantId::parse("b").unwrap();
-        let id = Uuid::from_u128(7);
-        assert_eq!(from_client(&a, &id.to_string()), (id, None));
-        assert_eq!(
-            from_client(&a, &id.simple().to_string().to_uppercase()),
-            (id, None)
-        );
-        let (mapped, kept) = from_client(&a, "evt_1");
-        assert_eq!(kept.as_deref(), Some("evt_1"));
-        assert_eq!(mapped, from_client(&a, "evt_1").0);
-        assert_ne!(mapped, from_client(&b, "evt_1").0);
+    fn text_is_mapped_apart_for_every_tenant_and_origin() {
+        let (a, b) = (TenantId::default(), TenantId::parse("b").unwrap());
+        let mut ids = std::collections::HashSet::new();
+        for space in SPACES {
+            for text in ["17", "eu/17", "/shop/eu/17", "backend", ""] {
+                assert!(ids.insert(space.event_id(&a, text)), "{space:?} {text}");
+                assert!(ids.insert(space.event_id(&b, text)), "{space:?} {text}");
+                assert!(!ids.insert(space.event_id(&a, text)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_uuid_is_itself_unless_a_frontend_could_have_foreseen_it() {
+        let t = TenantId::default();
+        let random = Uuid::try_parse("0b1f7d0e-8d51-4b6f-9d53-0c5d0a1b2c3d").unwrap();
+        let foreseen = Space::Backend.event_id(&t, "order-1001");
+        for id in [random, foreseen, Uuid::from_u128(7)] {
+            for space in SPACES {
+                let mapped = space.event_id(&t, &id.to_string());
+                let spelled = id.simple().to_string().to_uppercase();
+                assert_eq!(mapped, space.event_id(&t, &spelled));
+                let own = id == random || space != Space::Frontend;
+                assert_eq!(mapped == id, own, "{space:?} {id}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_finds_every_form_and_a_backends_before_a_frontends() {
+        let t = TenantId::default();
+        for (text, ids) in [
+            (
+                "/shop/eu/17",
+                vec![
+                    Space::Backend.event_id(&t, "/shop/eu/17"),
+                    Space::CloudEvent("/shop/eu").event_id(&t, "17"),
+                    Space::CloudEvent("/shop").event_id(&t, "eu/17"),
+                    Space::Frontend.event_id(&t, "/shop/eu/17"),
+                ],
+            ),
+            (
+                " o-1 ",
+                vec![
+                    Space::Backend.event_id(&t, "o-1"),
+                    Space::Frontend.event_id(&t, "o-1"),
+                ],
+            ),
+        ] {
+            assert_eq!(candidates(&t, text), ids, "{text}");
+        }
+        let random = "0b1f7d0e-8d51-4b6f-9d53-0c5d0a1b2c3d";
+        assert_eq!(candidates(&t, random), [Uuid::try_parse(random).unwrap()]);
+        assert_eq!(candidates(&t, &Uuid::from_u128(7).to_string()).len(), 2);
+        assert_eq!(candidates(&t, &"/".repeat(9_000)).len(), 2 + 32);
     }
 
     #[test]
@@ -139,9 +242,11 @@ mod tests {
     fn derived_ids_differ_by_every_part() {
         let t = TenantId::default();
         let ids = [
-            from_idempotency_key(&t, "k", 0),
-            from_idempotency_key(&t, "k", 1),
-            from_idempotency_key(&t, "l", 0),
+            from_idempotency_key(&t, ("create", "k"), 1, 0),
+            from_idempotency_key(&t, ("create", "k"), 1, 1),
+            from_idempotency_key(&t, ("create", "k"), 2, 0),
+            from_idempotency_key(&t, ("create", "l"), 1, 0),
+            from_idempotency_key(&t, ("batch", "k"), 1, 0),
             from_log_position(&t, "a", 0, 1, Some(0)),
             from_log_position(&t, "a", 1, 1, Some(0)),
             from_log_position(&t, "a", 1, 2, Some(0)),

@@ -1,17 +1,20 @@
 //! JSON that is stored as it came: checked once, carried as text, never rebuilt as a tree.
 
+mod hash;
 mod members;
 mod scan;
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::value::{RawValue, to_raw_value};
 
+pub(crate) use hash::Hasher;
 pub use members::Members;
-pub(crate) use scan::scan_depth;
-pub use scan::{ScanError, scan};
+pub use scan::{MAX_DIGITS, ScanError, canonical, scan};
+pub(crate) use scan::{Scanned, scanned};
 
 /// A JSON object that PostgreSQL can hold, as text; `None` is the empty one, which most events have
 /// several of. Only [`crate::envelope`] and the store make one, so its content has been checked.
@@ -72,6 +75,16 @@ impl Json {
     #[must_use]
     pub fn to_value(&self) -> serde_json::Value {
         serde_json::from_str(self.as_str()).unwrap_or_default()
+    }
+}
+
+/// A value that the scanner has passed as part of its event, with each member once; `None` if that
+/// is the value as it stands.
+#[must_use]
+pub fn once(raw: &RawValue) -> Option<Box<RawValue>> {
+    match canonical(raw.get(), usize::MAX) {
+        Ok(Cow::Owned(text)) => RawValue::from_string(text).ok(),
+        _ => None,
     }
 }
 

@@ -1,6 +1,8 @@
 //! From the bytes of a body to events, or to what is wrong with them. Pure: the clock, the ids and
 //! the client's address come in through [`Intake`].
 
+use std::collections::HashMap;
+
 use domain::envelope::{self, Origin};
 use domain::field::Code;
 use domain::json::Members;
@@ -30,8 +32,9 @@ pub struct Intake<'a> {
     pub client: Option<&'a ClientInfo>,
     /// The declared media type.
     pub content_type: Option<&'a str>,
-    /// The `Idempotency-Key`, from which events without an id of their own get theirs (C28).
-    pub idempotency_key: Option<&'a str>,
+    /// The route's label and the `Idempotency-Key`: from these and their content events without an
+    /// id of their own get theirs (C28).
+    pub idempotency: Option<(&'static str, &'a str)>,
     /// Makes an id for an event that has none.
     pub fresh_id: fn() -> Uuid,
     /// The route for the other shape of body, to be named in a hint.
@@ -130,7 +133,7 @@ impl From<DecodeError> for Refused {
 pub fn one(body: &[u8], intake: &Intake<'_>) -> Result<Accepted, Refused> {
     let text = text(body)?;
     let info = intake.client.map(ClientInfo::to_json);
-    match element(text, 0, intake, info.as_ref()) {
+    match element(text, intake, info.as_ref(), &mut HashMap::new()) {
         Ok(accepted) => Ok(accepted),
         // Checked only after the failure, so that a good event does not pay for it.
         Err(_) if text.trim_start().starts_with('[') => Err(syntax_or(
@@ -282,8 +285,9 @@ pub(crate) fn elements_of(
         rejected: Vec::new(),
     };
     let mut too_large = 0;
+    let mut equals = HashMap::new();
     for (index, raw) in elements.iter().enumerate() {
-        match element(raw.get(), index, intake, info) {
+        match element(raw.get(), intake, info, &mut equals) {
             Ok(accepted) => batch.accepted.push(accepted),
             Err(error) => {
                 too_large += usize::from(matches!(error, DecodeError::TooLarge { .. }));
@@ -331,16 +335,13 @@ fn rejected(error: DecodeError, index: usize, prefix: &str) -> Rejected {
     }
 }
 
+/// Reads one event. `equals` counts the events of the request by their content.
 fn element(
     text: &str,
-    index: usize,
     intake: &Intake<'_>,
     info: Option<&Json>,
+    equals: &mut HashMap<i64, u32>,
 ) -> Result<Accepted, DecodeError> {
-    let fresh_id = match intake.idempotency_key {
-        Some(key) => id::from_idempotency_key(intake.tenant, key, index),
-        None => (intake.fresh_id)(),
-    };
     let (origin, default_source) = match intake.client {
         Some(_) => (Origin::Frontend, EventSource::Frontend),
         None => (Origin::Http, EventSource::Backend),
@@ -351,13 +352,26 @@ fn element(
             origin,
             tenant: intake.tenant,
             received_at: intake.received_at,
-            fresh_id,
+            now: intake.received_at,
+            // Known from an event with an id of its own, which never is nil.
+            fresh_id: Uuid::nil(),
             default_source,
             default_category: EventCategory::UserAction,
             content_type: intake.content_type,
             limits: intake.limits,
         },
     )?;
+    if event.event_id.is_nil() {
+        event.event_id = match intake.idempotency {
+            Some(request) => {
+                let content = event.content_hash();
+                let nth = equals.entry(content).or_default();
+                *nth += 1;
+                id::from_idempotency_key(intake.tenant, request, content, *nth)
+            }
+            None => (intake.fresh_id)(),
+        };
+    }
     if let Some(info) = info.filter(|info| !info.is_empty()) {
         event.context = event.context.with("client_info", info);
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName, REFERER, USER_AGENT, X_FORWARDED_FOR};
 use domain::field::Code;
-use domain::json::{Members, ScanError, scan};
+use domain::json::{Members, ScanError, canonical};
 use domain::{FieldError, Json};
 use ipnet::IpNet;
 
@@ -82,8 +82,8 @@ pub fn merged(server: &ClientInfo, raw: &str, max_depth: usize) -> Result<Json, 
         ScanError::Syntax { .. } => FieldError::new("", Code::BadFormat, error.to_string()),
     };
     let max_depth = max_depth.saturating_sub(WRAPPED).max(1);
-    scan(raw, max_depth).map_err(field)?;
-    let mut members = Members::split(raw).unwrap_or_default();
+    let raw = canonical(raw, max_depth).map_err(field)?;
+    let mut members = Members::split(&raw).unwrap_or_default();
     let known = server.to_json();
     let known = known.members();
     for (key, value) in known.iter() {

@@ -85,5 +85,15 @@ mod tests {
         ids.sort_unstable();
         ids.dedup();
         assert_eq!(ids.len(), routed.len());
+        for (path, item) in paths {
+            let Some(operation) = item.get("post") else {
+                continue;
+            };
+            assert_eq!(operation["requestBody"]["required"], true, "{path}");
+        }
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for name in ["AnyJson", "EventRequest", "EventBatch", "FrontendRequest"] {
+            assert!(schemas.contains_key(name), "{name}");
+        }
     }
 }

@@ -58,6 +58,7 @@ pub struct Ticket {
     stream_id: Option<String>,
     /// Tells this record from another one with the same event.
     payload: u64,
+    content: i64,
 }
 
 impl Ticket {
@@ -70,6 +71,7 @@ impl Ticket {
             tenant_id: event.tenant_id.clone(),
             stream_id: stream::explicit_id(event),
             payload: hash(&accepted.canonical),
+            content: event.content_hash(),
         }
     }
 }
@@ -109,6 +111,7 @@ impl Waiters {
                         tenant_id: ticket.tenant_id,
                         stream_id: ticket.stream_id,
                         after: 0,
+                        content: ticket.content,
                     },
                     payload: ticket.payload,
                     tell,

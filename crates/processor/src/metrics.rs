@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use service::declare::exponential;
 use store::Kind;
-use store::write::{DeadLetter, Written};
+use store::write::{DeadLetter, ID_CONFLICT, Written};
 
 service::metrics! {
     /// What the storing role counts.
@@ -13,6 +13,8 @@ service::metrics! {
         pub records: IntCounterVec("tidegate_processor_records_total", ["result"]),
         /// Records kept as dead letters, by reason.
         pub dead_letters: IntCounterVec("tidegate_processor_dead_letters_total", ["reason"]),
+        /// Events whose id is stored with other content; each is a dead letter `id_conflict`.
+        pub id_conflicts: IntCounter("tidegate_processor_id_conflicts_total"),
         /// Duration of one storing transaction.
         pub write_seconds: Histogram(
             "tidegate_processor_write_seconds", buckets = exponential(0.001, 2.0, 16)
@@ -85,6 +87,9 @@ impl Metrics {
                 .inc_by(count as u64);
         }
         for letter in letters.iter().copied().chain(refused) {
+            if letter.reason == ID_CONFLICT {
+                self.id_conflicts.inc();
+            }
             self.dead_letters
                 .with_label_values(&[letter.reason.as_str()])
                 .inc();

@@ -1,9 +1,12 @@
 //! Record → event, or why not. Pure: storing, live delivery and the dry run decode alike.
 
-use domain::envelope::Origin;
+use std::borrow::Cow;
+
+use domain::envelope::{Origin, binary, is_cloudevents};
 use domain::redriven::{HEADER_DEAD_LETTER, Place};
-use domain::{Context, Event, Limits, TenantId, id, subject};
+use domain::{Context, DecodeError, Event, Limits, TenantId, id, subject};
 use eventlog::Record;
+use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -72,39 +75,39 @@ impl RecordDecoder {
             Some(Ok(name)) => TenantId::parse(name).ok_or_else(|| illegal_tenant(name))?,
             Some(Err(_)) => return Err(illegal_tenant("not UTF-8")),
         };
-        let Some(payload) = record.payload.as_deref().filter(|bytes| !bytes.is_empty()) else {
+        let refuse = |error: DecodeError| Undecodable {
+            tenant_id: tenant_id.clone(),
+            reason: error.reason(),
+            detail: error.to_string(),
+        };
+        let content = content(record).map_err(refuse)?;
+        if content.payload.is_empty() {
             return Err(Undecodable {
                 tenant_id,
                 reason: "no_payload",
                 detail: "the record has no payload".to_owned(),
             });
-        };
+        }
         let name = record
             .topic
             .strip_prefix(&self.topic_prefix)
             .unwrap_or(&record.topic);
         let (default_source, default_category) = subject::defaults(name);
-        let content_type = record
-            .header(subject::HEADER_CONTENT_TYPE)
-            .and_then(|value| std::str::from_utf8(value).ok());
         let place = self.place(record);
         let cx = Context {
             origin: Origin::Log,
             tenant: &tenant_id,
             received_at: received_at(place.timestamp_ms, now),
+            now,
             // Known from an event with an id of its own, which never is nil; most have one, and
             // the id of a position in the log costs two hashes.
             fresh_id: Uuid::nil(),
             default_source,
             default_category,
-            content_type,
+            content_type: content.media_type,
             limits: self.limits,
         };
-        let mut event = domain::decode(payload, &cx).map_err(|error| Undecodable {
-            tenant_id: tenant_id.clone(),
-            reason: error.reason(),
-            detail: error.to_string(),
-        })?;
+        let mut event = domain::decode(&content.payload, &cx).map_err(refuse)?;
         if event.event_id.is_nil() {
             let id_of = if place.from_postgres {
                 id::from_postgres_log
@@ -123,11 +126,60 @@ impl RecordDecoder {
     }
 }
 
-/// When the record was written, by its own word unless that lies in the future.
+/// What a record says, as one JSON text.
+#[derive(Debug)]
+pub struct Content<'a> {
+    /// The text: the payload, or what headers and payload of a CloudEvent in binary mode say. Empty
+    /// where there is none.
+    pub payload: Cow<'a, [u8]>,
+    /// What it is declared to be.
+    pub media_type: Option<&'a str>,
+}
+
+/// Reads what a record says.
+///
+/// # Errors
+/// A CloudEvent in binary mode whose data is not of its own media type.
+pub fn content(record: &Record) -> Result<Content<'_>, DecodeError> {
+    const PREFIX: &str = "ce_";
+    let payload = record.payload.as_deref().unwrap_or_default();
+    let media_type = record.header(subject::HEADER_CONTENT_TYPE);
+    let media_type = media_type.and_then(|value| std::str::from_utf8(value).ok());
+    let headers = record.headers.iter();
+    let attributes = headers.filter_map(|(name, value)| Some((name.strip_prefix(PREFIX)?, value)));
+    let is_binary = attributes
+        .clone()
+        .any(|(name, _)| binary::REQUIRED.contains(&name));
+    if !is_binary || media_type.is_some_and(is_cloudevents) {
+        return Ok(Content {
+            payload: payload.into(),
+            media_type,
+        });
+    }
+    if let Some((name, _)) = attributes
+        .clone()
+        .find(|(_, value)| std::str::from_utf8(value).is_err())
+    {
+        return Err(DecodeError::Syntax(format!(
+            "header {PREFIX}{name}: not UTF-8"
+        )));
+    }
+    let attributes = attributes.map(|(name, value)| (name, String::from_utf8_lossy(value)));
+    let text = binary::structured(attributes, media_type, payload)?;
+    Ok(Content {
+        payload: text.into_bytes().into(),
+        media_type: Some(binary::MEDIA_TYPE),
+    })
+}
+
+/// Kafka is no older; a smaller number is a time in seconds, or none.
+const KAFKA: OffsetDateTime = datetime!(2011-01-01 0:00 UTC);
+
+/// When the record was written, by its own word where that can be.
 fn received_at(timestamp_ms: Option<i64>, now: OffsetDateTime) -> OffsetDateTime {
     timestamp_ms
         .and_then(|ms| OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok())
-        .filter(|at| *at > OffsetDateTime::UNIX_EPOCH && *at <= now + Duration::HOUR)
+        .filter(|at| (KAFKA..=now + Duration::HOUR).contains(at))
         .unwrap_or(now)
 }
 
@@ -136,5 +188,102 @@ fn illegal_tenant(name: &str) -> Undecodable {
         tenant_id: TenantId::default(),
         reason: "illegal_value",
         detail: format!("header tenant: no tenant name: {name:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: OffsetDateTime = datetime!(2026-05-01 12:00:00.123456 UTC);
+
+    fn record(headers: &[(&str, &str)], payload: &str) -> Record {
+        let headers = headers.iter();
+        Record {
+            topic: "events.backend.service".into(),
+            partition: 1,
+            offset: 7,
+            timestamp_ms: Some(1_777_000_000_000),
+            key: None,
+            headers: headers
+                .map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec()))
+                .collect(),
+            payload: Some(payload.into()),
+        }
+    }
+
+    fn decode(record: &Record) -> Result<Event, Undecodable> {
+        RecordDecoder::kafka(Limits::default(), "").decode(record, NOW)
+    }
+
+    #[test]
+    fn a_cloudevent_in_binary_mode_is_the_event_its_headers_say() {
+        let headers = [
+            ("ce_specversion", "1.0"),
+            ("ce_id", "eu/17"),
+            ("ce_source", "/shop%20"),
+            ("ce_type", "order.placed"),
+            ("content-type", "application/json; charset=utf-8"),
+        ];
+        let event = decode(&record(&headers, r#"{"type":"x","event_type":"y"}"#)).unwrap();
+        assert_eq!(event.event_type, "order.placed");
+        let own = id::Space::CloudEvent("/shop%20");
+        assert_eq!(event.event_id, own.event_id(&TenantId::default(), "eu/17"));
+        assert_eq!(event.data.as_str(), r#"{"type":"x","event_type":"y"}"#);
+        let empty = Record {
+            payload: None,
+            ..record(&headers, "")
+        };
+        assert!(decode(&empty).unwrap().data.is_empty());
+        for (headers, payload, reason) in [
+            (&headers[..], "{", "invalid_json"),
+            (&headers[1..], "{}", "missing"),
+            (&[][..], "", "no_payload"),
+        ] {
+            assert_eq!(
+                decode(&record(headers, payload)).unwrap_err().reason,
+                reason
+            );
+        }
+        let mut odd = record(&headers, "{}");
+        odd.headers[1].1 = vec![0xff];
+        assert_eq!(decode(&odd).unwrap_err().detail, "header ce_id: not UTF-8");
+    }
+
+    #[test]
+    fn the_time_of_a_record_counts_for_an_event_without_one_where_it_can_be() {
+        let days_ago = NOW - Duration::days(3);
+        let millis = |at: OffsetDateTime| at.unix_timestamp() * 1_000;
+        for (written, counts) in [
+            (millis(days_ago), true),
+            (millis(NOW + Duration::minutes(30)), true),
+            (days_ago.unix_timestamp(), false),
+            (millis(days_ago) * 1_000, false),
+            (millis(NOW + Duration::hours(2)), false),
+            (-1, false),
+            (0, false),
+        ] {
+            let mut record = record(&[], r#"{"event_type":"a"}"#);
+            record.timestamp_ms = Some(written);
+            let event = decode(&record).unwrap();
+            let want = if counts {
+                written * 1_000
+            } else {
+                NOW.unix_timestamp_nanos() as i64 / 1_000
+            };
+            assert_eq!(
+                event.timestamp.unix_timestamp_nanos() / 1_000,
+                i128::from(want),
+                "{written}"
+            );
+            // An event of now is an event of now, whatever its record says.
+            record.payload = Some(
+                br#"{"event_type":"a","data":{},"timestamp":"2026-05-01T12:00:00.1Z"}"#.to_vec(),
+            );
+            assert_eq!(
+                decode(&record).unwrap().timestamp,
+                datetime!(2026-05-01 12:00:00.1 UTC)
+            );
+        }
     }
 }

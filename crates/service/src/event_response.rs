@@ -150,6 +150,7 @@ mod tests {
             origin: Origin::Http,
             tenant: &TenantId::default(),
             received_at: OffsetDateTime::UNIX_EPOCH,
+            now: OffsetDateTime::UNIX_EPOCH,
             fresh_id: Uuid::from_u128(7),
             default_source: EventSource::Backend,
             default_category: EventCategory::UserAction,

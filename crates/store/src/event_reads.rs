@@ -11,7 +11,7 @@ mod total;
 
 use domain::TenantId;
 use time::OffsetDateTime;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
@@ -50,6 +50,34 @@ pub async fn find(
         .rows(client)
         .await?;
     Ok(found.first().map(StoredEvent::from_row).transpose()?)
+}
+
+/// The event of the first of these ids that is stored, or `None`.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn find_any(
+    client: &Client,
+    tenant: &TenantId,
+    ids: &[Uuid],
+) -> Result<Option<StoredEvent>, Error> {
+    let id = match ids {
+        [id] => *id,
+        _ => {
+            let sql = "select event_id from event_ids where event_id = any($1) and tenant_id = $2 \
+                order by array_position($1, event_id) limit 1";
+            let types = [
+                (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
+                (&tenant.as_str(), Type::TEXT),
+            ];
+            let rows = client.query_typed(sql, &types).await?;
+            match rows.first() {
+                Some(row) => row.try_get(0)?,
+                None => return Ok(None),
+            }
+        }
+    };
+    find(client, tenant, id).await
 }
 
 /// The first statement of [`find`].

@@ -8,10 +8,11 @@ use crate::error::Error;
 use crate::pool::Database;
 
 const READ: &str = "with asked as materialized (select * from \
-        unnest($1::uuid[], $2::text[], $3::text[], $4::int8[]) with ordinality \
-        a(event_id, tenant_id, stream_id, after, n)) \
+        unnest($1::uuid[], $2::text[], $3::text[], $4::int8[], $5::int8[]) with ordinality \
+        a(event_id, tenant_id, stream_id, after, content, n)) \
     select n, i.stream_version, null::int8, null::text, null::text, null::bytea \
     from asked join event_ids i using (event_id, tenant_id) \
+    where i.content_hash is null or i.content_hash = content \
     union all \
     select n, s.version, d.id, d.reason, d.detail, d.payload \
     from asked join dead_letters d using (event_id, tenant_id) \
@@ -29,6 +30,8 @@ pub struct Question {
     pub stream_id: Option<String>,
     /// Only dead letters after the one of this number.
     pub after: i64,
+    /// [`domain::Event::content_hash`]: what is stored under its id with another one is not it.
+    pub content: i64,
 }
 
 /// What became of an event.
@@ -89,9 +92,10 @@ impl Asker {
         let tenants: Vec<&str> = asked.iter().map(|one| one.tenant_id.as_str()).collect();
         let streams: Vec<Option<&str>> = asked.iter().map(|one| one.stream_id.as_deref()).collect();
         let after: Vec<i64> = asked.iter().map(|one| one.after).collect();
+        let contents: Vec<i64> = asked.iter().map(|one| one.content).collect();
         let rows = self
             .client
-            .query(&self.read, &[&ids, &tenants, &streams, &after])
+            .query(&self.read, &[&ids, &tenants, &streams, &after, &contents])
             .await?;
         rows.iter().map(outcome).collect()
     }

@@ -7,8 +7,11 @@ use crate::json::Json;
 use super::context::{Context, Origin};
 use super::reader::{Inside, Reader, string};
 
+/// Where an id may stand.
+pub(super) const IDS: [&str; 2] = ["id", "event_id"];
+
 pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
-    let (id, client_event_id) = r.event_id(&["id", "event_id"], cx.tenant, cx);
+    let (id, client_event_id) = r.event_id(&IDS, cx.tenant, cx);
     let event_type = event_type(r, cx);
     let data = r.object("data");
     let inside = Inside::of(&data);

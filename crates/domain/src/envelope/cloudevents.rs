@@ -4,11 +4,11 @@
 use crate::category::EventCategory;
 use crate::event::Event;
 use crate::field::Code;
-use crate::id;
+use crate::id::Space;
 use crate::json::Json;
 
 use super::context::Context;
-use super::reader::{Inside, Reader, string};
+use super::reader::{Inside, Reader, own_id, string};
 
 /// What is read into fields of the event; every other attribute is kept in `context.cloudevent`.
 const READ: [&str; 12] = [
@@ -32,14 +32,11 @@ pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
     }
     let event_type = r.event_type("type");
     let source = r.required_address("source").unwrap_or_default();
-    let own_id = r.required("id").unwrap_or_default();
+    let text = r.required("id").unwrap_or_default();
     // A UUID is unique by itself; any other id only together with its source (spec.md, `id`).
-    let (event_id, client_event_id) = match uuid::Uuid::try_parse(&own_id) {
-        Ok(id) if !id.is_nil() => (id, None),
-        _ => {
-            let (mapped, _) = id::from_client(cx.tenant, &format!("{source}/{own_id}"));
-            (mapped, Some(own_id))
-        }
+    let (event_id, client_event_id) = match own_id(Space::CloudEvent(&source), cx.tenant, &text) {
+        (id, _) if id.is_nil() => (cx.fresh_id, None),
+        own => own,
     };
     let data = data(r);
     let inside = Inside::of(&data);

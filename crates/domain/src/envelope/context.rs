@@ -29,8 +29,11 @@ pub struct Context<'a> {
     pub origin: Origin,
     /// Whose event it is, unless the canonical form on the log says otherwise.
     pub tenant: &'a TenantId,
-    /// When it was received, unless the canonical form on the log says otherwise.
+    /// When it was received, unless the canonical form on the log says otherwise. An event without a
+    /// time of its own happened then.
     pub received_at: OffsetDateTime,
+    /// The door's clock: an event's own time may not lie far beyond it.
+    pub now: OffsetDateTime,
     /// The id it gets if it has none of its own.
     pub fresh_id: Uuid,
     /// Its source if it names none we know.

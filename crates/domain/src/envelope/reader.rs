@@ -8,11 +8,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::field::{Code, FieldError};
-use crate::id::{self, TenantId};
+use crate::id::{Space, TenantId};
 use crate::json::{Json, Members};
 use crate::timestamp;
 
-use super::context::Context;
+use super::context::{Context, Origin};
 
 /// Longest text of an id or name column, in characters.
 const MAX_TEXT: usize = 255;
@@ -123,7 +123,8 @@ impl<'a> Reader<'a> {
     /// A version: a short string, or a number taken as its text.
     pub(super) fn version(&mut self, keys: &[&'static str]) -> String {
         let found = self.any(keys).and_then(|(key, raw)| match scalar(raw) {
-            Some(text) => self.bounded(key, text, MAX_VERSION),
+            Some(text) if raw.get().starts_with('"') => self.bounded(key, text, MAX_VERSION),
+            Some(number) => Some(short_number(number)),
             None => {
                 self.complain(key, Code::WrongType, "must be a string");
                 None
@@ -132,8 +133,8 @@ impl<'a> Reader<'a> {
         found.unwrap_or(Cow::Borrowed("1.0.0")).into_owned()
     }
 
-    /// The event type: 1..=255 characters of the safe set (C12). Absent is one complaint, empty
-    /// or illegal another (C25); after a complaint the text is empty.
+    /// The event type: 1..=255 printable characters in any script (C12). Absent is one complaint,
+    /// empty or illegal another (C25); after a complaint the text is empty.
     pub(super) fn event_type(&mut self, key: &'static str) -> String {
         let Some(raw) = self.members.get(key) else {
             self.complain(key, Code::Missing, "is required");
@@ -148,8 +149,8 @@ impl<'a> Reader<'a> {
             "must not be empty"
         } else if text.chars().count() > MAX_TEXT {
             "longer than 255 characters"
-        } else if !text.chars().all(is_safe) {
-            "may only hold letters, digits, spaces and _ - . : / @ + #"
+        } else if text.chars().any(char::is_control) {
+            "contains a control character"
         } else {
             return text.to_owned();
         };
@@ -203,12 +204,27 @@ impl<'a> Reader<'a> {
         tenant: &TenantId,
         cx: &Context<'_>,
     ) -> (Uuid, Option<String>) {
-        match self
-            .text_ref(keys)
-            .map(|text| id::from_client(tenant, &text))
-        {
-            Some(own) if !own.0.is_nil() => own,
-            _ => (cx.fresh_id, None),
+        let space = match cx.origin {
+            Origin::Frontend => Space::Frontend,
+            Origin::Http | Origin::Log => Space::Backend,
+        };
+        self.event_id_in(space, keys, tenant, cx)
+    }
+
+    /// As [`Self::event_id`], whatever the door.
+    pub(super) fn event_id_in(
+        &mut self,
+        space: Space<'_>,
+        keys: &[&'static str],
+        tenant: &TenantId,
+        cx: &Context<'_>,
+    ) -> (Uuid, Option<String>) {
+        let Some(text) = self.text_ref(keys) else {
+            return (cx.fresh_id, None);
+        };
+        match own_id(space, tenant, &text) {
+            (id, _) if id.is_nil() => (cx.fresh_id, None),
+            own => own,
         }
     }
 
@@ -259,9 +275,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The safe set of event types (C12).
-fn is_safe(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, ' ' | '_' | '-' | '.' | ':' | '/' | '@' | '+' | '#')
+/// The event id of a client's text, and the text where it had to be mapped.
+pub(super) fn own_id(space: Space<'_>, tenant: &TenantId, text: &str) -> (Uuid, Option<String>) {
+    let id = space.event_id(tenant, text);
+    let mapped = Uuid::try_parse(text) != Ok(id);
+    (id, mapped.then(|| text.to_owned()))
 }
 
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
@@ -289,6 +307,14 @@ fn scalar(raw: &RawValue) -> Option<Cow<'_, str>> {
             .starts_with(number)
             .then_some(Cow::Borrowed(raw.get()))
     })
+}
+
+/// A number as its text, with fewer digits where those of a version would not hold it.
+fn short_number(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text.parse::<f64>() {
+        Ok(number) if text.len() > MAX_VERSION => format!("{number:.11e}").into(),
+        _ => text,
+    }
 }
 
 /// Looks into a sender's payload. What is unusable there is no complaint, for the payload is theirs.

@@ -5,6 +5,7 @@ use time::{Duration, OffsetDateTime};
 use crate::category::EventCategory;
 use crate::event::{Event, EventSource};
 use crate::field::Code;
+use crate::id::Space;
 use crate::json::{Json, Members};
 
 use super::context::{Context, Origin};
@@ -44,7 +45,8 @@ pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
         r.complain("type", Code::IllegalValue, message);
     }
     let call = call.unwrap_or_default();
-    let (event_id, client_event_id) = r.event_id(&["messageId"], cx.tenant, cx);
+    // Whoever sends such messages is a client, by whatever way they come.
+    let (event_id, client_event_id) = r.event_id_in(Space::Frontend, &["messageId"], cx.tenant, cx);
     let named = r.members().get("event").is_some();
     let event_type = match (named, call) {
         (false, "track") => r.event_type("event"),

@@ -34,6 +34,7 @@ fn context(origin: Origin) -> Context<'static> {
         origin,
         tenant: tenant(),
         received_at: RECEIVED,
+        now: RECEIVED,
         fresh_id: FRESH,
         default_source: EventSource::Backend,
         default_category: EventCategory::UserAction,

@@ -1,8 +1,12 @@
 //! One pass over a JSON text: is it JSON, and can PostgreSQL hold it?
 
+mod repeated;
+
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::field::{Code, FieldError};
+use repeated::Member;
 
 /// Why a text was refused by [`scan`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,32 +32,58 @@ impl fmt::Display for ScanError {
 }
 
 /// Checks one JSON text in one pass without building anything: the grammar of RFC 8259, and what
-/// PostgreSQL's `jsonb` cannot hold (`\u0000`, lone surrogates, numbers beyond a double or with
-/// more than 16,383 digits after the point), and the depth (the outermost container is 1).
+/// PostgreSQL's `jsonb` cannot hold or give back (`\u0000`, lone surrogates, numbers beyond a double
+/// or that it prints with more than [`MAX_DIGITS`] digits), and the depth (the outermost container
+/// is 1).
 ///
 /// # Errors
 /// The first offence, with its path.
 pub fn scan(text: &str, max_depth: usize) -> Result<(), ScanError> {
-    scan_depth(text, max_depth).map(drop)
+    scanned(text, max_depth).map(drop)
 }
 
-/// As [`scan`]; returns how deep the text is nested.
-pub(crate) fn scan_depth(text: &str, max_depth: usize) -> Result<usize, ScanError> {
+/// As [`scan`]; returns the text with each member once, the last of equal names as in `jsonb`.
+///
+/// # Errors
+/// The first offence, with its path.
+pub fn canonical(text: &str, max_depth: usize) -> Result<Cow<'_, str>, ScanError> {
+    Ok(scanned(text, max_depth)?.text)
+}
+
+/// A text that was passed.
+pub(crate) struct Scanned<'a> {
+    /// The text, with each member once.
+    pub(crate) text: Cow<'a, str>,
+    /// How deep it is nested.
+    pub(crate) depth: usize,
+}
+
+/// As [`canonical`]; also tells the depth.
+pub(crate) fn scanned(text: &str, max_depth: usize) -> Result<Scanned<'_>, ScanError> {
     let mut scanner = Scanner {
         bytes: text.as_bytes(),
         at: 0,
         max_depth,
         deepest: 0,
         path: Vec::with_capacity(8),
+        members: Vec::with_capacity(16),
+        repeated: Vec::new(),
+        printed: 0,
     };
     scanner.space();
     scanner.value()?;
     scanner.space();
-    if scanner.at == text.len() {
-        Ok(scanner.deepest)
-    } else {
-        Err(scanner.syntax("text after the end of the value"))
+    if scanner.at != text.len() {
+        return Err(scanner.syntax("text after the end of the value"));
     }
+    Ok(Scanned {
+        depth: scanner.deepest,
+        text: if scanner.repeated.is_empty() {
+            text.into()
+        } else {
+            repeated::without(text, scanner.repeated).into()
+        },
+    })
 }
 
 enum Step {
@@ -68,11 +98,18 @@ struct Scanner<'a> {
     max_depth: usize,
     deepest: usize,
     path: Vec<Step>,
+    /// The members so far of the objects that are open.
+    members: Vec<Member>,
+    /// Byte ranges of members whose name comes again in their object.
+    repeated: Vec<(usize, usize)>,
+    /// Bytes that the numbers so far print to beyond what they are written with.
+    printed: usize,
 }
 
-/// jsonb numbers are PostgreSQL `numeric`: at most this many digits after the point. As many zeros
-/// before it only a zero with an absurd exponent can have, which `numeric` refuses as well.
-const MAX_SCALE: i64 = 16_383;
+/// Most digits of one number as PostgreSQL prints it: without an exponent, `1e-300` with 301.
+pub const MAX_DIGITS: usize = 1_000;
+/// Most bytes by which the numbers of one text may grow when they are printed.
+const MAX_GROWTH: usize = 1024 * 1024;
 
 impl Scanner<'_> {
     fn peek(&self) -> Option<u8> {
@@ -171,11 +208,17 @@ impl Scanner<'_> {
             self.at += 1;
             return Ok(());
         }
+        let first = self.members.len();
         loop {
             if self.peek() != Some(b'"') {
                 return Err(self.syntax("expected a key in quotes"));
             }
+            let start = self.at;
             let (from, to) = self.string()?;
+            self.members.push(Member {
+                start,
+                name: (from, to),
+            });
             self.path.push(Step::Key(from, to));
             self.space();
             if self.peek() != Some(b':') {
@@ -190,6 +233,8 @@ impl Scanner<'_> {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
+                    repeated::find(self.bytes, &self.members[first..], &mut self.repeated);
+                    self.members.truncate(first);
                     return Ok(());
                 }
                 _ => return Err(self.syntax("expected ',' or '}'")),
@@ -292,23 +337,26 @@ impl Scanner<'_> {
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
+        let mut whole = 1;
         if self.peek() == Some(b'0') {
             self.at += 1;
-        } else if self.digits() == 0 {
-            return Err(self.syntax("expected a digit"));
+        } else {
+            whole = self.digits();
+            if whole == 0 {
+                return Err(self.syntax("expected a digit"));
+            }
         }
-        let mut scale = 0_i64;
+        let mut fraction = 0;
         if self.peek() == Some(b'.') {
             self.at += 1;
-            let count = self.digits();
-            if count == 0 {
+            fraction = self.digits();
+            if fraction == 0 {
                 return Err(self.syntax("expected a digit after '.'"));
             }
-            scale = i64::try_from(count).unwrap_or(i64::MAX);
         }
-        let mut plain = true;
-        if matches!(self.peek(), Some(b'e' | b'E')) {
-            plain = false;
+        let mut exponent = 0_isize;
+        let plain = !matches!(self.peek(), Some(b'e' | b'E'));
+        if !plain {
             self.at += 1;
             let sign_at = self.at;
             if matches!(self.peek(), Some(b'+' | b'-')) {
@@ -317,16 +365,24 @@ impl Scanner<'_> {
             if self.digits() == 0 {
                 return Err(self.syntax("expected a digit in the exponent"));
             }
-            let exponent: i64 = self.text(sign_at).parse().unwrap_or(i64::MIN / 2);
-            scale = scale.saturating_sub(exponent);
+            exponent = self.text(sign_at).parse().unwrap_or(isize::MIN / 2);
         }
+        let written = self.at - from;
         // Most numbers are short and plain; only the others can be out of range.
-        let finite =
-            (plain && self.at - from < 300) || self.text(from).parse().is_ok_and(f64::is_finite);
-        if finite && (-MAX_SCALE..=MAX_SCALE).contains(&scale) {
-            Ok(())
-        } else {
+        let finite = (plain && written < 300) || self.text(from).parse().is_ok_and(f64::is_finite);
+        let digits = whole.saturating_add_signed(exponent)
+            + fraction.saturating_add_signed(exponent.saturating_neg());
+        self.printed += digits.saturating_sub(written);
+        if !finite {
             Err(self.refuse(Code::NotStorable, "number out of range"))
+        } else if digits > MAX_DIGITS {
+            let message = format!("a number of more than {MAX_DIGITS} digits, written out");
+            Err(self.refuse(Code::NotStorable, message))
+        } else if self.printed > MAX_GROWTH {
+            let message = "with this number, the event's numbers are too long, written out";
+            Err(self.refuse(Code::NotStorable, message))
+        } else {
+            Ok(())
         }
     }
 

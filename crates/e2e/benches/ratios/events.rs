@@ -22,6 +22,7 @@ pub(crate) fn event(n: u64, seed: u64, now: OffsetDateTime) -> Event {
         origin: Origin::Http,
         tenant: &tenant,
         received_at: at,
+        now: at,
         fresh_id: Uuid::nil(),
         default_source: EventSource::Backend,
         default_category: EventCategory::UserAction,

@@ -12,14 +12,14 @@ use crate::system::System;
 use crate::world::{World, beside_others};
 
 /// All three services, and someone who talks to them.
-struct Conversation {
-    world: World,
+pub(crate) struct Conversation {
+    pub(crate) world: World,
     system: System,
     http: reqwest::Client,
 }
 
 impl Conversation {
-    async fn begin() -> Self {
+    pub(crate) async fn begin() -> Self {
         let world = World::shared().await;
         Self {
             system: world.system().start().await,
@@ -28,19 +28,19 @@ impl Conversation {
         }
     }
 
-    fn to_ingest(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn to_ingest(&self, path: &str) -> RequestBuilder {
         self.http.post(self.system.ingest_url(path))
     }
 
-    async fn send(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) async fn send(&self, path: &str, body: &Value) -> (u16, Value) {
         answer(self.to_ingest(path).json(body)).await
     }
 
-    async fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         answer(self.http.get(self.system.query_url(path))).await
     }
 
-    async fn ask(&self, filter: &Value) -> (u16, Value) {
+    pub(crate) async fn ask(&self, filter: &Value) -> (u16, Value) {
         answer(
             self.http
                 .post(self.system.query_url("/api/v1/events/query"))
@@ -49,7 +49,7 @@ impl Conversation {
         .await
     }
 
-    async fn wait_stored(&self, count: i64) {
+    pub(crate) async fn wait_stored(&self, count: i64) {
         eventually_eq("stored events", count, || {
             self.world.database.count("event_ids")
         })
@@ -57,7 +57,7 @@ impl Conversation {
     }
 }
 
-async fn answer(request: RequestBuilder) -> (u16, Value) {
+pub(crate) async fn answer(request: RequestBuilder) -> (u16, Value) {
     let answer = request.send().await.unwrap();
     let status = answer.status().as_u16();
     let text = answer.text().await.unwrap();

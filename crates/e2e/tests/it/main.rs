@@ -21,6 +21,7 @@ mod world;
 mod browser_client;
 mod conversation;
 mod dead_letters;
+mod doors;
 mod equation;
 mod faults;
 mod idle;

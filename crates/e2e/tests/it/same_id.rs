@@ -19,11 +19,12 @@ const ROUND: usize = 100;
 #[tokio::test(flavor = "multi_thread")]
 async fn with_and_without_a_timestamp() {
     let an_hour_ago = domain::timestamp::format(OffsetDateTime::now_utc() - Duration::HOUR);
-    sent_twice_at_once(Some(&an_hour_ago), None).await;
+    sent_twice_at_once(Some(&an_hour_ago), Some(&an_hour_ago)).await;
+    sent_twice_at_once(None, None).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_two_timestamps_in_different_months() {
+async fn with_other_content_it_is_a_conflict_that_is_counted_and_kept() {
     let now = OffsetDateTime::now_utc();
     let recent = domain::timestamp::format(now - Duration::HOUR);
     let old = domain::timestamp::format(now - Duration::days(100));
@@ -58,6 +59,8 @@ async fn sent_twice_at_once(one_time: Option<&str>, other_time: Option<&str>) {
 
     assert_eq!(log.len(), 2 * IDS);
     assert_counts(&world, IDS).await;
+    let conflicts = if one_time == other_time { 0 } else { IDS };
+    assert_conflicts(&world, &processors, conflicts).await;
     let stored = world
         .database
         .rows("select event_id from events order by 1", &[])
@@ -72,10 +75,11 @@ async fn sent_twice_at_once(one_time: Option<&str>, other_time: Option<&str>) {
     let mut races = 0.0;
     for processor in &processors {
         let metrics = processor.url("/metrics");
+        let result = if conflicts == 0 { "duplicate" } else { "dead" };
         duplicates += sum(
             &metrics,
             "tidegate_processor_records_total",
-            &[("result", "duplicate")],
+            &[("result", result)],
         )
         .await;
         races += sum(
@@ -86,7 +90,23 @@ async fn sent_twice_at_once(one_time: Option<&str>, other_time: Option<&str>) {
         .await;
     }
     println!("{races} of the transactions met another with the same ids");
-    assert!(duplicates >= IDS as f64, "{duplicates} duplicates seen");
+    assert!(duplicates >= IDS as f64, "{duplicates} seen again");
+}
+
+/// Each conflict is counted, and kept with its place in the log and its bytes.
+async fn assert_conflicts(world: &World, processors: &[TestService], conflicts: usize) {
+    let mut counted = 0.0;
+    for processor in processors {
+        let metrics = processor.url("/metrics");
+        counted += sum(&metrics, "tidegate_processor_id_conflicts_total", &[]).await;
+    }
+    assert_eq!(counted, conflicts as f64);
+    let kept = "dead_letters where reason = 'id_conflict' and convert_from(payload, 'utf8')::jsonb \
+        ->> 'event_type' = 'same' and (select count(*) from dead_letters other \
+        where (other.topic, other.partition, other.\"offset\") \
+        = (dead_letters.topic, dead_letters.partition, dead_letters.\"offset\")) = 1";
+    let kept = world.database.count(kept).await.unwrap();
+    assert_eq!(usize::try_from(kept).unwrap(), conflicts);
 }
 
 /// A topic, by its full name, and a partition of it.
@@ -95,7 +115,7 @@ type Partition = (String, i32);
 async fn send(world: &World, to: &Partition, ids: &[Uuid], time: Option<&str>) -> Vec<Place> {
     let (topic, partition) = to;
     let record = |id: &Uuid| {
-        let mut event = json!({"event_id": id, "event_type": "same", "data": {"from": partition}});
+        let mut event = json!({"event_id": id, "event_type": "same", "data": {"a": 1}});
         if let Some(time) = time {
             event["timestamp"] = Value::from(time);
         }

@@ -1,6 +1,8 @@
 use serde_json::{Value, json};
 use time::macros::datetime;
 
+use std::collections::HashSet;
+
 use super::*;
 
 const FRESH: Uuid = Uuid::from_u128(42);
@@ -43,7 +45,7 @@ impl Setting {
             max_batch_events: 5,
             client: self.client.as_ref(),
             content_type: self.content_type,
-            idempotency_key: self.key,
+            idempotency: self.key.map(|key| ("create", key)),
             fresh_id: || FRESH,
             sibling: "/other",
         }
@@ -191,6 +193,11 @@ fn the_number_of_events_is_bounded() {
     );
 }
 
+fn ids(batch: &Batch) -> Vec<Uuid> {
+    let accepted = batch.accepted.iter();
+    accepted.map(|one| one.event.event_id).collect()
+}
+
 #[test]
 fn an_idempotency_key_gives_ids_to_those_without() {
     let setting = Setting {
@@ -201,18 +208,54 @@ fn an_idempotency_key_gives_ids_to_those_without() {
     let body = format!(
         r#"[{{"event_type":"a"}},{{"event_type":"a","event_id":"{own}"}},{{"event_type":"a"}}]"#
     );
-    let ids = || -> Vec<_> {
-        let batch = setting.many(&body).unwrap();
-        batch.accepted.iter().map(|a| a.event.event_id).collect()
-    };
-    let first = ids();
-    assert_eq!(first, ids());
+    let first = ids(&setting.many(&body).unwrap());
+    assert_eq!(first, ids(&setting.many(&body).unwrap()));
     assert_eq!(first[1], own);
     assert_ne!(first[0], first[2]);
-    assert_eq!(
-        setting.one(r#"{"event_type":"z"}"#).unwrap().event.event_id,
-        first[0]
-    );
+    let spelled = setting
+        .one("{ \"data\": {}, \"event_type\": \"\\u0061\" }")
+        .unwrap();
+    assert_eq!(spelled.event.event_id, first[0]);
+}
+
+#[test]
+fn an_idempotency_key_means_the_same_only_with_the_same_content() {
+    let setting = Setting {
+        key: Some("1"),
+        ..Setting::backend()
+    };
+    let sent = |body: &str| many(body.as_bytes(), &setting.intake(), true).unwrap();
+    let whole = ids(&sent(
+        r#"[{"event_type":"a"},{"event_type":"b"},{"event_type":"c"},{"event_type":"d"}]"#,
+    ));
+    // The second half alone is known; with one element mended, only that one is new.
+    let half = ids(&sent(r#"[{"event_type":"c"},{"event_type":"d"}]"#));
+    assert_eq!(half, whole[2..]);
+    let mended = ids(&sent(
+        r#"[{"event_type":"b"},{"event_type":"a","user_id":"u"}]"#,
+    ));
+    assert_eq!(mended[0], whole[1]);
+    assert!(!whole.contains(&mended[1]));
+    // Another user, another route and another tenant never meet.
+    let one = |route, tenant: &str, body: &str| {
+        let tenant = TenantId::parse(tenant).unwrap();
+        let intake = Intake {
+            tenant: &tenant,
+            idempotency: Some((route, "1")),
+            ..setting.intake()
+        };
+        one(body.as_bytes(), &intake).unwrap().event.event_id
+    };
+    let distinct: HashSet<Uuid> = [
+        one("create", "default", r#"{"event_type":"a"}"#),
+        one("events", "default", r#"{"event_type":"a"}"#),
+        one("create", "other", r#"{"event_type":"a"}"#),
+        one("create", "default", r#"{"event_type":"a","user_id":"u"}"#),
+        one("create", "default", r#"{"event_type":"a","user_id":"v"}"#),
+    ]
+    .into();
+    assert_eq!(distinct.len(), 5);
+    assert!(distinct.contains(&whole[0]));
 }
 
 #[test]

@@ -24,6 +24,16 @@ pub struct Received {
     pub stream_version: Option<i64>,
 }
 
+/// The answer to a batch.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum BatchAnswer<'a> {
+    /// The events, in the order of the request (S0-28).
+    Events(Vec<EventResponse<'a>>),
+    /// With `?partial=true`.
+    Partial(PartialBatch<'a>),
+}
+
 /// The answer to a batch with `?partial=true` (C29).
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PartialBatch<'a> {
@@ -138,7 +148,7 @@ fn response<'a>(event: &'a Event, outcome: Option<&Outcome>) -> EventResponse<'a
     }
 }
 
-/// Writes a bare array of [`EventResponse`] (S0-28), or with `?partial=true` a [`PartialBatch`].
+/// Writes a [`BatchAnswer`].
 #[must_use]
 pub fn created_many(batch: &Batch, partial: bool, outcomes: &[Option<Outcome>]) -> Vec<u8> {
     let accepted = batch.accepted.iter().enumerate();
@@ -146,14 +156,15 @@ pub fn created_many(batch: &Batch, partial: bool, outcomes: &[Option<Outcome>]) 
     let events: Vec<_> = accepted
         .map(|(n, one)| response(&one.event, outcome(n)))
         .collect();
-    if !partial {
-        return json(&events);
-    }
-    json(&PartialBatch {
-        accepted: events.len(),
-        events,
-        errors: errors(&batch.rejected),
-        rejected: batch.rejected.len(),
+    json(&if partial {
+        BatchAnswer::Partial(PartialBatch {
+            accepted: events.len(),
+            events,
+            errors: errors(&batch.rejected),
+            rejected: batch.rejected.len(),
+        })
+    } else {
+        BatchAnswer::Events(events)
     })
 }
 

@@ -1,16 +1,16 @@
 //! Many events from a backend.
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use service::Problem;
 use service::answer::Answer;
 use service::problem::ProblemBody;
-use service::{EventResponse, Problem};
 use store::outcomes::Outcome;
 
-use super::answer::{self, PartialBatch};
+use super::answer::{self, BatchAnswer};
 use super::refusal::Refusal;
 use super::request::Request;
 use super::route::Route;
-use super::schema::EventRequest;
+use super::schema::{CloudEventBatch, EventBatch};
 use super::wait;
 use crate::accept::{self, Batch, Intake};
 use crate::state::State;
@@ -27,17 +27,14 @@ use crate::state::State;
         ("wait" = Option<String>, Query, description = "`stored`: answer once all are stored (201), one conflicts with what is (409), or 10 seconds are over (202)."),
         ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`: the same, at most 60 seconds."),
         ("partial" = Option<bool>, Query, description = "Take the good elements and list the bad ones."),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; events without an id of their own get the same ids on every retry."),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry with the same content."),
     ),
     request_body(content(
-        (Vec<EventRequest> = "application/json"),
-        (Vec<Object> = "application/cloudevents-batch+json"),
+        (EventBatch = "application/json"),
+        (CloudEventBatch = "application/cloudevents-batch+json"),
     )),
     responses(
-        (status = 201, description = "Taken; with `partial=true` a PartialBatch", content(
-            (Vec<EventResponse> = "application/json"),
-            (PartialBatch = "application/json; partial=true"),
-        )),
+        (status = 201, description = "Taken", body = BatchAnswer),
         (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]

@@ -11,7 +11,7 @@ use super::answer::{self, Received};
 use super::refusal::Refusal;
 use super::request::Request;
 use super::route::Route;
-use super::schema::EventRequest;
+use super::schema::{CloudEvent, EventRequest};
 use super::wait;
 use crate::accept;
 use crate::state::State;
@@ -22,14 +22,14 @@ use crate::state::State;
     path = "/api/events",
     tag = "events",
     summary = "Take one event",
-    description = "Answers once the event log has it. The body may also be any other known envelope: a domain event, the bus map or a CloudEvent.",
+    description = "Answers once the event log has it. The body may also be any other known envelope: a domain event, the bus map or a CloudEvent; one in binary mode has its attributes in `ce-` headers.",
     params(
-        ("wait" = Option<String>, Query, description = "`stored`: answer once the event is stored (201), conflicts with what is (409), or 10 seconds are over (202)."),
+        ("wait" = Option<String>, Query, pattern = "^stored$", description = "`stored`: answer once the event is stored (201), conflicts with what is (409), or 10 seconds are over (202)."),
         ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`: the same, at most 60 seconds."),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry.")),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry with the same content.")),
     request_body(content(
         (EventRequest = "application/json"),
-        (Object = "application/cloudevents+json"),
+        (CloudEvent = "application/cloudevents+json"),
     )),
     responses(
         (status = 202, description = "Taken", body = Received),
@@ -50,14 +50,14 @@ pub async fn receive(
     path = "/api/events/create",
     tag = "events",
     summary = "Take one event and answer with it",
-    description = "Answers once the event log has it. The body may also be any other known envelope: a domain event, the bus map or a CloudEvent.",
+    description = "Answers once the event log has it. The body may also be any other known envelope: a domain event, the bus map or a CloudEvent; one in binary mode has its attributes in `ce-` headers.",
     params(
-        ("wait" = Option<String>, Query, description = "`stored`: answer once the event is stored (201), conflicts with what is (409), or 10 seconds are over (202)."),
+        ("wait" = Option<String>, Query, pattern = "^stored$", description = "`stored`: answer once the event is stored (201), conflicts with what is (409), or 10 seconds are over (202)."),
         ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`: the same, at most 60 seconds."),
-        ("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry.")),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry with the same content.")),
     request_body(content(
         (EventRequest = "application/json"),
-        (Object = "application/cloudevents+json"),
+        (CloudEvent = "application/cloudevents+json"),
     )),
     responses(
         (status = 201, description = "Taken", body = EventResponse),

@@ -21,6 +21,7 @@ use crate::state::State;
     tag = "frontend",
     summary = "Take one event of a browser or app",
     description = "Also as text/plain, which `navigator.sendBeacon` sends. The client's address, user agent and referring page are kept in `context.client_info`.",
+    params(("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "As on the backend routes.")),
     request_body = FrontendRequest,
     responses(
         (status = 200, description = "Taken", body = Collected),
@@ -48,7 +49,10 @@ pub async fn collect(
     path = "/api/frontend/events/batch",
     tag = "frontend",
     summary = "Take many events of a browser or app",
-    params(("partial" = Option<bool>, Query, description = "Take the good elements and list the bad ones.")),
+    params(
+        ("partial" = Option<bool>, Query, description = "Take the good elements and list the bad ones."),
+        ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "As on the backend routes."),
+    ),
     request_body = FrontendBatchRequest,
     responses(
         (status = 200, description = "Taken", body = CollectedBatch),

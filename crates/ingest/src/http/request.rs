@@ -6,11 +6,12 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use domain::envelope::segment;
+use domain::envelope::{binary, segment};
 use eventlog::BytePermit;
 use service::answer::Answer;
 use store::outcomes::Outcome;
 
+use super::cloudevent;
 use super::refusal::Refusal;
 use super::route::Route;
 use super::wait;
@@ -39,7 +40,8 @@ pub(crate) struct Admitted {
     pub(crate) body: Bytes,
     permit: BytePermit,
     client: Option<ClientInfo>,
-    is_cloudevent: bool,
+    /// That of CloudEvents, where the body is declared to be that.
+    media_type: Option<&'static str>,
 }
 
 impl<'a> Request<'a> {
@@ -59,12 +61,24 @@ impl<'a> Request<'a> {
         if !state.writer.admits(route.is_frontend()) {
             return Err(Refusal::Unavailable("unavailable"));
         }
-        // Clients of others declare what they like.
-        let is_cloudevent = !route.is_messages() && media_type(headers, route)?;
+        let is_binary = !route.is_messages() && cloudevent::is_binary(headers);
+        let media_type = if route.is_messages() {
+            // Clients of others declare what they like.
+            Some(segment::MEDIA_TYPE)
+        } else if is_binary {
+            cloudevent::check_route(route)?;
+            Some(binary::MEDIA_TYPE)
+        } else {
+            media_type(headers, route)?
+        };
         idempotency_key(headers)?;
         let mut permit = state.budget.acquire(0).map_err(BodyError::from)?;
-        let body = body::read(headers, payload, state.config.body, &mut permit).await?;
+        let mut body = body::read(headers, payload, state.config.body, &mut permit).await?;
         state.metrics.body(body.len());
+        if is_binary {
+            body = cloudevent::structured(headers, &body)?.into();
+            permit.resize(body.len()).map_err(BodyError::from)?;
+        }
         let client = route
             .is_frontend()
             .then(|| ClientInfo::of(self.http, &state.config.trusted_proxies));
@@ -72,7 +86,7 @@ impl<'a> Request<'a> {
             body,
             permit,
             client,
-            is_cloudevent,
+            media_type,
         })
     }
 
@@ -84,13 +98,11 @@ impl<'a> Request<'a> {
             limits: state.config.limits,
             max_batch_events: state.config.max_batch_events,
             client: admitted.client.as_ref(),
-            content_type: if route.is_messages() {
-                Some(segment::MEDIA_TYPE)
-            } else {
-                route.cloudevents().filter(|_| admitted.is_cloudevent)
-            },
+            content_type: admitted.media_type,
             // Checked when the request was admitted.
-            idempotency_key: idempotency_key(self.http.headers()).unwrap_or_default(),
+            idempotency: idempotency_key(self.http.headers())
+                .unwrap_or_default()
+                .map(|key| (route.label(), key)),
             fresh_id: service::clock::fresh_id,
             sibling: route.sibling(),
         }
@@ -191,11 +203,11 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Whether the body is declared to be CloudEvents; otherwise JSON, plain text (what
-/// `navigator.sendBeacon` sends) or nothing declared.
-fn media_type(headers: &HeaderMap, route: Route) -> Result<bool, Refusal> {
+/// The media type of CloudEvents where the body is declared to be that; otherwise it is JSON, plain
+/// text (what `navigator.sendBeacon` sends) or nothing declared.
+fn media_type(headers: &HeaderMap, route: Route) -> Result<Option<&'static str>, Refusal> {
     let Some(value) = headers.get(CONTENT_TYPE) else {
-        return Ok(false);
+        return Ok(None);
     };
     let refuse = || {
         let shown = String::from_utf8_lossy(value.as_bytes());
@@ -216,11 +228,10 @@ fn media_type(headers: &HeaderMap, route: Route) -> Result<bool, Refusal> {
     }
     let is = |known: &str| essence.eq_ignore_ascii_case(known);
     if essence.is_empty() || is("application/json") || is("text/plain") {
-        Ok(false)
-    } else if route.cloudevents().is_some_and(is) {
-        Ok(true)
+        Ok(None)
     } else {
-        Err(refuse())
+        let cloudevents = route.cloudevents().filter(|known| is(known));
+        cloudevents.map(Some).ok_or_else(refuse)
     }
 }
 

@@ -9,7 +9,7 @@ use domain::FieldError;
 use domain::field::Code;
 use service::problem::FieldProblem;
 use store::outcomes::Outcome;
-use store::write::VERSION_CONFLICT;
+use store::write::{ID_CONFLICT, VERSION_CONFLICT};
 
 use super::refusal::Refusal;
 use super::route::Route;
@@ -104,7 +104,7 @@ pub(super) fn status(
         };
         let (field, code) = match reason.as_str() {
             VERSION_CONFLICT => ("expected_version", VERSION_CONFLICT),
-            "id_conflict" => ("event_id", "id_conflict"),
+            ID_CONFLICT => ("event_id", ID_CONFLICT),
             _ => ("", "not_storable"),
         };
         conflicts |= !field.is_empty();

@@ -541,3 +541,104 @@ async fn waiting_until_an_event_is_stored_needs_a_database() {
         .await;
     assert_eq!(answer.status, 200, "{answer:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloudevent_in_binary_mode_is_the_event_its_headers_say() {
+    let gateway = Gateway::start().await;
+    let headers = [
+        ("ce-specversion", "1.0"),
+        ("ce-id", "\"a 1\""),
+        ("ce-source", "/sh%C3%B6p%2F1"),
+        ("ce-type", "order%20placed %F0%9F%8D%94"),
+        ("ce-time", "2024-05-01T12:00:00Z"),
+        ("ce-userid", "u"),
+        ("ce-comexample", "x"),
+        ("content-type", "application/json"),
+    ];
+    let body = r#"{"type":"not.this","id":"nor-this","amount":1.50}"#;
+    let answer = gateway
+        .send("POST", "/api/events/create", &headers, body)
+        .await;
+    assert_eq!(answer.status, 201, "{answer:?}");
+    let answer = answer.json();
+    let own = domain::id::Space::CloudEvent("/shöp/1");
+    let id = own
+        .event_id(&domain::TenantId::default(), "a 1")
+        .to_string();
+    assert_eq!(answer["event_id"], id);
+    assert_eq!(answer["client_event_id"], "a 1");
+    let (_, event) = gateway.record(BACKEND, &id).await;
+    for (field, want) in [
+        ("event_type", json!("order placed 🍔")),
+        ("user_id", json!("u")),
+        ("timestamp", json!("2024-05-01T12:00:00Z")),
+        ("data", serde_json::from_str(body).unwrap()),
+    ] {
+        assert_eq!(event[field], want, "{field}");
+    }
+    let kept = json!({"specversion": "1.0", "source": "/shöp/1", "comexample": "x", "datacontenttype": "application/json"});
+    assert_eq!(event["context"]["cloudevent"], kept);
+
+    // Data of any media type; each mistake is named.
+    let bytes = headers[..7]
+        .iter()
+        .copied()
+        .chain([("content-type", "image/png")]);
+    let bytes: Vec<_> = bytes.collect();
+    let answer = gateway
+        .send("POST", "/api/events/create", &bytes, vec![0xff, 0])
+        .await;
+    assert_eq!(
+        answer.json()["data"],
+        json!({"base64": "/wA="}),
+        "{answer:?}"
+    );
+    for (path, headers, body, status, says) in [
+        (
+            "/api/events",
+            &headers[1..2],
+            "{}",
+            422,
+            "specversion: is required",
+        ),
+        ("/api/events", &headers[..], "{", 400, "the data is no JSON"),
+        (
+            "/api/events",
+            &[("ce-specversion", "1.0"), ("ce-id", "%ff")][..],
+            "{}",
+            422,
+            "ce-id: must be UTF-8",
+        ),
+        ("/api/events/batch", &headers[..], "[]", 400, "is one event"),
+        (
+            "/api/frontend/events",
+            &headers[..],
+            "{}",
+            400,
+            "is one event",
+        ),
+    ] {
+        let answer = gateway.send("POST", path, headers, body).await;
+        assert_eq!(answer.status, status, "{answer:?}");
+        assert!(answer.text.contains(says), "{answer:?}");
+    }
+    // Structured and batch mode say what they are.
+    let structured =
+        json!({"specversion": "1.0", "id": "a 1", "source": "/shöp/1", "type": "order placed 🍔"});
+    for (path, media_type, body) in [
+        (
+            "/api/events/create",
+            "application/cloudevents+json",
+            structured.clone(),
+        ),
+        (
+            "/api/events/batch",
+            "application/cloudevents-batch+json",
+            json!([structured]),
+        ),
+    ] {
+        let headers = [("content-type", media_type), ("ce-id", "ignored")];
+        let answer = gateway.send("POST", path, &headers, body.to_string()).await;
+        assert!(answer.text.contains(&id), "{answer:?}");
+    }
+}

@@ -14,7 +14,7 @@ use super::event_fields::{EventFields, Field};
 use super::filter::{EventFilter, FailedStep};
 use super::metrics::Status;
 use super::transform::{Transformer, Unroutable};
-use crate::record::RecordDecoder;
+use crate::record::{RecordDecoder, content};
 
 /// An event on its way to its channel.
 #[derive(Debug)]
@@ -110,13 +110,14 @@ impl Evaluator {
         now: OffsetDateTime,
         position: Option<Position>,
     ) -> Result<Box<Ready>, Rejected> {
-        // The decoder rejects what is not a JSON object or too large.
-        let text = record
-            .payload
-            .as_deref()
+        // The decoder rejects what cannot be read, is no JSON object or too large.
+        let content = content(record).ok();
+        let text = content
+            .as_ref()
+            .map(|content| &*content.payload)
             .filter(|payload| payload.len() <= self.limits.max_event_bytes)
             .and_then(|payload| std::str::from_utf8(payload).ok());
-        let members = text.and_then(Members::split);
+        let members = text.and_then(|text| Members::split(text.trim_start_matches('\u{feff}')));
         let fields = members.as_ref().map(EventFields::from_record);
         let unread = |reason| {
             let name = fields.as_ref().map(|fields| fields.field("event_type"));

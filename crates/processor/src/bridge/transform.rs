@@ -3,7 +3,7 @@
 
 use config::Env;
 use domain::Event;
-use domain::json::Members;
+use domain::json::{self, Members};
 use domain::timestamp;
 use live::{Channel, Message};
 use serde::{Serialize, Serializer};
@@ -184,9 +184,11 @@ impl Transformer {
             if let Some(text) = own_field(event, name) {
                 return Some(Value::Text(text));
             }
-            record
-                .and_then(|members| members.get(name))
-                .or_else(|| event.metadata.members().get(name))
+            if let Some(raw) = record.and_then(|members| members.get(name)) {
+                return Some(json::once(raw).map_or(Value::Raw(raw), Value::Owned));
+            }
+            let metadata = event.metadata.members().get(name);
+            metadata
                 .or_else(|| payload.get(name))
                 .or_else(|| event.context.members().get(name))
                 .or_else(|| event.properties.members().get(name))
@@ -219,6 +221,7 @@ struct Data<'a> {
 enum Value<'a> {
     Text(&'a str),
     Raw(&'a RawValue),
+    Owned(Box<RawValue>),
 }
 
 #[derive(Serialize)]
@@ -266,6 +269,7 @@ pub(super) mod tests {
             origin: Origin::Log,
             tenant: &TenantId::default(),
             received_at: OffsetDateTime::UNIX_EPOCH,
+            now: OffsetDateTime::UNIX_EPOCH,
             fresh_id: uuid::Uuid::nil(),
             default_source: EventSource::Backend,
             default_category: EventCategory::UserAction,

@@ -119,6 +119,7 @@ mod tests {
             origin: Origin::Http,
             tenant: &tenant,
             received_at: OffsetDateTime::UNIX_EPOCH,
+            now: OffsetDateTime::UNIX_EPOCH,
             fresh_id: uuid::Uuid::nil(),
             default_source: EventSource::Backend,
             default_category: EventCategory::UserAction,

@@ -258,8 +258,11 @@ async fn recheck<'a>(
         .collect();
     let known = store::write::stored(writer.client(), &ids).await?;
     for pending in seen_before {
-        if known.contains(&pending.event.event_id) {
-            plan.announce.push(pending.item);
+        if let Some(content) = known.get(&pending.event.event_id) {
+            // With other content it is a conflict, which was kept as a dead letter.
+            if content.is_none_or(|content| content == pending.event.content_hash()) {
+                plan.announce.push(pending.item);
+            }
         } else {
             // Below the offset, yet never stored: the topic was made again and has outgrown the old
             // one meanwhile. (Or the database refused it, and will do so again.)

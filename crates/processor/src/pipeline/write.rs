@@ -173,8 +173,9 @@ impl WriteStage {
             })
             .await?;
         self.metrics.other_types.inc_by(writer.take_others());
+        let took = started.elapsed();
         self.metrics
-            .written(started.elapsed(), plan.store.len(), &written, &plan.letters);
+            .written(took, plan.store.len(), &written, &plan.letters);
         announce.extend(written.new.iter().map(|pending| pending.item));
         self.positions.advanced(plan.advances);
         Ok(())

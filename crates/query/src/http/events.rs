@@ -63,12 +63,13 @@ pub struct EventQuery {
     count: Option<bool>,
 }
 
-/// An event by its id: a UUID, or the id its client gave it (C10).
+/// An event by its id: a UUID, or the id its client gave it, `{source}/{id}` for a CloudEvent (C10).
+/// Where that stands for several events, a backend's comes before a frontend's.
 ///
 /// # Errors
 /// 404 if there is none, 503 while the database does not answer.
 #[utoipa::path(get, path = "/api/v1/events/{event_id}", tag = "events",
-    params(("event_id" = String, Path, description = "UUID, or the client's own id")),
+    params(("event_id" = String, Path, description = "UUID, or the client's own id (`{source}/{id}` for a CloudEvent)")),
     responses((status = 200, body = EventResponse), (status = 304, description = "Not modified"),
         (status = 404, description = "No such event"), (status = 503, description = "Database down")))]
 pub async fn by_id(
@@ -77,10 +78,10 @@ pub async fn by_id(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = tenant(&request);
-    let (event_id, _) = domain::id::from_client(&tenant, &id);
+    let ids = domain::id::candidates(&tenant, &id);
     let found = state
         .read("event", async |client| {
-            event_reads::find(client, &tenant, event_id).await
+            event_reads::find_any(client, &tenant, &ids).await
         })
         .await?;
     let Some(found) = found else {

@@ -44,6 +44,7 @@ pub fn of(bytes: &[u8], content_type: Option<&str>) -> Vec<Fault> {
         origin: Origin::Log,
         tenant: &TenantId::default(),
         received_at: now.max(OffsetDateTime::UNIX_EPOCH),
+        now,
         fresh_id: Uuid::nil(),
         default_source: EventSource::Backend,
         default_category: EventCategory::UserAction,

@@ -181,7 +181,7 @@ pub async fn read(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = tenant(&request);
-    let ids = [domain::id::from_client(&tenant, &id).0];
+    let ids = domain::id::candidates(&tenant, &id);
     let texts: Vec<String> = ids
         .iter()
         .map(Uuid::to_string)

@@ -1,3 +1,4 @@
+use domain::id::Space;
 use serde_json::json;
 
 use crate::world::{PREFIXES, World, id};
@@ -77,12 +78,21 @@ async fn an_event_has_all_its_fields() {
 #[tokio::test]
 async fn an_event_is_found_by_every_form_of_its_id() {
     let world = World::start().await;
-    let (mapped, _) = domain::id::from_client(&domain::TenantId::default(), "evt_abc/1");
+    let tenant = domain::TenantId::default();
+    let mapped = Space::Backend.event_id(&tenant, "evt_abc/1");
+    let of_event = Space::CloudEvent("/shop/eu").event_id(&tenant, "7/b");
+    let of_page = Space::Frontend.event_id(&tenant, "order-1");
+    let of_order = Space::Backend.event_id(&tenant, "order-1");
+    let named = id(3).replace("-7000-", "-5000-");
+    let foreseen = Space::Frontend.event_id(&tenant, &named);
     world
         .insert(&[
             json!({}),
             json!({"event_id": mapped.to_string(), "client_event_id": "evt_abc/1"}),
             json!({"event_id": id(7), "tenant_id": "other"}),
+            json!({"event_id": of_event, "client_event_id": "7/b"}),
+            json!({"event_id": of_page, "client_event_id": "order-1"}),
+            json!({"event_id": foreseen, "client_event_id": named}),
         ])
         .await;
     for form in [id(0), id(0).to_uppercase(), id(0).replace('-', "")] {
@@ -97,6 +107,23 @@ async fn an_event_is_found_by_every_form_of_its_id() {
     let body = world.get("/api/v1/events/evt_abc%2F1").await.ok();
     assert_eq!(body["client_event_id"], "evt_abc/1");
     assert_eq!(body["event_id"], mapped.to_string());
+
+    for (form, found) in [
+        ("%2Fshop%2Feu%2F7%2Fb", of_event),
+        ("order-1", of_page),
+        (&named, foreseen),
+    ] {
+        let body = world.get(&format!("/api/v1/events/{form}")).await.ok();
+        assert_eq!(body["event_id"], found.to_string(), "{form}");
+    }
+    // A backend's event is never hidden by a browser's.
+    world
+        .insert(&[json!({"event_id": of_order}), json!({"event_id": named})])
+        .await;
+    for (form, found) in [("order-1", of_order.to_string()), (&named, named.clone())] {
+        let body = world.get(&format!("/api/v1/events/{form}")).await.ok();
+        assert_eq!(body["event_id"], found, "{form}");
+    }
 
     for (path, name) in [
         (id(99), id(99)),

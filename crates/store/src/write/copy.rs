@@ -22,6 +22,7 @@ const COLUMNS: i16 = 24;
 pub struct Rows {
     bytes: BytesMut,
     ends: Vec<usize>,
+    content_hashes: Vec<i64>,
 }
 
 impl Rows {
@@ -75,6 +76,7 @@ impl Rows {
         put(out, event.version.as_bytes());
         put(out, event.schema_version.as_bytes());
         self.ends.push(out.len());
+        self.content_hashes.push(event.content_hash());
     }
 
     /// How many rows there are.
@@ -95,6 +97,7 @@ impl Rows {
         FrozenRows {
             bytes: self.bytes.freeze(),
             ends: self.ends,
+            content_hashes: self.content_hashes,
         }
     }
 }
@@ -104,6 +107,7 @@ impl Rows {
 pub struct FrozenRows {
     bytes: Bytes,
     ends: Vec<usize>,
+    content_hashes: Vec<i64>,
 }
 
 impl FrozenRows {
@@ -111,6 +115,11 @@ impl FrozenRows {
     #[must_use]
     pub fn all(&self) -> Bytes {
         self.bytes.clone()
+    }
+
+    /// [`Event::content_hash`] of the event of that row.
+    pub(super) fn content_hash(&self, row: usize) -> i64 {
+        self.content_hashes.get(row).copied().unwrap_or_default()
     }
 
     /// The bytes of rows `from..to`.
@@ -164,6 +173,7 @@ mod tests {
         let rows = FrozenRows {
             bytes: Bytes::from_static(b"aabbbc"),
             ends: vec![2, 5, 6],
+            content_hashes: vec![],
         };
         assert_eq!(rows.range(0, 3), "aabbbc");
         assert_eq!(rows.range(1, 2), "bbb");

@@ -46,6 +46,8 @@ use crate::pool::Database;
 
 /// The reason of a dead letter whose event expected another version of its stream.
 pub const VERSION_CONFLICT: &str = "version_conflict";
+/// The reason of a dead letter whose event's id is stored with other content.
+pub const ID_CONFLICT: &str = "id_conflict";
 
 /// What one transaction stores.
 pub struct Batch<'a> {
@@ -166,14 +168,30 @@ impl Writer {
     async fn transaction<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
         self.partitions.learn(&self.client, batch.events).await?;
         let tx = self.client.transaction().await?;
-        let mut new = new::select(&tx, &self.new, batch.events).await?;
+        let new::Selected {
+            mut new,
+            conflicts: same_id,
+        } = new::select(&tx, &self.new, batch.rows, batch.events).await?;
         let conflicts = streams::number(&tx, &self.streams, &mut new).await?;
-        let refused_items: HashSet<usize> = conflicts.iter().map(|(one, _)| one.item).collect();
-        let refused: Vec<_> = conflicts
-            .into_iter()
-            .map(|(pending, detail)| (batch.refuse)(&pending, VERSION_CONFLICT, detail))
+        let refused_items: HashSet<usize> = same_id
+            .iter()
+            .chain(conflicts.iter().map(|(one, _)| one))
+            .map(|pending| pending.item)
             .collect();
-        claim::claim(&tx, &self.claim, &self.partitions, &new).await?;
+        let refused: Vec<_> = same_id
+            .into_iter()
+            .map(|pending| {
+                let id = pending.event.event_id;
+                let detail = format!("an event with the id {id} is stored with other content");
+                (batch.refuse)(&pending, ID_CONFLICT, detail)
+            })
+            .chain(
+                conflicts
+                    .into_iter()
+                    .map(|(pending, detail)| (batch.refuse)(&pending, VERSION_CONFLICT, detail)),
+            )
+            .collect();
+        claim::claim(&tx, &self.claim, &self.partitions, batch.rows, &new).await?;
         copy::copy(&tx, &self.copy, batch.rows, &new).await?;
         if let Some(message) = batch.message {
             let messages: Vec<_> = new.iter().map(|pending| message(pending.event)).collect();

@@ -24,6 +24,7 @@ fn event(n: u128, json: &str) -> Event {
         origin: Origin::Log,
         tenant: &TenantId::default(),
         received_at: datetime!(2026-03-05 10:00:00.000001 UTC),
+        now: datetime!(2026-03-05 10:00:00.000001 UTC),
         fresh_id: Uuid::from_u128(n),
         default_source: EventSource::Backend,
         default_category: domain::EventCategory::UserAction,

@@ -20,6 +20,7 @@ fn event(&(n, stream, expected, _): &Append) -> Event {
         origin: Origin::Log,
         tenant: &TenantId::default(),
         received_at: datetime!(2026-03-05 10:00 UTC),
+        now: datetime!(2026-03-05 10:00 UTC),
         fresh_id: Uuid::nil(),
         default_source: EventSource::Backend,
         default_category: domain::EventCategory::UserAction,

@@ -42,11 +42,23 @@ async fn a_file_is_sent_once_however_often_it_is_sent() {
             "bytes",
         ),
     ];
+    // None has an id where its form reads one.
+    let forms = [
+        r#"{"event_type":"sent.a","id":"17"}"#,
+        r#"{"event_type":"sent.a","aggregate_id":"1","payload":{},"id":"17"}"#,
+        r#"{"type":"sent.a","messageId":"17"}"#,
+        r#"{"specversion":"1.0","type":"sent.a","source":"s","event_id":null}"#,
+    ];
     write(
         &file,
-        (1..=1_200).map(|line| {
+        (1..=1_200_usize).map(|line| {
             let found = bad.iter().find(|(at, ..)| *at == line);
-            found.map_or_else(|| event(line), |(_, text, _)| text.clone())
+            let form = line.checked_sub(60).and_then(|at| forms.get(at));
+            match (found, form) {
+                (Some((_, text, _)), _) => text.clone(),
+                (_, Some(text)) => (*text).to_owned(),
+                _ => event(line),
+            }
         }),
     );
     let file = file.display().to_string();

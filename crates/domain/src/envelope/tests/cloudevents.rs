@@ -27,7 +27,7 @@ fn attributes_map_and_the_rest_is_kept() {
     let event = accepted(Origin::Http, &body);
     assert_eq!(
         event.event_id,
-        crate::id::from_client(tenant(), "/shop/a-1").0
+        crate::id::Space::CloudEvent("/shop").event_id(tenant(), "a-1")
     );
     assert_eq!(event.client_event_id.as_deref(), Some("a-1"));
     assert_eq!(event.event_type, "com.example.order.created");
@@ -161,5 +161,72 @@ fn the_media_type_insists_on_the_required_attributes() {
             decode(br#"{"event_type":"x","data":{}}"#, &cx).is_ok(),
             "{media_type}"
         );
+    }
+}
+
+/// Reads an event in binary mode; headers are attributes, decoded.
+fn binary(headers: &[(&str, &str)], media_type: Option<&str>, data: &[u8]) -> Event {
+    let attributes = headers.iter().map(|(name, value)| (*name, (*value).into()));
+    let text = super::binary::structured(attributes, media_type, data).unwrap();
+    let cx = Context {
+        content_type: Some(super::binary::MEDIA_TYPE),
+        ..context(Origin::Http)
+    };
+    decode(text.as_bytes(), &cx).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+const HEADERS: [(&str, &str); 6] = [
+    ("specversion", "1.0"),
+    ("id", "a-1"),
+    ("source", "/sh\"op"),
+    ("type", "order.created"),
+    ("userid", "u"),
+    ("data", "no attribute"),
+];
+
+#[test]
+fn binary_and_structured_are_one_event() {
+    let one = binary(
+        &HEADERS,
+        Some("application/json; charset=utf-8"),
+        br#"{"type":"x","n":1.50}"#,
+    );
+    let two = accepted(
+        Origin::Log,
+        &json!({"specversion": "1.0", "id": "a-1", "source": "/sh\"op", "type": "order.created",
+            "userid": "u", "data": {"type": "x", "n": 1.50}}),
+    );
+    assert_eq!(one.event_id, two.event_id);
+    assert_eq!(one.content_hash(), two.content_hash());
+    assert_eq!(
+        (one.event_type.as_str(), one.user_id.as_deref()),
+        ("order.created", Some("u"))
+    );
+    assert_eq!(one.data.as_str(), r#"{"type":"x","n":1.50}"#);
+}
+
+#[test]
+fn binary_data_is_kept_by_its_media_type() {
+    for (media_type, data, want) in [
+        (None, "[1]", json!({"value": [1]})),
+        (
+            Some("application/vnd.a+json"),
+            "\u{feff}{\"a\":1}",
+            json!({"a": 1}),
+        ),
+        (Some("text/plain"), "1 \"x\"", json!({"value": "1 \"x\""})),
+        (
+            Some("application/octet-stream"),
+            "\u{1}\u{2}",
+            json!({"base64": "AQI="}),
+        ),
+        (Some("application/json"), "", json!({})),
+    ] {
+        let event = binary(&HEADERS, media_type, data.as_bytes());
+        assert_eq!(event.data.to_value(), want, "{media_type:?}");
+    }
+    for data in ["", "{", "1,\"id\":\"b\"", "{} {}"] {
+        let made = super::binary::structured(std::iter::empty(), None, data.as_bytes());
+        assert_eq!(made.is_err(), !data.is_empty(), "{data}");
     }
 }

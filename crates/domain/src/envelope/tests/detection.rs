@@ -80,6 +80,61 @@ fn the_last_of_equal_keys_counts() {
 }
 
 #[test]
+fn what_stands_twice_inside_is_kept_once() {
+    let body = br#"{"event_type":"x","data":{"n":1,"m":[{"a":1,"a":2}],"n":2.50},"metadata":{"k":1,"\u006b":2}}"#;
+    for origin in [Origin::Http, Origin::Frontend, Origin::Log] {
+        let event = decode(body, &context(origin)).unwrap();
+        assert_eq!(event.data.as_str(), r#"{"m":[{"a":2}],"n":2.50}"#);
+        assert_eq!(event.metadata.as_str(), r#"{"\u006b":2}"#);
+    }
+    let outside = br#"{"event_type":"x","payload":{},"extra":{"a":1,"a":2},"extra":{"b":1,"b":2}}"#;
+    let event = decode(outside, &context(Origin::Log)).unwrap();
+    assert_eq!(event.metadata.as_str(), r#"{"extra":{"b":2}}"#);
+}
+
+#[test]
+fn a_byte_order_mark_is_passed_over() {
+    for origin in [Origin::Http, Origin::Frontend, Origin::Log] {
+        let body = b"\xef\xbb\xbf{\"event_type\":\"x\"}";
+        assert_eq!(decode(body, &context(origin)).unwrap().event_type, "x");
+    }
+}
+
+#[test]
+fn an_event_without_an_id_tells_where_it_would_stand() {
+    for (body, want) in [
+        (r#"{"event_type":"a","data":{}}"#, Some("event_id")),
+        (r#"{"event_type":"a","id":"17"}"#, Some("event_id")),
+        (
+            r#"{"event_type":"a","payload":{"event_id":"x"},"messageId":"x"}"#,
+            Some("event_id"),
+        ),
+        (
+            r#"{"event_type":"a","event_data":{},"event_id":null}"#,
+            Some("event_id"),
+        ),
+        (r#"{"type":"a","data":{}}"#, Some("id")),
+        (r#"{"type":"a","event_id":" "}"#, Some("id")),
+        (
+            r#"{"specversion":"1.0","type":"a","event_id":"x"}"#,
+            Some("id"),
+        ),
+        (
+            r#"{"event_type":"a","event_id":"00000000-0000-0000-0000-000000000000"}"#,
+            Some("event_id"),
+        ),
+        (r#"{"event_type":"a","event_id":"x"}"#, None),
+        (r#"{"event_type":"a","event_id":7}"#, None),
+        (r#"{"type":"a","id":"x"}"#, None),
+        (r#"{"type":"a","event_id":"x"}"#, None),
+        (r#"{"specversion":"1.0","type":"a","id":"x"}"#, None),
+        ("[1]", None),
+    ] {
+        assert_eq!(missing_id(body), want, "{body}");
+    }
+}
+
+#[test]
 fn a_key_may_be_written_with_escapes() {
     let body = br#"{"\u0065vent_type":"\u0078","d\u0061ta":{"n":1}}"#;
     let event = decode(body, &context(Origin::Http)).unwrap();
@@ -121,7 +176,6 @@ fn what_is_no_json_is_a_syntax_error() {
         b"{}x",
         b"\xff{}",
         b"{\"a\":\"\xc3\"}",
-        b"\xef\xbb\xbf{}",
     ] {
         let error = decode(bytes, &context(Origin::Http)).unwrap_err();
         assert!(

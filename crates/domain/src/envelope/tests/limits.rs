@@ -77,6 +77,7 @@ fn what_postgres_cannot_hold_is_refused_with_its_path() {
             (r#"{"a":"\udc00\ud800"}"#, "a"),
             (r#"{"a":[1,2,1e400]}"#, "a[2]"),
             (r#"{"a":1e-20000}"#, "a"),
+            (r#"{"a":[0,1e-16383]}"#, "a[1]"),
         ] {
             for origin in [Origin::Http, Origin::Frontend, Origin::Log] {
                 let body = format!(r#"{{"event_type":"x","{key}":{value}}}"#);
@@ -163,11 +164,73 @@ fn a_producers_word_for_the_receipt_does_not_widen_the_bound() {
             ("received_at".into(), Code::OutOfRange)
         ]
     );
-    // A gateway whose clock is a little ahead is believed.
-    let body = json!({
-        "event_type": "x", "data": {}, "timestamp": "2024-05-02T12:30:00Z", "received_at": "2024-05-01T12:30:00Z",
-    });
-    accepted(Origin::Log, &body);
+}
+
+#[test]
+fn what_a_gateway_took_is_not_refused_for_its_time_by_another_clock() {
+    let strict = |origin, received_at, now| Context {
+        received_at,
+        now,
+        limits: Limits {
+            max_future_seconds: 0,
+            ..Limits::default()
+        },
+        ..context(origin)
+    };
+    let taken = datetime!(2024-05-01 12:00:00.123456 UTC);
+    let body = json!({"event_type": "x", "data": {}, "timestamp": "2024-05-01T12:00:00.123455Z"});
+    let event = decode(
+        body.to_string().as_bytes(),
+        &strict(Origin::Http, taken, taken),
+    )
+    .unwrap();
+    // The log cuts its own time to milliseconds, and the reader's clock is days behind, or ahead.
+    for now in [
+        taken,
+        taken - Duration::days(40),
+        taken + Duration::days(40),
+    ] {
+        let cx = strict(
+            Origin::Log,
+            taken.replace_microsecond(123_000).unwrap(),
+            now,
+        );
+        assert_eq!(decode(&event.to_canonical(), &cx).as_ref(), Ok(&event));
+    }
+    // At the door itself the door's clock decides.
+    let body = with(&body, "timestamp", json!("2024-05-01T12:00:00.123457Z"));
+    assert!(
+        decode(
+            body.to_string().as_bytes(),
+            &strict(Origin::Http, taken, taken)
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn the_time_of_a_record_says_nothing_about_an_event_with_a_time_of_its_own() {
+    let at = |timestamp: &str, written, now| {
+        let body = json!({"event_type": "x", "data": {}, "timestamp": timestamp});
+        let cx = Context {
+            received_at: written,
+            now,
+            ..context(Origin::Log)
+        };
+        decode(body.to_string().as_bytes(), &cx)
+    };
+    let long_ago = datetime!(2020-01-01 0:00 UTC);
+    let event = at("2024-05-01T12:00:00Z", long_ago, RECEIVED).unwrap();
+    assert_eq!(event.timestamp, datetime!(2024-05-01 12:00 UTC));
+    assert_eq!(event.received_at, long_ago);
+    assert!(
+        at(
+            "2024-05-03T12:00:00Z",
+            datetime!(2024-05-03 12:00:01 UTC),
+            RECEIVED
+        )
+        .is_err()
+    );
 }
 
 #[test]

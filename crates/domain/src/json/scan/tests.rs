@@ -33,6 +33,14 @@ fn offences_are_named_by_path() {
     }
     let many_digits = format!(r#"{{"a":0.{}}}"#, "1".repeat(16_384));
     assert_eq!(refused(&many_digits).1, Code::NotStorable);
+    for text in ["1e-16383", "0.1e-1000", "0e-5000", "0e16383"] {
+        assert_eq!(refused(text).1, Code::NotStorable, "{text}");
+    }
+    // Each alone is no trouble.
+    let many = format!("[{}1]", "1e-300,".repeat(4_000));
+    let (path, code) = refused(&many);
+    assert_eq!(code, Code::NotStorable);
+    assert!(path.starts_with("[35"), "{path}");
     assert_eq!(
         refused(&format!(r#"{{"a":{}}}"#, "9".repeat(400))).1,
         Code::NotStorable
@@ -54,14 +62,44 @@ fn what_postgres_can_hold_passes() {
         "-0",
         "-0.0",
         "1e308",
-        "1e-16383",
-        "0e16383",
+        "1.7976931348623157e308",
+        "4.9406564584124654e-324",
+        "0.1e-998",
         "123456789012345678901234567890.5",
         "\"\\ud83d\\ude00\\u0001\\/\"",
         " [ { } , [ ] , \"\" , null , true , false ]\r\n\t",
         r#"{"a":1,"a":2,"":3}"#,
     ] {
         assert_eq!(scan(text, 32), Ok(()), "{text}");
+    }
+}
+
+#[test]
+fn each_member_is_kept_once_the_last_of_equal_names() {
+    let many: Vec<String> = (0..20).map(|n| format!(r#""k{n}":{n}"#)).collect();
+    let many = many.join(",");
+    for (text, want) in [
+        (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+        (
+            r#"{ "a" : 1 , "b" : 2 , "a" : 3 }"#,
+            r#"{ "b" : 2 , "a" : 3 }"#,
+        ),
+        (r#"{"a":1,"\u0061":2}"#, r#"{"\u0061":2}"#),
+        (
+            r#"[{"a":{"b":1,"b":2},"c":0,"a":{"b":3,"b":4}}]"#,
+            r#"[{"c":0,"a":{"b":4}}]"#,
+        ),
+        (
+            r#"{"a":{"x":1,"x":2},"a":1,"a":{"x":[{"y":1,"y":1.50}]}}"#,
+            r#"{"a":{"x":[{"y":1.50}]}}"#,
+        ),
+        (
+            &format!(r#"{{"k3":[],{many},"k19":null}}"#),
+            &format!(r#"{{{},"k19":null}}"#, &many[..many.len() - 9]),
+        ),
+        (r#"{"a":1,"b":{"a":2}}"#, r#"{"a":1,"b":{"a":2}}"#),
+    ] {
+        assert_eq!(canonical(text, 32).unwrap(), want, "{text}");
     }
 }
 
@@ -126,6 +164,18 @@ proptest! {
     #[test]
     fn every_valid_value_passes(value in json()) {
         prop_assert_eq!(scan(&value.to_string(), 32), Ok(()));
+    }
+
+    #[test]
+    fn repeated_members_say_what_a_tree_says(names in prop::collection::vec("[a-c\u{e9}\"\\\\]{0,2}", 0..20), deep: bool) {
+        let members: Vec<String> = names.iter().enumerate()
+            .map(|(n, name)| format!("{}:{{{}:{n}}}", serde_json::Value::from(name.as_str()), if deep { "\"x\":0,\"x\"" } else { "\"y\"" }))
+            .collect();
+        let text = format!("{{{}}}", members.join(" , "));
+        let once = canonical(&text, 32).unwrap();
+        let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&once).unwrap(), tree.clone());
+        prop_assert_eq!(once.matches(':').count(), 2 * tree.as_object().unwrap().len());
     }
 
     #[test]

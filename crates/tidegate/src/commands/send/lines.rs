@@ -119,55 +119,27 @@ impl Lines {
     }
 }
 
-/// The event of a line, with an id.
+/// The event of a line, with an id where its envelope reads one.
 fn event(text: &[u8], identity: Uuid, line: u64) -> Result<String, String> {
-    #[derive(serde::Deserialize)]
-    struct Ids<'a> {
-        #[serde(borrow, default)]
-        event_id: Option<&'a RawValue>,
-        #[serde(borrow, default)]
-        id: Option<&'a RawValue>,
-        #[serde(borrow, default, rename = "messageId")]
-        message_id: Option<&'a RawValue>,
-    }
     let text = std::str::from_utf8(text)
         .map_err(|error| format!("no UTF-8 from byte {}", error.valid_up_to() + 1))?;
-    if !text.starts_with('{') {
-        return Err(match serde_json::from_str::<&RawValue>(text) {
-            Ok(_) => "JSON, but no object".to_owned(),
-            Err(_) => "no JSON".to_owned(),
-        });
-    }
-    let ids: Ids<'_> = serde_json::from_str(text).map_err(|error| {
+    let json: Result<&RawValue, _> = serde_json::from_str(text);
+    json.map_err(|error| {
         // The text is one line, whose number within itself is no help.
         let error = error.to_string().replace(" at line 1 column", " at column");
         format!("no JSON: {error}")
     })?;
-    let own = [ids.event_id, ids.id, ids.message_id];
-    if own.iter().flatten().any(|id| id.get() != "null") {
+    if !text.starts_with('{') {
+        return Err("JSON, but no object".to_owned());
+    }
+    let Some(name) = domain::envelope::missing_id(text) else {
         return Ok(text.to_owned());
-    }
-    let id = Uuid::new_v5(&identity, format!("{line} {text}").as_bytes());
-    Ok(with_id(text, id))
-}
-
-/// Puts the id before the other members, whose text stays as it is. A member `event_id: null` would
-/// be a second one of that name, so it is replaced where it stands.
-fn with_id(text: &str, id: Uuid) -> String {
-    let rest = &text[1..];
-    if rest.contains("\"event_id\"")
-        && let Ok(mut event) = serde_json::from_str::<serde_json::Value>(text)
-        && let Some(null) = event.get_mut("event_id")
-    {
-        *null = id.to_string().into();
-        return event.to_string();
-    }
-    let comma = if rest.trim_start().starts_with('}') {
-        ""
-    } else {
-        ","
     };
-    format!("{{\"event_id\":\"{id}\"{comma}{rest}")
+    let id = Uuid::new_v5(&identity, format!("{line} {text}").as_bytes());
+    // After the other members, whose text stays as it is: of equal names the last counts.
+    let members = text.strip_suffix('}').unwrap_or(text).trim_end();
+    let comma = if members == "{" { "" } else { "," };
+    Ok(format!("{members}{comma}\"{name}\":\"{id}\"}}"))
 }
 
 #[cfg(test)]
@@ -186,28 +158,44 @@ mod tests {
             r#"{"event_type":"a","event_id":"x"}"#,
             r#"{"type":"a","id":"x","source":"s"}"#,
             r#"{"type":"track","messageId":"x"}"#,
+            r#"{"specversion":"1.0","type":"a","id":"x","source":"s"}"#,
         ] {
             assert_eq!(made(text, 1), text);
         }
     }
 
     #[test]
-    fn another_gets_one_that_stays_the_same() {
-        let text = r#"{"event_type":"a","data":{"big":12345678901234567890.5}}"#;
-        let sent = made(text, 7);
-        assert_eq!(sent, made(text, 7));
-        assert_ne!(sent, made(text, 8));
-        assert!(sent.ends_with(&format!(",{}", &text[1..])), "{sent}");
-        assert!(serde_json::from_str::<serde_json::Value>(&sent).is_ok());
-        assert!(serde_json::from_str::<serde_json::Value>(&made("{ }", 1)).is_ok());
-    }
-
-    #[test]
-    fn a_null_id_is_none() {
-        let sent = made(r#"{"event_id":null,"event_type":"a"}"#, 1);
-        let value: serde_json::Value = serde_json::from_str(&sent).unwrap();
-        assert_eq!(sent.matches("event_id").count(), 1);
-        assert!(value["event_id"].is_string(), "{sent}");
+    fn another_gets_one_that_stays_the_same_where_its_envelope_reads_it() {
+        for (text, name) in [
+            (
+                r#"{"event_type":"a","data":{"big":12345678901234567890.5}}"#,
+                "event_id",
+            ),
+            (r#"{"event_type":"a","id":"17"}"#, "event_id"),
+            (
+                r#"{"event_type":"a","aggregate_id":"1","payload":{},"id":"17"}"#,
+                "event_id",
+            ),
+            (r#"{"event_id":null,"event_type":"a"}"#, "event_id"),
+            (r#"{"type":"a","source":"s"}"#, "id"),
+            (r#"{"type":"tracked","messageId":"17"}"#, "id"),
+            (r#"{"type":"track","userId":"u"}"#, "messageId"),
+            ("{ }", "event_id"),
+        ] {
+            let sent = made(text, 7);
+            assert_eq!(sent, made(text, 7));
+            assert_ne!(sent, made(text, 8));
+            assert!(
+                sent.starts_with(text.strip_suffix('}').unwrap().trim_end()),
+                "{sent}"
+            );
+            let value: serde_json::Value = serde_json::from_str(&sent).unwrap();
+            assert!(
+                Uuid::try_parse(value[name].as_str().unwrap()).is_ok(),
+                "{sent}"
+            );
+            assert_eq!(domain::envelope::missing_id(&sent), None);
+        }
     }
 
     #[test]

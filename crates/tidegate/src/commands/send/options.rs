@@ -12,8 +12,8 @@ use crate::client::Instance;
 /// Each line is one event, in any form the service accepts: its own JSON, a domain event, the bus
 /// map, a CloudEvent. Only `event_type` is required.
 ///
-/// Nothing is stored twice: an event without an id of its own (`event_id`, `id`) gets one made of the
-/// file's path, the line's number and its text, so a file can be sent again, whole or in part, as
+/// Nothing is stored twice: an event without an id where its form has it (`event_id`; `id` in a bus map
+/// or CloudEvent) gets one made of the file's path, the line's number and its text, so a file can be sent again, whole or in part, as
 /// often as you like. Standard input and other pipes have no path; with --name they can be sent
 /// again as well.
 ///
