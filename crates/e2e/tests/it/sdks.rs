@@ -146,7 +146,7 @@ async fn clients_of_segment_and_rudderstack_send_every_call_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_cloudevents_send_events_and_batches_once() {
+async fn clients_of_cloudevents_send_every_mode_once() {
     let _turn = beside_others().await;
     let world = World::shared().await;
     let mut system = world.system().start().await;
@@ -156,7 +156,7 @@ async fn clients_of_cloudevents_send_events_and_batches_once() {
         run("cloudevents_sdk.py", &url)
     );
     for language in ["js", "py"] {
-        for mode in ["structured", "batch-1", "batch-2"] {
+        for mode in ["binary", "structured", "batch-1", "batch-2"] {
             let id = format!("{language}/{mode}");
             let event = stored(&world, &id, &format!("user-{language}")).await;
             assert_eq!(event.event_type, "com.example.order.completed");
@@ -174,6 +174,6 @@ async fn clients_of_cloudevents_send_events_and_batches_once() {
             assert_eq!(attributes["subject"], subject, "{id}");
         }
     }
-    assert_counts(&world, 6).await;
+    assert_counts(&world, 8).await;
     system.assert_well();
 }

@@ -1,4 +1,4 @@
-// Sends events with the official SDK of CloudEvents: structured and as a batch, each twice.
+// Sends events with the official SDK of CloudEvents: binary, structured and as a batch, each twice.
 const { CloudEvent, HTTP, Mode, emitterFor, httpTransport } = require("cloudevents");
 
 const base = process.argv[2];
@@ -23,10 +23,12 @@ async function post(path, headers, body) {
 
 async function main() {
   for (let attempt = 0; attempt < 2; attempt++) {
-    // Its transport tells of no status, so what it makes is also sent with fetch.
-    await emitterFor(httpTransport(`${base}/api/v1/events`), { mode: Mode.STRUCTURED })(event("structured"));
-    const { headers, body } = HTTP.structured(event("structured"));
-    await post("/api/v1/events", headers, body);
+    for (const [name, mode] of [["binary", Mode.BINARY], ["structured", Mode.STRUCTURED]]) {
+      // Its transport tells of no status, so what it makes is also sent with fetch.
+      await emitterFor(httpTransport(`${base}/api/v1/events`), { mode })(event(name));
+      const { headers, body } = mode === Mode.BINARY ? HTTP.binary(event(name)) : HTTP.structured(event(name));
+      await post("/api/v1/events", headers, body);
+    }
     const batch = ["batch-1", "batch-2"].map((name) => HTTP.structured(event(name)).body);
     await post("/api/v1/events/batch", { "content-type": "application/cloudevents-batch+json" }, `[${batch.join()}]`);
   }

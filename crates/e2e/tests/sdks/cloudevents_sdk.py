@@ -1,10 +1,10 @@
-"""Sends events with the official SDK of CloudEvents: structured and as a batch, each twice."""
+"""Sends events with the official SDK of CloudEvents: binary, structured and as a batch, each twice."""
 
 import sys
 from datetime import datetime, timezone
 
 import requests
-from cloudevents.core.bindings.http import to_structured_event
+from cloudevents.core.bindings.http import to_binary_event, to_structured_event
 from cloudevents.core.v1.event import CloudEvent
 
 BASE = sys.argv[1]
@@ -30,7 +30,8 @@ def post(path, headers, body):
 
 
 for attempt in range(2):
-    message = to_structured_event(event("structured"))
-    post("/api/v1/events", message.headers, message.body)
+    for make, mode in [(to_binary_event, "binary"), (to_structured_event, "structured")]:
+        message = make(event(mode))
+        post("/api/v1/events", message.headers, message.body)
     batch = b",".join(to_structured_event(event(mode)).body for mode in ("batch-1", "batch-2"))
     post("/api/v1/events/batch", {"content-type": "application/cloudevents-batch+json"}, b"[" + batch + b"]")
