@@ -167,6 +167,8 @@ create table log_positions (
     partition  integer      not null,
     -- The offset that is stored next.
     stored     bigint       not null,
+    -- Of Kafka only: the topic's id, which one that is made again under the same name does not have.
+    topic_id   uuid,
     -- Of the log on PostgreSQL only: the offset up to which listeners have what is stored, and the
     -- consumer that owns the partition.
     live       bigint,

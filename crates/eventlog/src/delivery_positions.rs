@@ -71,11 +71,11 @@ impl DeliveryPositions {
     }
 
     /// The partition comes from another consumer, stored up to that offset, and `behind` if that
-    /// consumer did not deliver everything.
+    /// consumer did not deliver everything. Or from this one, but with the database of an earlier time.
     pub(crate) fn taken_over(&self, partition: i32, stored: i64, behind: bool) {
         let mut partitions = self.partitions();
         let known = partitions.entry(partition).or_default();
-        known.next = known.next.max(stored);
+        known.next = stored;
         if behind && self.tracked {
             known.gap = Some(stored);
         }

@@ -8,7 +8,7 @@
 //!
 //! Invariants, stated as absences: nothing here looks into a payload or decides what an event is.
 //! Kafka's committed offset is a hint only: the storing transaction keeps the true positions beside the
-//! events. Nothing here deletes a row of the Postgres log: that is the storing transaction's to do.
+//! events, and who stores says from where to read ([`kafka::Handle::place`]). Nothing here deletes a row of the Postgres log: that is the storing transaction's to do.
 
 mod byte_budget;
 mod delivery_positions;

@@ -34,15 +34,13 @@ pub trait Source: Send + Sync + 'static {
     /// every chunk to be dropped, and gives its partitions back.
     fn shutdown(&self, grace: Duration) -> BoxFuture<'_, ()>;
 
-    /// The offset that the next record of a partition will get: beyond it nothing can be stored.
-    /// `None` where the log cannot lose its end, or does not tell.
-    fn end<'a>(&'a self, _topic: &'a str, _partition: i32) -> BoxFuture<'a, Option<i64>> {
-        Box::pin(async { None })
-    }
+    /// The stored position of a partition turned out to be that offset, which is not where its records
+    /// were read: takes back what was handed out, and reads on from the stored position.
+    fn seek(&self, topic: &str, partition: i32, offset: i64);
 
-    /// Reads a partition again from that offset and takes back what was handed out beyond it. False
-    /// where that is not possible: then what was handed out stays.
-    fn seek(&self, _topic: &str, _partition: i32, _offset: i64) -> bool {
+    /// Whether a record may appear between others that were handed out before: then they have to be
+    /// read again ([`Self::seek`]) after a conflict, wherever the stored position is.
+    fn fills_up(&self) -> bool {
         false
     }
 

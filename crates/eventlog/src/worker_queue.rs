@@ -17,6 +17,7 @@ pub struct Chunk {
     pub records: Vec<Record>,
     /// The room these records take in the buffer.
     pub permit: Permit,
+    from: i64,
     topic: Arc<str>,
     partition: i32,
     revoked: Arc<AtomicBool>,
@@ -25,6 +26,7 @@ pub struct Chunk {
 impl Chunk {
     /// `revoked` becomes true when the partition is taken away.
     pub(crate) fn new(
+        from: i64,
         records: Vec<Record>,
         permit: Permit,
         (topic, partition): (Arc<str>, i32),
@@ -33,10 +35,17 @@ impl Chunk {
         Self {
             records,
             permit,
+            from,
             topic,
             partition,
             revoked,
         }
+    }
+
+    /// The chunk has everything that the partition has from this offset to its last record: where no
+    /// record is, there never was one, or it is compacted away.
+    pub fn from(&self) -> i64 {
+        self.from
     }
 
     /// What the partition belongs to: the full name of the topic, which is every record's, or, in

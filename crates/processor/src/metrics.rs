@@ -33,6 +33,10 @@ service::metrics! {
         pub write_failures: IntCounterVec("tidegate_processor_write_failures_total", ["kind"]),
         /// Announcements of stored events by result: sent, failed.
         pub announcements: IntCounterVec("tidegate_processor_announcements_total", ["result"]),
+        /// Times that Kafka no longer had what was to be stored next, by reason: retention, new_topic.
+        pub log_gaps: IntCounterVec("tidegate_processor_log_gaps_total", ["reason"]),
+        /// Offsets that Kafka no longer had when they were to be stored, as far as their number is known.
+        pub log_gap_records: IntCounter("tidegate_processor_log_gap_records_total"),
         /// Records of the log not yet stored, by topic and partition.
         pub consumer_lag: IntGaugeVec(
             "tidegate_processor_consumer_lag_records", ["topic", "partition"]
@@ -47,6 +51,8 @@ service::metrics! {
         pub kafka_connected: IntGauge("kafka_connected"),
         /// 1 while PostgreSQL answers.
         pub database_connected: IntGauge("database_connected"),
+        /// Records that are still to be read again because the database was put back.
+        pub rewind_records: IntGauge("tidegate_processor_rewind_records"),
         /// Bytes of records between the logs and the database.
         pub buffered_bytes: IntGauge("tidegate_processor_buffered_bytes"),
         /// Records in the Postgres log that are not stored yet, whichever processor will store them.
@@ -117,8 +123,17 @@ impl Metrics {
         sent.inc_by(events as u64);
     }
 
-    pub(crate) fn announcements_failed(&self, events: usize) {
-        let failed = self.announcements.with_label_values(&["failed"]);
-        failed.inc_by(events as u64);
+    pub(crate) fn announcement_failed(&self) {
+        self.announcements.with_label_values(&["failed"]).inc();
+        self.dead_letters
+            .with_label_values(&["announcement_failed"])
+            .inc();
+    }
+
+    pub(crate) fn log_gap(&self, reason: &str, records: Option<i64>) {
+        self.log_gaps.with_label_values(&[reason]).inc();
+        self.dead_letters.with_label_values(&["log_gap"]).inc();
+        self.log_gap_records
+            .inc_by(u64::try_from(records.unwrap_or(0)).unwrap_or(0));
     }
 }

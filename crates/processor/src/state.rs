@@ -10,6 +10,8 @@ use service::health::{Check, Health};
 use store::{Database, migrate};
 
 use crate::metrics::{Metrics, StateMetrics};
+use crate::pipeline::detour::Detour;
+use crate::pipeline::rewinds::Rewinds;
 
 /// What the records come from.
 #[derive(Clone)]
@@ -18,6 +20,10 @@ pub struct Sources {
     pub kafka: Option<Handle>,
     /// The Postgres log.
     pub postgres: postgres::Handle,
+    /// What of Kafka is read again.
+    pub rewinds: Rewinds,
+    /// The way of announcements while Kafka does not take them.
+    pub detour: Detour,
 }
 
 /// The dependencies' states.
@@ -89,6 +95,21 @@ impl State {
             return health;
         };
         let kafka = consumer.clone();
+        let (rewinds, detour) = (sources.rewinds, sources.detour);
+        let health = health
+            .check("rewind", move || {
+                Check::ok(rewinds.shown().map_or_else(
+                    || "none".to_owned(),
+                    |shown| format!("the database was put back, reading again: {shown}"),
+                ))
+            })
+            .check("announcements", move || {
+                Check::ok(if detour.is_taken() {
+                    "down, waiting in the outbox"
+                } else {
+                    "sent as events are stored"
+                })
+            });
         health
             .check("kafka", move || crate::kafka_check(kafka.connected()))
             .check("consumer", move || match consumer.problem() {
@@ -117,6 +138,7 @@ impl State {
             gauges.kafka_connected.set(i64::from(kafka_up));
             let bytes =
                 consumer.map_or(0, Handle::buffered_bytes) + sources.postgres.buffered_bytes();
+            gauges.rewind_records.set(sources.rewinds.records());
             let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
             gauges.buffered_bytes.set(gauge(bytes as u64));
             if let Some(now) = sources.postgres.backlog() {

@@ -18,6 +18,9 @@ use crate::bridge::config::stored_topics;
 use crate::config::Config;
 use crate::metrics::{Metrics, StateMetrics};
 use crate::partitions::Partitions;
+use crate::pipeline::detour::Detour;
+use crate::pipeline::placement::Placement;
+use crate::pipeline::rewinds::Rewinds;
 use crate::pipeline::{After, Pipeline};
 use crate::record::RecordDecoder;
 use crate::state::{Sources, State};
@@ -50,12 +53,15 @@ impl StoreRole {
         let state = State::default();
         let prefix = config.kafka.as_ref().map_or("", |k| &k.topic_prefix);
         let announcements: Arc<str> = format!("{prefix}{}", subject::ANNOUNCEMENTS).into();
+        let (rewinds, detour) = (Rewinds::default(), Detour::new(&db));
+        let mut background = JoinSet::new();
         let pipeline = |source, records, after| Pipeline {
             db: db.clone(),
             source,
             records,
             after,
             announcements: Arc::clone(&announcements),
+            detour: detour.clone(),
             batch: config.batch,
             types_a_day: config.types_a_day,
             metrics: Arc::clone(&metrics),
@@ -69,10 +75,18 @@ impl StoreRole {
                 .collect();
             let consumes = KafkaConfig {
                 fetch_wait: FETCH_WAIT,
+                placed: true,
                 ..kafka.clone()
             };
             let (consumer, queues) =
                 Consumer::start(&consumes, &topics, config.writers, config.buffer_bytes)?;
+            let placement = Placement::new(
+                db.clone(),
+                consumer.clone(),
+                rewinds.clone(),
+                Arc::clone(&metrics),
+            );
+            background.spawn(placement.run());
             tracing::info!(writers = config.writers, ?topics, "the processor stores");
             let announces: Arc<dyn Publisher> = Arc::new(announcing(kafka, registry)?);
             let line = pipeline(
@@ -101,8 +115,9 @@ impl StoreRole {
         let sources = Sources {
             kafka: from_kafka,
             postgres: from_postgres,
+            rewinds,
+            detour,
         };
-        let mut background = JoinSet::new();
         let gauges = StateMetrics::register(registry)?;
         let partitions = Partitions::new(
             db.clone(),

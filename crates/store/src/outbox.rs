@@ -1,22 +1,22 @@
-//! The outbox: messages that storing transactions left to be sent. For events of the Postgres log,
-//! whose records are gone once they are stored: what a crash leaves unsent is still here.
+//! The outbox: messages that are to be sent. Storing transactions leave those for events of the Postgres
+//! log, whose records are gone once they are stored: what a crash leaves unsent is still here. And what
+//! Kafka does not take in time waits here, so that nothing waits for it.
 
 use tokio_postgres::Transaction;
 
 use crate::error::Error;
 use crate::log::locks::{CLASS, OUTBOX};
 use crate::pool::Database;
+use crate::write::dead_letters::{self, DeadLetter};
 
-/// The oldest messages, up to a number and a sum of bytes, but always the first.
-const TAKE: &str = "with page as ( \
-        select id from ( \
-            select id, sum(octet_length(payload)) over (order by id) as total, \
-                row_number() over (order by id) as number \
-            from (select id, payload from outbox order by id limit $1) first \
-        ) summed where total <= $2 or number = 1 \
-    ) \
-    delete from outbox o using page where o.id = page.id \
-    returning o.id, o.tenant_id, o.subject, o.key, o.payload";
+/// The oldest messages, in order, up to a number and a sum of bytes, but always the first. How long a
+/// payload is is known without reading it.
+const TAKE: &str = "select o.id, o.tenant_id, o.subject, o.key, o.payload from ( \
+        select id, sum(octet_length(payload)) over (order by id) as total, \
+            row_number() over (order by id) as number \
+        from (select id, payload from outbox order by id limit $1) first \
+    ) page join outbox o on o.id = page.id \
+    where page.total <= $2 or page.number = 1 order by o.id";
 
 /// A message to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,23 +43,36 @@ pub struct Page {
 /// The outcome of [`send`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// The outbox is empty, or another process is sending.
+    /// The outbox is empty.
     Nothing,
+    /// Another process is sending.
+    Elsewhere,
     /// A page was sent; there may be more.
     Page,
-    /// The page could not be sent now and stays in the outbox.
+    /// Some of the page could not be sent now and stays in the outbox.
     Later,
 }
 
-/// Hands the oldest page to `publish`, in order, and deletes it if that returns true. One process at
-/// a time does this.
+/// What became of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was sent.
+    Sent,
+    /// It could not be sent now.
+    Later,
+    /// It never can be, and is kept as this.
+    Never(Box<DeadLetter>),
+}
+
+/// Hands the oldest page to `publish`, which says of each message what became of it, and deletes what
+/// need not be sent again. One process at a time does this.
 ///
 /// # Errors
 /// The database does not answer. If the commit fails, the page is sent again.
 pub async fn send(
     db: &Database,
     page: Page,
-    publish: impl AsyncFnOnce(Vec<Message>) -> bool,
+    publish: impl AsyncFnOnce(Vec<Message>) -> Vec<Outcome>,
 ) -> Result<Sent, Error> {
     let mut client = db.client().await?;
     let waiting = "select exists (select from outbox)";
@@ -69,21 +82,35 @@ pub async fn send(
     let tx = client.transaction().await?;
     let lock = format!("select pg_try_advisory_xact_lock({CLASS}, $1)");
     if !tx.query_one(&lock, &[&OUTBOX]).await?.get::<_, bool>(0) {
-        return Ok(Sent::Nothing);
+        return Ok(Sent::Elsewhere);
     }
-    let messages = take(&tx, page).await?;
+    let (ids, messages): (Vec<i64>, Vec<Message>) = take(&tx, page).await?.into_iter().unzip();
     if messages.is_empty() {
         return Ok(Sent::Nothing);
     }
-    if publish(messages).await {
-        tx.commit().await?;
-        return Ok(Sent::Page);
-    }
-    tx.rollback().await?;
-    Ok(Sent::Later)
+    let mut outcomes = publish(messages).await;
+    outcomes.resize(ids.len(), Outcome::Later);
+    let settled = ids.iter().zip(&outcomes);
+    let settled = settled.filter(|(_, outcome)| **outcome != Outcome::Later);
+    let settled: Vec<i64> = settled.map(|(id, _)| *id).collect();
+    let letters = outcomes.iter().filter_map(|outcome| match outcome {
+        Outcome::Never(letter) => Some(&**letter),
+        Outcome::Sent | Outcome::Later => None,
+    });
+    let letters: Vec<&DeadLetter> = letters.collect();
+    let statement = tx.prepare(dead_letters::INSERT).await?;
+    dead_letters::insert(&tx, &statement, &letters).await?;
+    tx.execute("delete from outbox where id = any($1)", &[&settled])
+        .await?;
+    tx.commit().await?;
+    Ok(if settled.len() == ids.len() {
+        Sent::Page
+    } else {
+        Sent::Later
+    })
 }
 
-async fn take(tx: &Transaction<'_>, page: Page) -> Result<Vec<Message>, Error> {
+async fn take(tx: &Transaction<'_>, page: Page) -> Result<Vec<(i64, Message)>, Error> {
     // Few keys of a table that is empty at one moment and large at the next, see `Writer::connect`.
     tx.batch_execute(
         "set local enable_seqscan = off; set local enable_hashjoin = off; \
@@ -100,7 +127,5 @@ async fn take(tx: &Transaction<'_>, page: Page) -> Result<Vec<Message>, Error> {
         };
         Ok((row.try_get(0)?, message))
     };
-    let mut messages = rows.iter().map(message).collect::<Result<Vec<_>, _>>()?;
-    messages.sort_unstable_by_key(|(id, _)| *id);
-    Ok(messages.into_iter().map(|(_, message)| message).collect())
+    Ok(rows.iter().map(message).collect::<Result<Vec<_>, _>>()?)
 }

@@ -52,6 +52,32 @@ async fn connect(url: &str) -> anyhow::Result<Client> {
 }
 
 impl Database {
+    /// Copies the database as it is now, for [`Self::restore`]. Nobody may be connected to it.
+    ///
+    /// # Errors
+    /// PostgreSQL does not answer, or somebody is connected.
+    pub async fn backup(&self) -> anyhow::Result<()> {
+        let name = &self.name;
+        let admin = connect(&self.admin_url).await?;
+        let drop = format!("drop database if exists {name}_backup");
+        admin.batch_execute(&drop).await?;
+        let copy = format!("create database {name}_backup template {name}");
+        Ok(admin.batch_execute(&copy).await?)
+    }
+
+    /// Puts the database back to what it was at the last [`Self::backup`]; cuts all connections.
+    ///
+    /// # Errors
+    /// PostgreSQL does not answer, or there is no backup.
+    pub async fn restore(&self) -> anyhow::Result<()> {
+        let name = &self.name;
+        let admin = connect(&self.admin_url).await?;
+        let drop = format!("drop database {name} with (force)");
+        admin.batch_execute(&drop).await?;
+        let copy = format!("create database {name} template {name}_backup");
+        Ok(admin.batch_execute(&copy).await?)
+    }
+
     /// A connection with `search_path = event`, the services' default schema.
     ///
     /// # Errors
@@ -113,9 +139,11 @@ impl Drop for Database {
                 .build()?;
             runtime.block_on(async {
                 let admin = connect(&admin_url).await?;
-                admin
-                    .batch_execute(&format!("drop database if exists {name} with (force)"))
-                    .await?;
+                for name in [format!("{name}_backup"), name] {
+                    admin
+                        .batch_execute(&format!("drop database if exists {name} with (force)"))
+                        .await?;
+                }
                 anyhow::Ok(())
             })
         });

@@ -132,7 +132,8 @@ pub(crate) fn flood(
     producer.flush(Timeout::After(PATIENCE)).unwrap();
 }
 
-fn admin(world: &World) -> AdminClient<DefaultClientContext> {
+/// A client that makes and changes topics.
+pub(crate) fn admin(world: &World) -> AdminClient<DefaultClientContext> {
     config(world).create().unwrap()
 }
 

@@ -31,6 +31,7 @@ mod poison;
 mod readable;
 mod receipts;
 mod recovery;
+mod rewind;
 mod sabotage;
 mod same_id;
 mod sdks;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::{Offset, Statistics, TopicPartitionList};
+use tokio::sync::Notify;
 
 use crate::source::PartitionLag;
 
@@ -20,6 +21,8 @@ pub(super) struct Assignment {
     /// Index of the worker whose queue gets its records.
     pub(super) worker: usize,
     pub(super) paused: AtomicBool,
+    /// Nothing is to be read of it before an offset is known from which on.
+    is_unplaced: bool,
     revoked: Arc<AtomicBool>,
     /// Next offset after what the writers stored.
     done: AtomicI64,
@@ -27,24 +30,46 @@ pub(super) struct Assignment {
     committed: AtomicI64,
     /// First offset sent to the worker: what is done is counted from there.
     first: AtomicI64,
+    /// Everything below was sent to the worker; from where it was placed on.
+    sent: AtomicI64,
     /// From the statistics: the log's end, and where the group stood.
     high: AtomicI64,
     position: AtomicI64,
+    /// From where on it is read, if that was given.
+    placed_at: i64,
+}
+
+/// From where a partition is read.
+#[derive(Debug, Clone, Copy)]
+enum Start {
+    /// From where the group stands.
+    Committed,
+    /// Not yet.
+    Unplaced,
+    /// From this offset.
+    At(i64),
 }
 
 impl Assignment {
-    fn new(topic: Arc<str>, partition: i32, worker: usize) -> Self {
+    fn new(topic: Arc<str>, partition: i32, worker: usize, start: Start) -> Self {
+        let placed_at = match start {
+            Start::At(offset) => offset,
+            Start::Committed | Start::Unplaced => UNKNOWN,
+        };
         Self {
             topic,
             partition,
             worker,
             paused: AtomicBool::new(false),
+            is_unplaced: matches!(start, Start::Unplaced),
             revoked: Arc::default(),
             done: AtomicI64::new(UNKNOWN),
             committed: AtomicI64::new(UNKNOWN),
             first: AtomicI64::new(UNKNOWN),
+            sent: AtomicI64::new(placed_at),
             high: AtomicI64::new(UNKNOWN),
-            position: AtomicI64::new(UNKNOWN),
+            position: AtomicI64::new(placed_at),
+            placed_at,
         }
     }
 
@@ -52,10 +77,20 @@ impl Assignment {
         self.revoked.load(Ordering::Relaxed)
     }
 
-    /// Notes that a chunk that begins with `offset` goes to the worker.
-    pub(super) fn begins(&self, offset: i64) {
+    /// Whether there is no offset yet from which to read it.
+    pub(super) fn is_unplaced(&self) -> bool {
+        self.is_unplaced
+    }
+
+    /// Notes that a chunk of the records from `first` to `last` goes to the worker; the offset after
+    /// the chunk before, or where reading began.
+    pub(super) fn sends(&self, first: i64, last: i64) -> i64 {
         if self.first.load(Ordering::Relaxed) == UNKNOWN {
-            self.first.store(offset, Ordering::Relaxed);
+            self.first.store(first, Ordering::Relaxed);
+        }
+        match self.sent.swap(last + 1, Ordering::Relaxed) {
+            UNKNOWN => first,
+            next => next,
         }
     }
 
@@ -78,6 +113,8 @@ pub(super) struct Assignments {
     /// Rises with every rebalance.
     pub(super) generation: AtomicU64,
     pub(super) connected: AtomicBool,
+    /// Notified when there are partitions to place.
+    pub(super) assigned: Notify,
     /// Records done since the last commit.
     done: AtomicU64,
 }
@@ -87,7 +124,12 @@ struct Table {
     current: HashMap<Arc<str>, HashMap<i32, Arc<Assignment>>>,
     /// The worker a partition had last: it returns to it while the load stays even.
     workers: HashMap<(Arc<str>, i32), usize>,
+    /// Partitions to be read from an offset.
+    places: Vec<Place>,
 }
+
+/// Topic, partition, and the offset to read from.
+pub(super) type Place = (Arc<str>, i32, i64);
 
 impl Assignments {
     pub(super) fn new(workers: usize) -> Self {
@@ -96,6 +138,7 @@ impl Assignments {
             table: Mutex::default(),
             generation: AtomicU64::new(0),
             connected: AtomicBool::new(false),
+            assigned: Notify::new(),
             done: AtomicU64::new(0),
         }
     }
@@ -120,6 +163,11 @@ impl Assignments {
     pub(super) fn mark_done(&self, topic: &str, partition: i32, next_offset: i64) {
         // A partition taken away meanwhile has no entry: its new owner commits it.
         if let Some(assignment) = self.find(topic, partition) {
+            // Nor is anything done that was read before the partition was placed, and comes late.
+            let sent = assignment.sent.load(Ordering::Relaxed);
+            if assignment.is_unplaced || assignment.placed_at != UNKNOWN && next_offset > sent {
+                return;
+            }
             let before = assignment.done.fetch_max(next_offset, Ordering::Relaxed);
             let from = before.max(assignment.first.load(Ordering::Relaxed));
             let records = u64::try_from(next_offset - from).unwrap_or(0);
@@ -154,7 +202,8 @@ impl Assignments {
         lag
     }
 
-    pub(super) fn assign(&self, topic: &str, partition: i32) {
+    /// The partition is assigned, to be read from where the group stands, or not yet.
+    pub(super) fn assign(&self, topic: &str, partition: i32, committed: bool) {
         let mut table = self.table();
         let topic = match table.current.get_key_value(topic) {
             Some((topic, _)) => Arc::clone(topic),
@@ -163,12 +212,69 @@ impl Assignments {
         let worker = self.choose_worker(&table, &topic, partition);
         let key = (Arc::clone(&topic), partition);
         table.workers.insert(key, worker);
-        let assignment = Arc::new(Assignment::new(Arc::clone(&topic), partition, worker));
+        let start = if committed {
+            Start::Committed
+        } else {
+            Start::Unplaced
+        };
+        let assignment = Assignment::new(Arc::clone(&topic), partition, worker, start);
         table
             .current
             .entry(topic)
             .or_default()
-            .insert(partition, assignment);
+            .insert(partition, Arc::new(assignment));
+        drop(table);
+        self.assigned.notify_one();
+    }
+
+    /// Assigned partitions that are not placed, in order.
+    pub(super) fn unplaced(&self) -> Vec<(Arc<str>, i32)> {
+        let mut unplaced = self.all();
+        unplaced.retain(|assignment| assignment.is_unplaced);
+        let partition = |a: &Arc<Assignment>| (Arc::clone(&a.topic), a.partition);
+        let mut unplaced: Vec<_> = unplaced.iter().map(partition).collect();
+        unplaced.sort();
+        unplaced
+    }
+
+    /// Has a partition read from an offset, as soon as the polling thread comes to it.
+    pub(super) fn place(&self, place: Place) {
+        self.table().places.push(place);
+    }
+
+    /// What is to be read from an offset.
+    pub(super) fn take_places(&self) -> Vec<Place> {
+        std::mem::take(&mut self.table().places)
+    }
+
+    /// The partition is read from that offset from now on, or, without one, not at all; what was handed
+    /// out of it is void. `None` if it is not assigned.
+    pub(super) fn begin(
+        &self,
+        topic: &str,
+        partition: i32,
+        offset: Option<i64>,
+    ) -> Option<Arc<Assignment>> {
+        let mut table = self.table();
+        let assignment = table.current.get_mut(topic)?.get_mut(&partition)?;
+        let start = offset.map_or(Start::Unplaced, Start::At);
+        let new = Assignment::new(
+            Arc::clone(&assignment.topic),
+            partition,
+            assignment.worker,
+            start,
+        );
+        new.paused
+            .store(assignment.paused.load(Ordering::Relaxed), Ordering::Relaxed);
+        new.high
+            .store(assignment.high.load(Ordering::Relaxed), Ordering::Relaxed);
+        assignment.revoked.store(true, Ordering::Relaxed);
+        *assignment = Arc::new(new);
+        let new = Arc::clone(assignment);
+        drop(table);
+        self.generation.fetch_add(1, Ordering::Relaxed);
+        self.assigned.notify_one();
+        Some(new)
     }
 
     /// The worker with the fewest partitions of this topic, then the fewest at all; the one the
@@ -294,7 +400,9 @@ impl Assignments {
             } else {
                 partition.lo_offset
             };
-            assignment.position.store(position, Ordering::Relaxed);
+            if assignment.placed_at == UNKNOWN {
+                assignment.position.store(position, Ordering::Relaxed);
+            }
         }
     }
 

@@ -91,7 +91,15 @@ impl KafkaConfig {
             )
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", self.offset_reset.as_str())
+            // Where records are missing, a placed consumer must not pass over them unseen.
+            .set(
+                "auto.offset.reset",
+                if self.placed {
+                    "error"
+                } else {
+                    self.offset_reset.as_str()
+                },
+            )
             .set("socket.timeout.ms", "10000")
             .set("statistics.interval.ms", "1000")
             .set("queued.min.messages", "10000")

@@ -63,6 +63,9 @@ pub struct KafkaConfig {
     /// How long the broker may wait for more records than one before it answers a fetch; the service
     /// decides. Zero: it answers with the first.
     pub fetch_wait: Duration,
+    /// Nothing is read of an assigned partition until [`Handle::place`](super::Handle::place) says
+    /// from where, whatever the group has committed; the service decides.
+    pub placed: bool,
 }
 
 impl Default for KafkaConfig {
@@ -166,6 +169,7 @@ impl KafkaConfig {
             commit: Commit::default(),
             offset_reset: OffsetReset::default(),
             fetch_wait: Duration::ZERO,
+            placed: false,
         }
     }
 

@@ -102,7 +102,7 @@ impl Drop for Owner {
 }
 
 impl Handle {
-    fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &Shared {
         &self.owner.shared
     }
 
@@ -113,7 +113,6 @@ impl Handle {
     }
 
     /// First offset still there and offset of the next record, asked of Kafka now (up to 5 s).
-    /// A stored offset above the second means that the topic was recreated.
     ///
     /// # Errors
     /// [`ConsumerError::Kafka`] when Kafka does not answer or know the partition,
@@ -186,15 +185,8 @@ impl Source for Handle {
         })
     }
 
-    fn end<'a>(&'a self, topic: &'a str, partition: i32) -> BoxFuture<'a, Option<i64>> {
-        Box::pin(async move {
-            let watermarks = self.watermarks(topic, partition).await;
-            watermarks
-                .inspect_err(|error| {
-                    tracing::warn!(log.topic = topic, log.partition = partition, error = %error, "the end of the log is unknown");
-                })
-                .ok()
-                .map(|(_, end)| end)
-        })
+    /// Reads nothing until [`Self::place`] says from where, for what is stored may have a gap.
+    fn seek(&self, topic: &str, partition: i32, _offset: i64) {
+        self.shared().assignments.begin(topic, partition, None);
     }
 }

@@ -95,6 +95,9 @@ impl Dispatcher {
         }
         // librdkafka hands out no records of partitions it took away.
         let assignment = self.shared.assignments.find(topic, partition)?;
+        if assignment.is_unplaced() {
+            return None;
+        }
         self.chunks.push(Filling {
             assignment,
             records: Vec::new(),
@@ -138,15 +141,16 @@ impl Dispatcher {
             records,
             ..
         } = self.chunks.swap_remove(index);
-        if let Some(first) = records.first() {
-            assignment.begins(first.offset);
-        }
         let Some(sender) = &self.queues[worker].chunks else {
             return;
         };
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return;
+        };
+        let from = assignment.sends(first.offset, last.offset);
         let (partition, revoked) = assignment.of_chunk();
         let permit = Permit::new(buffer, None);
-        let chunk = Chunk::new(records, permit, partition, revoked);
+        let chunk = Chunk::new(from, records, permit, partition, revoked);
         if sender.send(chunk).is_err() {
             // The worker is gone. The records stay undone, so they are read again after a restart.
             let problem = format!("no worker reads queue {worker}");
@@ -172,14 +176,15 @@ impl Dispatcher {
         self.pause_partitions(client);
     }
 
-    /// Pauses the partitions of paused queues that are not paused yet.
+    /// Pauses the partitions of paused queues, and those that are not placed, that are not paused yet.
     pub(super) fn pause_partitions(&self, client: &Client) {
         let new: Vec<_> = self
             .shared
             .assignments
             .all()
             .into_iter()
-            .filter(|a| self.queues[a.worker].paused && !a.paused.swap(true, Ordering::Relaxed))
+            .filter(|a| self.queues[a.worker].paused || a.is_unplaced())
+            .filter(|a| !a.paused.swap(true, Ordering::Relaxed))
             .collect();
         if !new.is_empty()
             && let Err(error) = client.pause(&list(&new))
@@ -190,22 +195,34 @@ impl Dispatcher {
 
     /// Resumes the queues that have room again and no chunk waiting.
     pub(super) fn resume(&mut self, client: &Client) {
-        for (worker, queue) in self.queues.iter_mut().enumerate() {
+        for worker in 0..self.queues.len() {
             let waits = |chunk: &Filling| chunk.assignment.worker == worker;
+            let queue = &mut self.queues[worker];
             if !queue.paused || self.chunks.iter().any(waits) || !queue.room.half_free() {
                 continue;
             }
             queue.paused = false;
-            let paused: Vec<_> = self
-                .shared
-                .assignments
-                .all()
-                .into_iter()
-                .filter(|a| a.worker == worker && a.paused.swap(false, Ordering::Relaxed))
-                .collect();
-            if let Err(error) = client.resume(&list(&paused)) {
-                tracing::warn!(%error, worker, "cannot resume partitions");
-            }
+            self.resume_placed(client, worker);
+        }
+    }
+
+    /// Resumes the paused partitions of a queue that is not paused, but for those not placed.
+    pub(super) fn resume_placed(&self, client: &Client, worker: usize) {
+        if self.queues[worker].paused {
+            return;
+        }
+        let paused: Vec<_> = self
+            .shared
+            .assignments
+            .all()
+            .into_iter()
+            .filter(|a| a.worker == worker && !a.is_unplaced())
+            .filter(|a| a.paused.swap(false, Ordering::Relaxed))
+            .collect();
+        if !paused.is_empty()
+            && let Err(error) = client.resume(&list(&paused))
+        {
+            tracing::warn!(%error, worker, "cannot resume partitions");
         }
     }
 

@@ -1,19 +1,20 @@
 //! The thread of a consumer.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
 use rdkafka::Offset;
 use rdkafka::consumer::{CommitMode, Consumer as _};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::config::KafkaConfig;
 use super::dispatch::{Dispatcher, WATCH, list};
-use super::offsets::Commit;
+use super::offsets::{Commit, OffsetReset};
 use super::rebalance::{Client, Context};
 use super::shared::Shared;
+use super::topic_ids::TopicIds;
 
 /// Commits are no closer together, however many records are done.
 const COMMIT_PAUSE: Duration = Duration::from_millis(20);
@@ -28,6 +29,8 @@ const BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
     .without_max_times();
 /// How often a sleeping thread looks whether it has to end.
 const STOP_CHECK: Duration = Duration::from_millis(100);
+/// How long librdkafka may take to move to an offset; it asks nobody.
+const SEEK: Duration = Duration::from_secs(1);
 /// Passing errors are logged no more often than this.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
@@ -96,6 +99,8 @@ impl PollThread {
     fn consume(&mut self) -> Result<(), String> {
         let context = Context {
             assignments: Arc::clone(&self.shared.assignments),
+            placed: self.config.placed,
+            closed: AtomicBool::new(false),
         };
         let text = |error: KafkaError| error.to_string();
         let client: Client = self
@@ -107,6 +112,7 @@ impl PollThread {
         client.subscribe(&topics).map_err(text)?;
         let client = Arc::new(client);
         self.shared.opened(Arc::clone(&client));
+        let mut topic_ids = TopicIds::new(&client, &self.topics);
         while !self.shared.stopping() {
             let is_complete = match client.poll(self.dispatcher.poll_timeout()) {
                 Some(Ok(message)) => self.dispatcher.add(&message),
@@ -120,6 +126,13 @@ impl PollThread {
             if is_complete {
                 self.dispatcher.send(&client);
                 self.maintain(&client);
+                if let Some(topic) = self.shared.note_topic_ids(topic_ids.poll()) {
+                    // Its records are others, for which the group has no offsets. A new client, for this
+                    // one takes the new topic's leaders for out of date until they have changed as
+                    // often as the old one's.
+                    self.config.offset_reset = OffsetReset::Earliest;
+                    return Err(format!("topic {topic} was deleted and made again"));
+                }
             }
         }
         self.drain(&client);
@@ -135,6 +148,7 @@ impl PollThread {
             self.dispatcher.rebalanced(client);
         }
         self.dispatcher.resume(client);
+        self.place(client);
         let Commit { records, interval } = self.config.commit;
         let enough = records.is_some_and(|records| assignments.done() >= records);
         if self.last_commit.elapsed() >= if enough { COMMIT_PAUSE } else { interval } {
@@ -144,6 +158,27 @@ impl PollThread {
         if self.last_ends.elapsed() >= ENDS_EVERY {
             self.last_ends = Instant::now();
             self.fetch_ends_of_paused(client);
+        }
+    }
+
+    /// Moves partitions to the offsets they are to be read from.
+    fn place(&self, client: &Client) {
+        let assignments = &self.shared.assignments;
+        for (topic, partition, offset) in assignments.take_places() {
+            match client.seek(&topic, partition, Offset::Offset(offset), SEEK) {
+                Ok(()) => {
+                    if let Some(placed) = assignments.begin(&topic, partition, Some(offset)) {
+                        self.dispatcher.resume_placed(client, placed.worker);
+                    }
+                }
+                // It is only about to be assigned. One that was taken away need not be placed.
+                Err(error) => {
+                    tracing::debug!(%error, topic = &*topic, partition, "not placed yet");
+                    if assignments.find(&topic, partition).is_some() {
+                        assignments.place((topic, partition, offset));
+                    }
+                }
+            }
         }
     }
 
@@ -172,6 +207,9 @@ impl PollThread {
     fn check(&mut self, client: &Client, error: &KafkaError) -> Result<(), String> {
         if let Some((_, reason)) = client.client().fatal_error() {
             return Err(reason);
+        }
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AutoOffsetReset) {
+            return Err("a partition does not have the offset at which it is read".to_owned());
         }
         if self.last_logged.is_none_or(|at| at.elapsed() >= LOG_EVERY) {
             self.last_logged = Some(Instant::now());

@@ -1,13 +1,14 @@
 //! librdkafka's callbacks for a consumer.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext, Rebalance};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::TopicPartitionListElem;
-use rdkafka::{ClientContext, Statistics};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 
 use super::assignments::Assignments;
 use super::client::{any_broker_up, forward_log};
@@ -18,6 +19,11 @@ pub(super) type Client = BaseConsumer<Context>;
 /// The callbacks; all run on the polling thread, inside its poll.
 pub(super) struct Context {
     pub(super) assignments: Arc<Assignments>,
+    /// See [`KafkaConfig::placed`](super::KafkaConfig::placed).
+    pub(super) placed: bool,
+    /// The client is being closed: what its group still says no longer concerns the assignments, which
+    /// may be those of the next one.
+    pub(super) closed: AtomicBool,
 }
 
 impl Context {
@@ -52,37 +58,68 @@ impl ClientContext for Context {
 }
 
 impl ConsumerContext for Context {
-    fn pre_rebalance(&self, consumer: &BaseConsumer<Self>, rebalance: &Rebalance<'_>) {
-        match rebalance {
-            Rebalance::Assign(partitions) => {
-                self.set_connected(true);
-                let partitions = partitions.elements();
-                tracing::info!(partitions = %Shown(&partitions), "kafka partitions assigned");
-                for partition in &partitions {
-                    self.assignments
-                        .assign(partition.topic(), partition.partition());
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        code: RDKafkaRespErr,
+        partitions: &mut TopicPartitionList,
+    ) {
+        let is_open = !self.closed.load(Ordering::Relaxed);
+        let followed = match code {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
+                if is_open {
+                    self.assign(partitions);
                 }
+                consumer.incremental_assign(partitions)
             }
-            Rebalance::Revoke(partitions) => {
-                let lost = consumer.assignment_lost();
-                let partitions = partitions.elements();
-                tracing::info!(partitions = %Shown(&partitions), lost, "kafka partitions revoked");
-                if !lost {
-                    let ours: Vec<_> = partitions
-                        .iter()
-                        .filter_map(|p| self.assignments.find(p.topic(), p.partition()))
-                        .collect();
-                    self.assignments
-                        .commit_of(consumer, &ours, CommitMode::Sync);
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                if is_open {
+                    self.revoke(consumer, partitions);
                 }
-                for partition in &partitions {
-                    self.assignments
-                        .revoke(partition.topic(), partition.partition());
-                }
+                consumer.incremental_unassign(partitions)
             }
-            Rebalance::Error(error) => tracing::warn!(%error, "kafka rebalance failed"),
+            other => Err(KafkaError::Rebalance(other.into())),
+        };
+        if let Err(error) = followed {
+            tracing::warn!(%error, "kafka rebalance failed");
         }
         self.assignments.generation.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Context {
+    fn assign(&self, partitions: &mut TopicPartitionList) {
+        self.set_connected(true);
+        // Nothing is to be read before there is an offset, and what was committed is not it.
+        if self.placed
+            && let Err(error) = partitions.set_all_offsets(Offset::End)
+        {
+            tracing::warn!(%error, "partitions begin where their group stands");
+        }
+        let partitions = partitions.elements();
+        tracing::info!(partitions = %Shown(&partitions), "kafka partitions assigned");
+        for partition in &partitions {
+            self.assignments
+                .assign(partition.topic(), partition.partition(), !self.placed);
+        }
+    }
+
+    fn revoke(&self, consumer: &BaseConsumer<Self>, partitions: &TopicPartitionList) {
+        let lost = consumer.assignment_lost();
+        let partitions = partitions.elements();
+        tracing::info!(partitions = %Shown(&partitions), lost, "kafka partitions revoked");
+        if !lost {
+            let ours: Vec<_> = partitions
+                .iter()
+                .filter_map(|p| self.assignments.find(p.topic(), p.partition()))
+                .collect();
+            self.assignments
+                .commit_of(consumer, &ours, CommitMode::Sync);
+        }
+        for partition in &partitions {
+            self.assignments
+                .revoke(partition.topic(), partition.partition());
+        }
     }
 }
 

@@ -1,8 +1,12 @@
 //! What the polling thread and the handles of a consumer share.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rdkafka::consumer::Consumer as _;
+use uuid::Uuid;
 
 use super::assignments::Assignments;
 use super::rebalance::Client;
@@ -16,6 +20,8 @@ pub(super) struct Shared {
     pub(super) pauses: AtomicU64,
     client: Mutex<Option<Arc<Client>>>,
     problem: Mutex<Option<String>>,
+    /// The ids of the topics that exist, as Kafka told them last; `None` where it has no ids.
+    topic_ids: Mutex<HashMap<Arc<str>, Option<Uuid>>>,
     stop: AtomicBool,
     grace: Mutex<Duration>,
 }
@@ -32,6 +38,7 @@ impl Shared {
             pauses: AtomicU64::new(0),
             client: Mutex::new(None),
             problem: Mutex::new(None),
+            topic_ids: Mutex::default(),
             stop: AtomicBool::new(false),
             grace: Mutex::new(Duration::ZERO),
         })
@@ -55,6 +62,23 @@ impl Shared {
         lock(&self.client).clone()
     }
 
+    pub(super) fn topic_ids(&self) -> HashMap<Arc<str>, Option<Uuid>> {
+        lock(&self.topic_ids).clone()
+    }
+
+    /// Notes ids of topics; a topic that had another one.
+    pub(super) fn note_topic_ids(&self, ids: Vec<(Arc<str>, Option<Uuid>)>) -> Option<Arc<str>> {
+        let mut known = lock(&self.topic_ids);
+        let mut remade = None;
+        for (topic, id) in ids {
+            let before = known.insert(Arc::clone(&topic), id).flatten();
+            if before.is_some() && id.is_some() && before != id {
+                remade = Some(topic);
+            }
+        }
+        remade
+    }
+
     pub(super) fn problem(&self) -> Option<String> {
         lock(&self.problem).clone()
     }
@@ -76,6 +100,9 @@ impl Shared {
         self.assignments.connected.store(false, Ordering::Relaxed);
         self.set_problem(problem);
         let client = lock(&self.client).take();
+        if let Some(client) = &client {
+            client.context().closed.store(true, Ordering::Relaxed);
+        }
         drop(client);
     }
 }

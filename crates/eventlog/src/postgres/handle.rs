@@ -178,7 +178,7 @@ impl Source for Handle {
         })
     }
 
-    fn seek(&self, _topic: &str, partition: i32, offset: i64) -> bool {
+    fn seek(&self, _topic: &str, partition: i32, offset: i64) {
         // The log has 16 partitions.
         let partition = i16::try_from(partition).unwrap_or(-1);
         let mut seeks = self
@@ -188,6 +188,9 @@ impl Source for Handle {
             .unwrap_or_else(PoisonError::into_inner);
         seeks.push((partition, offset));
         self.shared().wake.notify_one();
+    }
+
+    fn fills_up(&self) -> bool {
         true
     }
 

@@ -37,6 +37,8 @@ pub(super) struct Owned {
 
 /// Records on their way to a worker's queue.
 pub(super) struct Held {
+    /// Where reading them began.
+    pub(super) from: i64,
     pub(super) records: Vec<Record>,
     pub(super) bytes: usize,
 }
@@ -106,10 +108,10 @@ impl Ownership {
                 break;
             }
             if let Some(acquired) = lease.acquire(partition).await? {
-                if !acquired.returned {
-                    let (stored, behind) = (acquired.stored, acquired.behind);
-                    self.delivery
-                        .taken_over(i32::from(partition), stored, behind);
+                let (number, stored) = (i32::from(partition), acquired.stored);
+                // What is delivered was stored before, unless the database was put back meanwhile.
+                if !acquired.returned || stored < self.delivery.next(number) {
+                    self.delivery.taken_over(number, stored, acquired.behind);
                 }
                 let worker = self.deal(partition);
                 self.partitions

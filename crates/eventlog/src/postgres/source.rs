@@ -257,9 +257,14 @@ impl Task {
                 owned.more = false;
                 continue;
             };
-            owned.next = last.offset + 1;
+            let from = std::mem::replace(&mut owned.next, last.offset + 1);
             let bytes = records.iter().map(Record::memory).sum();
-            deliver(&self.shared, &self.senders, owned, Held { records, bytes });
+            let held = Held {
+                from,
+                records,
+                bytes,
+            };
+            deliver(&self.shared, &self.senders, owned, held);
         }
     }
 
@@ -332,6 +337,7 @@ fn deliver(shared: &Shared, senders: &[WorkerSender], owned: &mut Owned, held: H
     let Some(chunks) = &sender.chunks else { return };
     let partition = owned.out.acquire(held.bytes).ok();
     let chunk = Chunk::new(
+        held.from,
         held.records,
         Permit::new(buffer, partition),
         (Arc::clone(&shared.log), i32::from(owned.partition)),

@@ -117,6 +117,9 @@ impl Writer {
                     Kind::Transient | Kind::Conflict => PublishError::Unavailable,
                 };
                 answer(batch, &Err(why));
+                // What failed once may fail for ever on this connection: a plan that is out of date, a
+                // server that is no longer the primary.
+                return error.kind() == Kind::Data;
             }
             Err(None) => {
                 tracing::warn!("the database does not answer; its connection is given up");

@@ -187,8 +187,8 @@ impl Postgres {
         let known = self.known.lock().expect("no panic").remove(&partition);
         let stored = match known {
             Some(stored) => stored,
-            None => match positions::open(writer.client(), LOG, partition, 0).await {
-                Ok(stored) => stored,
+            None => match positions::next(writer.client(), LOG, partition).await {
+                Ok(stored) => stored.unwrap_or(0),
                 Err(_) => return Attempt::Uncertain,
             },
         };
@@ -237,7 +237,7 @@ impl Postgres {
                 Attempt::Stored(new)
             }
             Err(error) if error.kind() == Kind::Conflict => {
-                assert!(source.seek(LOG, partition, stored));
+                source.seek(LOG, partition, stored);
                 Attempt::Dropped
             }
             Err(_) => Attempt::Uncertain,

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder as _, ExponentialBuilder};
-use eventlog::{Outgoing, PublishError, Publisher, Source};
+use eventlog::{PublishError, Publisher, Source};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
+use store::outbox::Message;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
-use super::announcement::records;
+use super::announcement::{left, message, records};
+use super::detour::Detour;
 use super::write::Stored;
 use crate::metrics::Metrics;
 
@@ -19,27 +21,34 @@ const PER_PUBLISH: usize = 1_000;
 /// Batches of one worker on their way to the broker.
 const IN_FLIGHT: usize = 2;
 
+/// What Kafka does not acknowledge within this time waits in the outbox instead, so that storing does
+/// not. It may be announced twice.
+const WITHIN: Duration = Duration::from_secs(5);
+
 /// The announcing stage of one worker.
 pub struct Announcer {
     producer: Arc<dyn Publisher>,
     source: Arc<dyn Source>,
     topic: Arc<str>,
+    detour: Detour,
     metrics: Arc<Metrics>,
 }
 
 impl Announcer {
-    /// Announces on that topic (full name).
+    /// Announces on that topic (full name), or by the detour.
     #[must_use]
     pub fn new(
         producer: Arc<dyn Publisher>,
         source: Arc<dyn Source>,
         topic: &str,
+        detour: Detour,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             producer,
             source,
             topic: topic.into(),
+            detour,
             metrics,
         }
     }
@@ -69,6 +78,11 @@ impl Announcer {
 
     async fn announce(&self, mut batch: Stored) -> Stored {
         let events = std::mem::take(&mut batch.announce);
+        if self.detour.is_taken() {
+            let due: Vec<Message> = events.iter().map(message).collect();
+            self.detour.leave(&due, "others wait there already").await;
+            return batch;
+        }
         // All are sent before the first acknowledgement is awaited: on a busy machine an
         // acknowledgement takes many scheduling rounds, whatever it acknowledges.
         let mut sent = Vec::with_capacity(events.len() / PER_PUBLISH + 1);
@@ -77,45 +91,22 @@ impl Announcer {
             sent.push((self.producer.publish(&records), records));
         }
         drop(events);
+        let deadline = Instant::now() + WITHIN;
         for (published, records) in sent {
             let result = match published {
-                Ok(acknowledged) => acknowledged.await,
+                Ok(acknowledged) => tokio::time::timeout_at(deadline, acknowledged)
+                    .await
+                    .unwrap_or(Err(PublishError::Unavailable)),
                 Err(error) => Err(error),
             };
             match result {
                 Ok(()) => self.metrics.announced(records.len()),
-                Err(error) => self.retry(&records, error).await,
+                Err(error) => {
+                    let due: Vec<Message> = records.into_iter().map(left).collect();
+                    self.detour.leave(&due, &error.to_string()).await;
+                }
             }
         }
         batch
-    }
-
-    /// Publishes again until it works. A message that the broker will never take must not hold up
-    /// the others for ever; the event itself is stored.
-    async fn retry(&self, records: &[Outgoing], mut error: PublishError) {
-        let pauses = ExponentialBuilder::new()
-            .with_min_delay(Duration::from_millis(50))
-            .with_max_delay(Duration::from_secs(5))
-            .without_max_times()
-            .build();
-        for pause in pauses {
-            if matches!(error, PublishError::TooLarge | PublishError::Failed(_)) {
-                break;
-            }
-            if error == PublishError::Unavailable {
-                tracing::warn!(error = %error, retry_in_ms = pause.as_millis(), "announcing waits");
-            }
-            tokio::time::sleep(pause).await;
-            let published = match self.producer.publish(records) {
-                Ok(acknowledged) => acknowledged.await,
-                Err(error) => Err(error),
-            };
-            match published {
-                Ok(()) => return self.metrics.announced(records.len()),
-                Err(again) => error = again,
-            }
-        }
-        tracing::error!(error = %error, events = records.len(), "announcements refused");
-        self.metrics.announcements_failed(records.len());
     }
 }

@@ -47,6 +47,22 @@ pub(super) fn message(event: &Event) -> Message {
     }
 }
 
+/// A record that was not sent, to be left in the outbox.
+pub(super) fn left(record: Outgoing) -> Message {
+    let header = |name: &str| {
+        let value = record.headers.iter().find(|(known, _)| *known == name);
+        value.map_or_else(String::new, |(_, value)| {
+            String::from_utf8_lossy(value).into_owned()
+        })
+    };
+    Message {
+        tenant_id: header(subject::HEADER_TENANT),
+        subject: header(subject::HEADER_SUBJECT),
+        key: record.key,
+        payload: record.payload.into(),
+    }
+}
+
 /// A message of the outbox, as it is sent.
 pub(super) fn outgoing(topic: &Arc<str>, message: Message) -> Outgoing {
     Outgoing {
@@ -128,6 +144,11 @@ mod tests {
         };
         let body = br#"{"event_type":"a.b","user_id":"u\"1","data":{"n":1}}"#;
         let event = domain::decode(body, &cx).unwrap();
+        // What was not sent is what would have been left at once.
+        let topic: Arc<str> = "event-stream".into();
+        let sent = records(&topic, std::slice::from_ref(&event)).remove(0);
+        assert_eq!(left(sent.clone()), message(&event));
+        assert_eq!(outgoing(&topic, message(&event)), sent);
         let value: serde_json::Value = serde_json::from_slice(&payload(&event)).unwrap();
         assert_eq!(
             value,

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use domain::TenantId;
 use domain::redriven::Place;
-use eventlog::Record;
+use eventlog::{Outgoing, Record};
 use store::write::DeadLetter;
 
 /// Keeps a record that cannot be stored as an event.
@@ -29,6 +29,52 @@ pub(super) fn dead_letter(
         timestamp_ms: place.timestamp_ms,
         from_postgres: place.from_postgres,
         was: place.dead_letter,
+    }
+}
+
+/// Keeps an announcement that cannot be sent: it has no place in a log.
+pub(super) fn unannounced(record: &Outgoing, tenant_id: TenantId, detail: &str) -> DeadLetter {
+    DeadLetter {
+        key: Some(record.key.clone()),
+        payload: Some(record.payload.to_vec()),
+        ..placeless(
+            &record.topic,
+            (-1, -1),
+            tenant_id,
+            "announcement_failed",
+            format!("the announcement of a stored event: {detail}"),
+        )
+    }
+}
+
+/// Says what the log no longer has: there are no bytes to keep.
+pub(super) fn log_gap(topic: &str, partition: i32, from: i64, detail: String) -> DeadLetter {
+    let tenant = TenantId::default();
+    placeless(topic, (partition, from), tenant, "log_gap", detail)
+}
+
+/// One that is no record, and so cannot be redriven.
+fn placeless(
+    topic: &str,
+    (partition, offset): (i32, i64),
+    tenant_id: TenantId,
+    reason: &str,
+    detail: String,
+) -> DeadLetter {
+    DeadLetter {
+        tenant_id,
+        topic: topic.to_owned(),
+        partition,
+        offset,
+        key: None,
+        headers: vec![],
+        payload: None,
+        reason: reason.to_owned(),
+        detail,
+        event_id: None,
+        timestamp_ms: None,
+        from_postgres: false,
+        was: None,
     }
 }
 

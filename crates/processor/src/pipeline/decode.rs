@@ -30,6 +30,8 @@ pub struct Item {
     pub place: Place,
     /// What its position belongs to: see [`Chunk::topic`].
     pub topic: Arc<str>,
+    /// The offset after the record before it, or where reading began: see [`Chunk::from`].
+    pub from: i64,
     /// What it is.
     pub content: Content,
 }
@@ -73,6 +75,7 @@ impl Decoder {
         let mut permits = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let topic = Arc::clone(chunk.topic());
+            let mut from = chunk.from();
             let (records, permit) = chunk.into_parts();
             permits.push(permit);
             for record in records {
@@ -91,10 +94,12 @@ impl Decoder {
                         &error.detail,
                     ))),
                 };
+                let next = record.offset + 1;
                 items.push(Item {
                     record,
                     place,
                     topic: Arc::clone(&topic),
+                    from: std::mem::replace(&mut from, next),
                     content,
                 });
             }

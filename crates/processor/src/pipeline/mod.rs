@@ -10,9 +10,12 @@ pub mod batch;
 mod dead_letter;
 pub mod decode;
 pub mod deliver;
+pub mod detour;
 pub mod outbox_relay;
 pub mod pace;
+pub mod placement;
 pub mod plan;
+pub mod rewinds;
 pub mod write;
 
 use std::sync::Arc;
@@ -32,6 +35,7 @@ use announce::Announcer;
 use batch::BatchLimits;
 use decode::Decoder;
 use deliver::Deliverer;
+use detour::Detour;
 use outbox_relay::OutboxRelay;
 use pace::Pace;
 use write::{Stored, WriteStage};
@@ -54,6 +58,8 @@ pub struct Pipeline {
     pub after: After,
     /// Full name of the topic of announcements.
     pub announcements: Arc<str>,
+    /// Where announcements go that Kafka does not take in time.
+    pub detour: Detour,
     /// Records and bytes of a batch.
     pub batch: BatchLimits,
     /// Types that a tenant's day is counted by.
@@ -91,6 +97,7 @@ impl Pipeline {
                         Arc::clone(producer),
                         Arc::clone(&self.source),
                         &self.announcements,
+                        self.detour.clone(),
                         Arc::clone(&self.metrics),
                     );
                     tasks.spawn(announcer.run(stored));
@@ -113,6 +120,7 @@ impl Pipeline {
                         self.db.clone(),
                         Arc::clone(producer),
                         &self.announcements,
+                        self.detour.clone(),
                         Arc::clone(&self.metrics),
                     );
                     tasks.spawn(relay.run(notices));

@@ -4,12 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::TenantId;
 use eventlog::{Outgoing, PublishError, Publisher};
-use store::outbox::{self, Message, Page, Sent};
+use store::outbox::{self, Message, Outcome, Page, Sent};
 use store::{Database, Error};
 use tokio::sync::mpsc;
 
 use super::announcement::outgoing;
+use super::dead_letter::unannounced;
+use super::detour::Detour;
 use crate::metrics::Metrics;
 
 /// Messages sent and acknowledged together.
@@ -26,22 +29,25 @@ pub struct OutboxRelay {
     db: Database,
     producer: Arc<dyn Publisher>,
     topic: Arc<str>,
+    detour: Detour,
     metrics: Arc<Metrics>,
 }
 
 impl OutboxRelay {
-    /// Sends to that topic (full name).
+    /// Sends to that topic (full name), and ends the detour when nothing is left.
     #[must_use]
     pub fn new(
         db: Database,
         producer: Arc<dyn Publisher>,
         topic: &str,
+        detour: Detour,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             db,
             producer,
             topic: topic.into(),
+            detour,
             metrics,
         }
     }
@@ -60,7 +66,11 @@ impl OutboxRelay {
                     // The end must not wait for all that an outage left.
                     Ok(Sent::Page) if notices.is_closed() => break,
                     Ok(Sent::Page) => {}
-                    Ok(Sent::Nothing | Sent::Later) => break,
+                    Ok(Sent::Nothing) => {
+                        self.detour.end();
+                        break;
+                    }
+                    Ok(Sent::Elsewhere | Sent::Later) => break,
                     Err(error) => {
                         tracing::warn!(error = %error, "the outbox must wait");
                         break;
@@ -72,38 +82,51 @@ impl OutboxRelay {
 
     async fn send(&self) -> Result<Sent, Error> {
         outbox::send(&self.db, PAGE, async |messages: Vec<Message>| {
-            let outgoing = |message| outgoing(&self.topic, message);
-            let records: Vec<Outgoing> = messages.into_iter().map(outgoing).collect();
-            match self.publish(&records).await {
-                Ok(()) => {
-                    self.metrics.announced(records.len());
-                    true
+            // Each for itself, so that none is sent again because of another.
+            let sending = messages.iter().map(|message| async {
+                let record = outgoing(&self.topic, message.clone());
+                let published = self.publish(&record).await;
+                (record, published)
+            });
+            let mut outcomes = Vec::with_capacity(messages.len());
+            for (message, (record, mut published)) in messages
+                .iter()
+                .zip(futures_util::future::join_all(sending).await)
+            {
+                // It may have been refused for those that were sent with it.
+                if published == Err(PublishError::TooLarge) {
+                    published = self.publish(&record).await;
                 }
-                Err(PublishError::Full | PublishError::Unavailable) => false,
-                // One of them is to blame: each for itself.
-                Err(_) => self.publish_each(&records).await,
+                outcomes.push(self.outcome(published, &record, &message.tenant_id));
             }
+            outcomes
         })
         .await
     }
 
-    /// False if the broker went away meanwhile; what it will never take is given up.
-    async fn publish_each(&self, records: &[Outgoing]) -> bool {
-        for record in records {
-            match self.publish(std::slice::from_ref(record)).await {
-                Ok(()) => self.metrics.announced(1),
-                Err(PublishError::Full | PublishError::Unavailable) => return false,
-                Err(error) => {
-                    tracing::error!(error = %error, "announcement refused");
-                    self.metrics.announcements_failed(1);
-                }
-            }
-        }
-        true
+    async fn publish(&self, record: &Outgoing) -> Result<(), PublishError> {
+        self.producer.publish(std::slice::from_ref(record))?.await
     }
 
-    async fn publish(&self, records: &[Outgoing]) -> Result<(), PublishError> {
-        self.producer.publish(records)?.await
+    fn outcome(
+        &self,
+        published: Result<(), PublishError>,
+        record: &Outgoing,
+        tenant: &str,
+    ) -> Outcome {
+        match published {
+            Ok(()) => {
+                self.metrics.announced(1);
+                Outcome::Sent
+            }
+            Err(error @ PublishError::TooLarge) => {
+                tracing::error!(error = %error, bytes = record.payload.len(), "a stored event cannot be announced; its announcement is a dead letter");
+                self.metrics.announcement_failed();
+                let tenant = TenantId::parse(tenant).unwrap_or_default();
+                Outcome::Never(Box::new(unannounced(record, tenant, &error.to_string())))
+            }
+            Err(_) => Outcome::Later,
+        }
     }
 }
 
@@ -116,9 +139,8 @@ mod tests {
 
     use super::*;
 
-    /// More is in the outbox than one page takes, and nobody gives notice any more.
-    #[tokio::test]
-    async fn announcing_what_an_outage_left_does_not_hold_up_the_end() {
+    /// A database, a topic whose records may have that many bytes, a producer.
+    async fn world(max_bytes: usize) -> (testkit::Database, Database, TopicSpec, Arc<Producer>) {
         let parts = Parts::shared().await;
         let fresh = parts.fresh_database().await;
         let db = Database::new(&DatabaseConfig {
@@ -130,20 +152,15 @@ mod tests {
         })
         .unwrap();
         migrate::run(&db).await.unwrap();
-        let client = fresh.connect().await.unwrap();
-        let rounds = 5;
-        let due = format!(
-            "insert into outbox (tenant_id, subject, key, payload) \
-             select 'default', 'event.stored', 'k', 'x' from generate_series(1, {})",
-            rounds * PAGE.messages
-        );
-        client.batch_execute(&due).await.unwrap();
         let config = KafkaConfig {
             brokers: parts.kafka_brokers.clone(),
             topic_prefix: testkit::topic_prefix(),
+            // What the database makes here compresses too well to be large.
+            compression: "none".to_owned(),
             ..KafkaConfig::default()
         };
-        let topic = TopicSpec::new(&config, domain::subject::ANNOUNCEMENTS);
+        let mut topic = TopicSpec::new(&config, domain::subject::ANNOUNCEMENTS);
+        topic.settings = vec![("max.message.bytes".to_owned(), max_bytes.to_string())];
         topics::ensure(&config, std::slice::from_ref(&topic), LIMIT)
             .await
             .unwrap();
@@ -152,10 +169,69 @@ mod tests {
             producer.connected().then_some(()).ok_or("not yet")
         })
         .await;
+        (fresh, db, topic, producer)
+    }
+
+    #[tokio::test]
+    async fn what_kafka_never_takes_is_set_aside_and_the_others_go() {
+        let (fresh, db, topic, producer) = world(200_000).await;
+        let client = fresh.connect().await.unwrap();
+        // As after an outage: 720 of 100 KB, and amid them one that is larger than the topic takes.
+        let due = "insert into outbox (tenant_id, subject, key, payload) \
+            select 'default', 'event.stored', convert_to('k' || n, 'UTF8'), convert_to(repeat(md5(n::text), \
+                case n when 100 then 9000 else 3125 end), 'UTF8') from generate_series(1, 720) n";
+        client.batch_execute(due).await.unwrap();
+        let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
+        let detour = Detour::new(&db);
+        detour.leave(&[], "test").await;
+        let (notify, notices) = mpsc::channel(1);
+        let relay = OutboxRelay::new(
+            db,
+            producer,
+            &topic.name,
+            detour.clone(),
+            Arc::clone(&metrics),
+        );
+        let relaying = tokio::spawn(relay.run(notices));
+        eventually_eq("messages in the outbox", 0, || fresh.count("outbox")).await;
+        drop(notify);
+        relaying.await.unwrap();
+        let aside =
+            "dead_letters where reason = 'announcement_failed' and octet_length(payload) = 288000";
+        assert_eq!(fresh.count(aside).await.unwrap(), 1);
+        assert_eq!(fresh.count("dead_letters").await.unwrap(), 1);
+        let count = |result| metrics.announcements.with_label_values(&[result]).get();
+        assert_eq!((count("sent"), count("failed")), (719, 1));
+        let parts = Parts::shared().await;
+        let announced = testkit::Kcat::new(&parts.kafka_brokers)
+            .consume(&topic.name)
+            .await;
+        assert_eq!(announced.unwrap().len(), 719);
+        assert!(!detour.is_taken(), "the outbox is empty");
+    }
+
+    /// More is in the outbox than one page takes, and nobody gives notice any more.
+    #[tokio::test]
+    async fn announcing_what_an_outage_left_does_not_hold_up_the_end() {
+        let (fresh, db, topic, producer) = world(1_000_000).await;
+        let client = fresh.connect().await.unwrap();
+        let rounds = 5;
+        let due = format!(
+            "insert into outbox (tenant_id, subject, key, payload) \
+             select 'default', 'event.stored', 'k', 'x' from generate_series(1, {})",
+            rounds * PAGE.messages
+        );
+        client.batch_execute(&due).await.unwrap();
         let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
         let relay = || {
             let producer = Arc::clone(&producer) as Arc<dyn Publisher>;
-            OutboxRelay::new(db.clone(), producer, &topic.name, Arc::clone(&metrics))
+            OutboxRelay::new(
+                db.clone(),
+                producer,
+                &topic.name,
+                Detour::new(&db),
+                Arc::clone(&metrics),
+            )
         };
         let left = async || fresh.count("outbox").await;
 

@@ -101,6 +101,8 @@ impl Positions {
         let mut advances: BTreeMap<(&str, i32), Advance> = BTreeMap::new();
         let mut seen_before: Vec<Pending<'a>> = vec![];
         let mut looked = HashSet::new();
+        let mut left = HashSet::new();
+        let reread = std::mem::take(&mut self.conflict) && self.source.fills_up();
         let mut index = first;
         // Records come in runs of one partition: one look-up for each run.
         for run in items.chunk_by(Item::same_partition) {
@@ -110,11 +112,11 @@ impl Positions {
             else {
                 continue;
             };
-            let position = self.position(writer, run, &mut looked).await?;
-            // A source that can read a partition again gives its records as they are now.
-            let drop = self.conflict
-                && run.iter().any(|item| item.record.offset >= position)
-                && self.source.seek(topic, partition, position);
+            let Some(position) = self.position(writer, run, &mut looked).await? else {
+                // A database that knows nothing of this partition: it is not the one it was.
+                self.source.seek(topic, partition, 0);
+                continue;
+            };
             let step = advances
                 .entry((topic, partition))
                 .or_insert_with(|| Advance {
@@ -125,103 +127,87 @@ impl Positions {
                     records: 0,
                     live: self.source.delivery().and_then(|d| d.live(partition)),
                 });
-            // A partition that was lost and won back gives its records once more.
-            let again = if run.iter().any(|item| item.record.offset < step.to) {
-                offsets_before(items, start - first, run)
-            } else {
-                HashSet::new()
-            };
             for (item, record) in (start..).zip(run) {
                 let offset = record.record.offset;
-                let stored = offset < position;
-                if !stored && (drop || again.contains(&offset)) {
+                let event = match &record.content {
+                    Content::Event(event, row) => Some(Pending {
+                        item,
+                        row: *row,
+                        event,
+                        place: RecordPlace {
+                            topic: if record.place.from_postgres {
+                                LOG
+                            } else {
+                                &record.record.topic
+                            },
+                            partition: record.place.partition,
+                            offset: record.place.offset,
+                        },
+                        // Every gateway sets it.
+                        by_gateway: record.record.header(subject::HEADER_SUBJECT).is_some(),
+                        follows: follows(event, &record.record),
+                        dead_letter: record.place.dead_letter,
+                        version: None,
+                    }),
+                    Content::Dead(_) => None,
+                };
+                if offset < position {
+                    seen_before.extend(event);
+                    continue;
+                }
+                // A partition that was lost and won back gives its records once more.
+                if offset < step.to || left.contains(&(topic, partition)) {
+                    continue;
+                }
+                // The position is not where these records were read from: another consumer was
+                // faster, or the database was put back. What lies between must come first.
+                if reread || record.from > step.to {
+                    self.source.seek(topic, partition, step.to);
+                    left.insert((topic, partition));
                     continue;
                 }
                 match &record.content {
-                    Content::Event(event, row) => {
-                        let pending = Pending {
-                            item,
-                            row: *row,
-                            event,
-                            place: RecordPlace {
-                                topic: if record.place.from_postgres {
-                                    LOG
-                                } else {
-                                    &record.record.topic
-                                },
-                                partition: record.place.partition,
-                                offset: record.place.offset,
-                            },
-                            // Every gateway sets it.
-                            by_gateway: record.record.header(subject::HEADER_SUBJECT).is_some(),
-                            follows: follows(event, &record.record),
-                            dead_letter: record.place.dead_letter,
-                            version: None,
-                        };
-                        if stored {
-                            seen_before.push(pending);
-                        } else {
-                            plan.store.push(pending);
-                        }
-                    }
-                    Content::Dead(_) if stored => {}
+                    Content::Event(..) => plan.store.extend(event),
                     Content::Dead(letter) => plan.letters.push(letter),
                 }
-                if !stored {
-                    step.records += 1;
-                    step.to = step.to.max(offset + 1);
-                }
+                step.records += 1;
+                step.to = offset + 1;
             }
         }
-        self.conflict = false;
         plan.advances = advances.into_values().filter(|a| a.to > a.from).collect();
         recheck(writer, seen_before, &mut plan).await?;
         Ok(plan)
     }
 
     /// Where the partition of these records stands, asked of PostgreSQL where that is not known or
-    /// in doubt.
+    /// in doubt; `None` if PostgreSQL does not know it.
     async fn position(
         &mut self,
         writer: &Writer,
         run: &[Item],
         looked: &mut HashSet<Partition>,
-    ) -> Result<i64, Error> {
+    ) -> Result<Option<i64>, Error> {
         let (Some(item), Some(lowest)) =
             (run.first(), run.iter().map(|item| item.record.offset).min())
         else {
-            return Ok(0);
+            return Ok(None);
         };
-        let (topic, number) = (&item.topic, item.record.partition);
-        let partition = (Arc::clone(topic), number);
-        // A record below the known position is one that is delivered again, or one of a topic that
-        // was made again while we were reading it.
-        let known = self.known.get(&partition).copied();
-        match known {
-            Some(next) if next <= lowest || looked.contains(&partition) => return Ok(next),
+        let partition = (Arc::clone(&item.topic), item.record.partition);
+        // A record below the known position is one that is delivered again, or the position went back
+        // with the database. A gap between the two: the position was moved over what the log lost.
+        match self.known.get(&partition) {
+            Some(next) if looked.contains(&partition) || (item.from..=lowest).contains(next) => {
+                return Ok(Some(*next));
+            }
             _ => {}
         }
+        let next = positions::next(writer.client(), &partition.0, partition.1).await?;
         looked.insert(partition.clone());
-        let mut next = positions::open(writer.client(), topic, number, lowest).await?;
-        if next > lowest && self.is_beyond_the_end(topic, number, next).await {
-            // The topic was deleted and made again, or the log lost its tail: what it has now is
-            // new. Events it shares with the old one are caught by their ids.
-            tracing::error!(
-                log.topic = &**topic,
-                log.partition = number,
-                stored_offset = next,
-                "the stored offset lies beyond the end of the log; starting over from its records"
-            );
-            positions::reset(writer.client(), topic, number, next, lowest).await?;
-            next = lowest;
-        }
-        self.known.insert(partition, next);
+        match next {
+            Some(next) => self.known.insert(partition, next),
+            None => self.known.remove(&partition),
+        };
         Ok(next)
-    }
-
-    async fn is_beyond_the_end(&self, topic: &str, partition: i32, next: i64) -> bool {
-        let end = self.source.end(topic, partition).await;
-        end.is_some_and(|end| next > end)
     }
 }
 
@@ -232,18 +218,8 @@ fn follows(event: &Event, record: &Record) -> Option<Uuid> {
     Uuid::try_parse_ascii(id).ok()
 }
 
-/// The offsets that the items before a run have of its partition.
-fn offsets_before(items: &[Item], start: usize, run: &[Item]) -> HashSet<i64> {
-    let before = items.iter().take(start);
-    let same = before.filter(|item| {
-        run.first()
-            .is_some_and(|first| Item::same_partition(item, first))
-    });
-    same.map(|item| item.record.offset).collect()
-}
-
-/// Of events below the stored offset: those that are stored are announced again, a crash may have
-/// come before that.
+/// Of events below the stored offset: those that are stored are announced again, a crash may have come
+/// before that. The others were stored once, and erased since or dropped by retention.
 async fn recheck<'a>(
     writer: &Writer,
     seen_before: Vec<Pending<'a>>,
@@ -258,17 +234,11 @@ async fn recheck<'a>(
         .collect();
     let known = store::write::stored(writer.client(), &ids).await?;
     for pending in seen_before {
-        if let Some(content) = known.get(&pending.event.event_id) {
-            // With other content it is a conflict, which was kept as a dead letter.
-            if content.is_none_or(|content| content == pending.event.content_hash()) {
-                plan.announce.push(pending.item);
-            }
-        } else {
-            // Below the offset, yet never stored: the topic was made again and has outgrown the old
-            // one meanwhile. (Or the database refused it, and will do so again.)
-            plan.store.push(pending);
+        // With other content it is a conflict, which was kept as a dead letter.
+        let content = known.get(&pending.event.event_id);
+        if content.is_some_and(|c| c.is_none_or(|c| c == pending.event.content_hash())) {
+            plan.announce.push(pending.item);
         }
     }
-    plan.store.sort_unstable_by_key(|pending| pending.item);
     Ok(())
 }

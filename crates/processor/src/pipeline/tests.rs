@@ -102,6 +102,7 @@ impl World {
                 producer: producer.map(|producer| producer as Arc<dyn Publisher>),
             },
             announcements: format!("{}{}", self.prefix, domain::subject::ANNOUNCEMENTS).into(),
+            detour: Detour::new(&self.db),
             batch: BatchLimits {
                 records: 300,
                 bytes: 1 << 20,
@@ -434,5 +435,28 @@ async fn acknowledged_is_stored_is_counted_however_postgres_ends() {
     assert_eq!(world.count("events").await, acknowledged);
     assert_eq!(world.counted().await, acknowledged);
     assert_eq!(world.count("dead_letters").await, 0);
+    World::stop(drain).await;
+}
+
+/// "cached plan must not change result type": for ever, on the connection that has the plan.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_table_that_is_altered_under_a_writer_stops_nothing() {
+    let world = World::new(&Parts::shared().await).await;
+    let drain = world.drain(None);
+    let records: Vec<_> = (1..=200).map(|n| world.event(n, "a.b")).collect();
+    world.publish(&records[..100]).await;
+    world.wait_until_empty().await;
+    // With the same event once more, so that the ids are looked at.
+    world.publish(&records[..100]).await;
+    world.wait_until_empty().await;
+    let client = world.fresh.connect().await.unwrap();
+    let alter = "alter table event_ids alter column tenant_id type varchar(80)";
+    client.batch_execute(alter).await.unwrap();
+    world.publish(&records).await;
+    world.wait_until_empty().await;
+    assert_eq!(
+        (world.count("events").await, world.counted().await),
+        (200, 200)
+    );
     World::stop(drain).await;
 }

@@ -193,11 +193,9 @@ impl WriteStage {
                 Err(error) => tracing::debug!(error = %error, "frozen writers not looked for"),
             }
         }
-        if error.is_stale_connection()
-            || self.writer.as_ref().is_some_and(|writer| !writer.is_open())
-        {
-            self.writer = None;
-        }
+        // What failed may fail for ever on this connection: a plan that is out of date, a server that
+        // is no longer the primary.
+        self.writer = None;
         tracing::warn!(error = %error, retry_in_ms = pause.as_millis(), "a batch could not be written yet; nothing is lost, it will be tried again");
         tokio::time::sleep(pause).await;
     }

@@ -19,5 +19,7 @@ pub use backlog::{Backlog, Counter};
 pub use headers::{pack_headers, unpack_headers};
 pub use lease::{Acquired, Lease};
 pub use partition::{LOG, LogPosition, PARTITIONS, partition_of};
+#[doc(hidden)]
+pub use read::READ;
 pub use read::{Cursor, Reader, Row};
 pub use vacuum::vacuum;

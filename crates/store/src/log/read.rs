@@ -12,7 +12,8 @@ const ROW_OVERHEAD: i32 = 512;
 
 /// The rows of each partition up to a number and a sum of bytes, but always the first. Sizes are
 /// known without fetching what is stored out of line.
-const READ: &str = "select r.partition, r.id, r.topic, r.key, r.headers, r.payload, r.at \
+#[doc(hidden)]
+pub const READ: &str = "select r.partition, r.id, r.topic, r.key, r.headers, r.payload, r.at \
     from unnest($1::int2[], $2::int8[], $3::int8[]) c(partition, start, bytes) \
     cross join lateral (select x.*, sum(x.size) over (order by x.id) as total from ( \
         select l.partition, l.id, l.topic, l.key, l.headers, l.payload, \

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 
-const INSERT: &str = "insert into dead_letters \
+pub(crate) const INSERT: &str = "insert into dead_letters \
     (tenant_id, topic, partition, \"offset\", key, headers, payload, reason, detail, event_id, \
     timestamp_ms, from_postgres) \
     select t, topic, p, o, k, h::jsonb, b, r, d, e, ms, pg from unnest($1::text[], $2::text[], \
@@ -107,7 +107,7 @@ pub(super) async fn keep(
     insert(tx, &statements.insert, &new).await
 }
 
-async fn insert(
+pub(crate) async fn insert(
     tx: &Transaction<'_>,
     statement: &Statement,
     letters: &[&DeadLetter],

@@ -4,6 +4,7 @@ use tokio_postgres::{Statement, Transaction};
 
 use crate::error::Error;
 use crate::outbox::Message;
+use crate::pool::Database;
 
 pub(super) const INSERT: &str = "insert into outbox (tenant_id, subject, key, payload) \
     select * from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[])";
@@ -23,5 +24,18 @@ pub(super) async fn insert(
     let payloads: Vec<&[u8]> = messages.iter().map(|m| m.payload.as_slice()).collect();
     tx.execute(statement, &[&tenants, &subjects, &keys, &payloads])
         .await?;
+    Ok(())
+}
+
+/// Leaves messages in the outbox, in a transaction of their own.
+///
+/// # Errors
+/// The database does not answer. If the commit fails, they may be there all the same.
+pub async fn leave(db: &Database, messages: &[Message]) -> Result<(), Error> {
+    let mut client = db.client().await?;
+    let tx = client.transaction().await?;
+    let statement = tx.prepare(INSERT).await?;
+    insert(&tx, &statement, messages).await?;
+    tx.commit().await?;
     Ok(())
 }

@@ -1,11 +1,15 @@
 //! The step `positions`: how far each partition of a log is stored (`log_positions`). They are the
 //! fence of the exactly-once write (C40), and what tells whether a commit happened.
 
+use std::collections::HashMap;
+
 use tokio_postgres::{Client, Statement, Transaction};
 use uuid::Uuid;
 
+use super::dead_letters::{self, DeadLetter};
 use crate::error::Error;
 use crate::log::LOG;
+use crate::pool::Database;
 
 const ADVANCE: &str = "update log_positions p \
     set stored = u.until, live = coalesce(u.live, p.live), updated_at = now() \
@@ -131,50 +135,78 @@ async fn delete(
     }
 }
 
-/// The next offset to store of a partition; the first time, `first` becomes it.
+/// Where a partition stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The offset that is stored next.
+    pub next: i64,
+    /// The id of the topic; `None` if the log has none.
+    pub topic_id: Option<Uuid>,
+}
+
+/// Where all partitions stand, by topic and partition.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn open(client: &Client, topic: &str, partition: i32, first: i64) -> Result<i64, Error> {
-    client
-        .execute(
-            "insert into log_positions (topic, partition, stored) values ($1, $2, $3) \
-             on conflict do nothing",
-            &[&topic, &partition, &first],
-        )
-        .await?;
-    let row = client
-        .query_one(
-            "select stored from log_positions where topic = $1 and partition = $2",
-            &[&topic, &partition],
-        )
-        .await?;
-    Ok(row.get(0))
+pub async fn all(client: &Client) -> Result<HashMap<(String, i32), Stored>, Error> {
+    let all = "select topic, partition, stored, topic_id from log_positions";
+    let rows = client.query(all, &[]).await?;
+    let stored = |row: &tokio_postgres::Row| {
+        let (next, topic_id) = (row.get(2), row.get(3));
+        ((row.get(0), row.get(1)), Stored { next, topic_id })
+    };
+    Ok(rows.iter().map(stored).collect())
 }
 
-/// Sets a partition back to `to`, for a topic that was deleted and made again, whose offsets began
-/// again.
+/// The offset of a partition that is stored next; `None` if the partition is not known.
 ///
 /// # Errors
-/// [`Error::Conflict`] if the position is no longer `from`.
-pub async fn reset(
-    client: &Client,
-    topic: &str,
-    partition: i32,
-    from: i64,
-    to: i64,
+/// The database does not answer.
+pub async fn next(client: &Client, topic: &str, partition: i32) -> Result<Option<i64>, Error> {
+    let next = "select stored from log_positions where topic = $1 and partition = $2";
+    let row = client.query_opt(next, &[&topic, &partition]).await?;
+    Ok(row.map(|row| row.get(0)))
+}
+
+/// Moves a partition without storing anything: one seen for the first time (`from` is `None`), or one
+/// of which the log no longer has the position; then `letter` says what cannot be stored any more.
+///
+/// # Errors
+/// [`Error::Conflict`] if the position is no longer `from`; [`Error::Database`] if the database does
+/// not answer.
+pub async fn replace(
+    db: &Database,
+    (topic, partition): (&str, i32),
+    from: Option<i64>,
+    to: Stored,
+    letter: Option<&DeadLetter>,
 ) -> Result<(), Error> {
-    let moved = client
-        .execute(
-            "update log_positions set stored = $4, updated_at = now() \
-             where topic = $1 and partition = $2 and stored = $3",
-            &[&topic, &partition, &from, &to],
-        )
-        .await?;
-    if moved == 1 {
-        return Ok(());
+    let mut client = db.client().await?;
+    let tx = client.transaction().await?;
+    let Stored { next, topic_id } = to;
+    let moved = match from {
+        None => {
+            let insert = "insert into log_positions (topic, partition, stored, topic_id) \
+                values ($1, $2, $3, $4) on conflict do nothing";
+            tx.execute(insert, &[&topic, &partition, &next, &topic_id])
+                .await?
+        }
+        Some(from) => {
+            let update = "update log_positions set stored = $4, topic_id = $5, updated_at = now() \
+                where topic = $1 and partition = $2 and stored = $3";
+            tx.execute(update, &[&topic, &partition, &from, &next, &topic_id])
+                .await?
+        }
+    };
+    if moved != 1 {
+        return Err(Error::Conflict(format!(
+            "another consumer has moved {topic}/{partition} from offset {from:?}"
+        )));
     }
-    Err(Error::Conflict(format!(
-        "another consumer has moved {topic}/{partition} from offset {from}"
-    )))
+    if let Some(letter) = letter {
+        let statement = tx.prepare(dead_letters::INSERT).await?;
+        dead_letters::insert(&tx, &statement, &[letter]).await?;
+    }
+    tx.commit().await?;
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use store::migrate;
-use store::outbox::{Message, Page, Sent, send};
+use store::outbox::{Message, Outcome, Page, Sent, send};
 
 use crate::database::with_database;
 
@@ -63,7 +63,7 @@ async fn the_outbox_is_sent_in_pages_and_keeps_what_could_not_be_sent() {
             .await
             .unwrap();
         let page = |messages, bytes| Page { messages, bytes };
-        let later = send(&db, page(10, 1_000), async |_: Vec<Message>| false).await;
+        let later = send(&db, page(10, 1_000), async |_: Vec<Message>| vec![]).await;
         assert_eq!(later.unwrap(), Sent::Later);
         let mut pages = Vec::new();
         // By number, by bytes, and one that is larger than a page.
@@ -71,7 +71,7 @@ async fn the_outbox_is_sent_in_pages_and_keeps_what_could_not_be_sent() {
             let sent = send(&db, page, async |messages: Vec<Message>| {
                 let first = |m: &Message| char::from(m.payload[0]);
                 pages.push(messages.iter().map(first).collect::<String>());
-                true
+                vec![Outcome::Sent; messages.len()]
             });
             assert_eq!(sent.await.unwrap(), Sent::Page);
         }

@@ -434,3 +434,57 @@ async fn a_writer_frozen_in_a_copy_loses_its_locks() {
     })
     .await;
 }
+
+/// Rows that are stored and cannot be vacuumed, because of somebody's old snapshot, cost the reader
+/// nothing: it begins behind them.
+#[tokio::test]
+async fn a_reader_begins_behind_what_is_stored() {
+    with_database(|db| async move {
+        let snapshot = db.connect().await.unwrap();
+        let hold = "begin isolation level repeatable read; select count(*) from event_log";
+        snapshot.batch_execute(hold).await.unwrap();
+        let appender = Appender::connect(&db).await.unwrap();
+        let payload = vec![b'x'; 200];
+        let rows: Vec<_> = (0..2_000).map(|_| row("k", &payload)).collect();
+        for _ in 0..10 {
+            appender.append(&rows).await.unwrap();
+        }
+        let stored = read_all(&db).await.last().unwrap().position.offset + 1;
+        let mut writer = Writer::connect(&db).await.unwrap();
+        let all = step(0, stored, 20_000);
+        advance(&mut writer, None, all).await.unwrap();
+        appender.append(&rows[..3]).await.unwrap();
+        log::vacuum(&db).await.unwrap();
+
+        let reading = db.connect().await.unwrap();
+        let pages = async |from: i64| {
+            let settings = "set enable_seqscan = off; set enable_bitmapscan = off";
+            reading.batch_execute(settings).await.unwrap();
+            let explain = format!("explain (analyze, buffers, format json) {}", log::READ);
+            let partition = vec![partition_of(b"k")];
+            let (from, bytes) = (vec![from], vec![i64::MAX]);
+            let row = reading
+                .query_one(&explain, &[&partition, &from, &bytes, &500_i64, &512_i32])
+                .await
+                .unwrap();
+            let plan: serde_json::Value = row.get(0);
+            let blocks = |name: &str| plan[0]["Plan"][name].as_i64().unwrap();
+            blocks("Shared Hit Blocks") + blocks("Shared Read Blocks")
+        };
+        // 20,000 rows of 300 bytes lie before them.
+        let (behind, all) = (pages(stored).await, pages(0).await);
+        assert!(behind < 30, "{behind} pages for three rows");
+        assert!(
+            all > 300,
+            "{all} pages if it began at 0: the snapshot keeps nothing"
+        );
+
+        let counter = log::Counter::connect(&db).await.unwrap();
+        let (backlog, partitions) = counter.count().await.unwrap();
+        assert_eq!(backlog.records, 3);
+        assert!(backlog.oldest.is_some());
+        assert_eq!(partitions, [(partition_of(b"k"), 3)].into());
+        drop(snapshot);
+    })
+    .await;
+}
