@@ -8,7 +8,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::message::{BorrowedMessage, Message};
 
-use super::assignments::Assignment;
+use super::assignment::Assignment;
 use super::message::record;
 use super::rebalance::Client;
 use super::shared::Shared;

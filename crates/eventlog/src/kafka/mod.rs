@@ -1,5 +1,6 @@
 //! The event log over Kafka.
 
+mod assignment;
 mod assignments;
 mod client;
 mod config;
