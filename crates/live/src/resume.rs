@@ -101,11 +101,12 @@ pub(crate) fn decide(resume: Resume, history: &History) -> Result<Option<StreamI
     complete.map(|()| Some(after))
 }
 
-/// A message that is still there has everything after it there too: streams lose their oldest.
+/// A message that is still there has everything after it there too: streams lose their oldest. After the
+/// newest there is nothing to lose.
 fn since_that_message(after: StreamId, kept: Option<Kept>) -> Result<(), Reset> {
     match kept {
         None => Err(Reset::Expired),
-        Some(kept) if kept.has => Ok(()),
+        Some(kept) if kept.has || kept.last == Some(after) => Ok(()),
         Some(kept) if kept.first.is_none_or(|first| after < first) => Err(Reset::Trimmed),
         Some(_) => Err(Reset::Unknown),
     }
@@ -243,6 +244,12 @@ mod tests {
             last: None,
         };
         assert_eq!(after("95000-1", Some(emptied)), Err(Reset::Trimmed));
+        // It was the newest: nothing came after it.
+        let newest = Kept {
+            last: Some(id("95000-1")),
+            ..emptied
+        };
+        assert_eq!(after("95000-1", Some(newest)), Ok(Some(id("95000-1"))));
     }
 
     #[test]

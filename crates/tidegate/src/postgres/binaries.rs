@@ -30,6 +30,8 @@ pub(crate) struct Binaries {
     pub(crate) major: u32,
     /// The full version.
     pub(crate) version: String,
+    /// Whether it can compress its log with lz4.
+    pub(crate) has_lz4: bool,
 }
 
 impl Binaries {
@@ -48,6 +50,7 @@ impl Binaries {
             directory: directory.to_owned(),
             major,
             version,
+            has_lz4: has_lz4(directory),
         })
     }
 
@@ -74,6 +77,16 @@ impl Binaries {
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.directory.join(name)
     }
+}
+
+/// Asks the server whether it takes the setting; it looks at no data for that.
+fn has_lz4(directory: &Path) -> bool {
+    Command::new(directory.join("postgres"))
+        .args(["-C", "wal_compression", "-c", "wal_compression=lz4"])
+        .args(["-c", "config_file=/dev/null", "-D", "/"])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|output| output.status.success())
 }
 
 /// The directory that `pg_config` names.

@@ -214,7 +214,8 @@ log_line_prefix = '%m [%p] %a '
 ",
         socket.unwrap_or_default(),
         shared_buffers(),
-        wal_compression(binaries, &directory.cluster()),
+        // pglz takes several times the processor time.
+        if binaries.has_lz4 { "lz4" } else { "on" },
     );
     let path = directory.cluster().join("tidegate.conf");
     std::fs::write(&path, text).map_err(|error| {
@@ -233,22 +234,6 @@ fn shared_buffers() -> u64 {
     let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kilobytes = total.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
     (kilobytes.unwrap_or_default() / 8 / 1024).clamp(128, 4096)
-}
-
-/// lz4, where the server has it: pglz takes several times the processor time.
-fn wal_compression(binaries: &Binaries, data: &Path) -> &'static str {
-    let asked = std::process::Command::new(binaries.program("postgres"))
-        .args(["-C", "wal_compression", "-c", "wal_compression=lz4", "-D"])
-        .arg(data)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
-    if asked.is_ok_and(|status| status.success()) {
-        "lz4"
-    } else {
-        "on"
-    }
 }
 
 fn spawn(

@@ -117,6 +117,7 @@ mod tests {
             directory: format!("/pg/{major}").into(),
             major,
             version: format!("{major}.1"),
+            has_lz4: true,
         }
     }
 
