@@ -86,7 +86,8 @@ impl Ledger {
         assert_eq!(anonymous, self.anonymous, "events without an id");
     }
 
-    /// The dead letters are exactly the malformed records of the log, byte by byte.
+    /// The dead letters are exactly the malformed records of the log, byte by byte, and those whose id
+    /// is stored with other content. Returns how many are malformed.
     async fn assert_dead_letters(&self, world: &World, log: &BTreeMap<Place, Message>) -> usize {
         let expected: BTreeMap<Place, (Option<String>, Option<String>)> = log
             .iter()
@@ -106,7 +107,7 @@ impl Ledger {
             )
             .await
             .unwrap();
-        let mut found = BTreeMap::new();
+        let (mut found, mut conflicts) = (BTreeMap::new(), BTreeMap::new());
         for row in rows {
             let place: Place = (row.get(0), row.get(1), row.get(2));
             let text = |column: usize| {
@@ -115,12 +116,65 @@ impl Ledger {
             };
             let (reason, detail): (String, String) = (row.get(5), row.get(6));
             assert!(!reason.is_empty() && !detail.is_empty(), "{place:?}");
-            let before = found.insert(place.clone(), (text(3), text(4)));
-            assert_eq!(before, None, "{place:?} is a dead letter twice");
+            let (key, payload) = (text(3), text(4));
+            if reason == "id_conflict" {
+                let before = conflicts.insert((place.clone(), payload), key);
+                assert_eq!(before, None, "{place:?} is a conflict twice");
+            } else {
+                let before = found.insert(place.clone(), (key, payload));
+                assert_eq!(before, None, "{place:?} is a dead letter twice");
+            }
         }
         assert_eq!(found, expected);
+        self.assert_conflicts(world, log, conflicts).await;
         found.len()
     }
+
+    /// Conflicts are exactly the repetitions with another slot than the one that is stored. Those past
+    /// the known log, whose places may be the same, are looked at one by one.
+    async fn assert_conflicts(
+        &self,
+        world: &World,
+        log: &BTreeMap<Place, Message>,
+        mut found: BTreeMap<(Place, Option<String>), Option<String>>,
+    ) {
+        let rows = world
+            .database
+            .rows(
+                "select (data->>'n')::bigint, (data->>'slot')::bigint from events",
+                &[],
+            )
+            .await
+            .unwrap();
+        let stored: HashMap<i64, Option<i64>> =
+            rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let differs = |payload: &str| {
+            let (n, slot) = number_and_slot(payload)?;
+            Some(stored.get(&n).copied()? != Some(slot))
+        };
+        for (place, record) in log {
+            let payload = record.payload.as_deref().unwrap_or_default();
+            let letter = found.remove(&(place.clone(), record.payload.clone()));
+            if self.malformed.contains(payload) || differs(payload) != Some(true) {
+                assert_eq!(letter, None, "{place:?} is no conflict");
+            } else {
+                assert_eq!(letter, Some(record.key.clone()), "{place:?} is a conflict");
+            }
+        }
+        for (place, payload) in found.into_keys() {
+            let payload = payload.unwrap_or_default();
+            assert_eq!(differs(&payload), Some(true), "{place:?}: {payload}");
+        }
+    }
+}
+
+/// What a load's event carries through all envelopes.
+fn number_and_slot(payload: &str) -> Option<(i64, i64)> {
+    let value: Value = serde_json::from_str(payload).ok()?;
+    let data = ["data", "payload", "event_data"]
+        .iter()
+        .find_map(|member| value[*member].as_object())?;
+    Some((data.get("n")?.as_i64()?, data.get("slot")?.as_i64()?))
 }
 
 /// All records of the topics that the processor consumes; of the log in PostgreSQL, which keeps
