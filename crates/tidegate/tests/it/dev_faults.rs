@@ -10,7 +10,8 @@ use testkit::{LIMIT, TestService, eventually};
 
 use crate::command::{Directory, post, stored};
 
-/// PostgreSQL's programs, which wait before they begin for as long as a file is there.
+/// PostgreSQL's programs, which wait before they begin for as long as a file is there. What they only
+/// tell of themselves they tell at once.
 struct Programs(Directory);
 
 impl Programs {
@@ -27,7 +28,7 @@ impl Programs {
             let quit = quit.display();
             let script = format!(
                 "#!/bin/sh\n\
-                 [ \"$1\" = --version ] || while [ -e {hold} ]; do : > {waits}; sleep 0.05; done\n\
+                 [ \"$1\" = --version ] || [ \"$1\" = -C ] || while [ -e {hold} ]; do : > {waits}; sleep 0.05; done\n\
                  [ -e {quit} ] && rm {waits} && exit 1\n\
                  exec {real} \"$@\"\n"
             );
