@@ -143,9 +143,13 @@ impl Assignments {
         unplaced
     }
 
-    /// Has a partition read from an offset, as soon as the polling thread comes to it.
+    /// Has a partition read from an offset, as soon as the polling thread comes to it. The last offset
+    /// counts.
     pub(super) fn place(&self, place: Place) {
-        self.table().places.push(place);
+        let mut table = self.table();
+        let same = |other: &Place| other.0 == place.0 && other.1 == place.1;
+        table.places.retain(|other| !same(other));
+        table.places.push(place);
     }
 
     /// What is to be read from an offset.

@@ -69,10 +69,12 @@ impl Dispatcher {
         }
     }
 
-    /// Adds a record to its partition's chunk; true if the chunk is complete.
+    /// Adds a record to its partition's chunk; true if what was collected is to go out.
     pub(super) fn add(&mut self, message: &BorrowedMessage<'_>) -> bool {
+        // Of a partition that is not read yet: as long as such records come, nothing else would give the
+        // thread the time to place it.
         let Some(index) = self.chunk_for(message.topic(), message.partition()) else {
-            return false;
+            return true;
         };
         let chunk = &mut self.chunks[index];
         let record = record(message, &chunk.assignment.topic);

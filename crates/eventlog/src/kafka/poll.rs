@@ -165,6 +165,11 @@ impl PollThread {
     fn place(&self, client: &Client) {
         let assignments = &self.shared.assignments;
         for (topic, partition, offset) in assignments.take_places() {
+            // Asked for twice before it came to the first: reading goes on.
+            let found = assignments.find(&topic, partition);
+            if found.is_some_and(|assignment| !assignment.is_unplaced()) {
+                continue;
+            }
             match client.seek(&topic, partition, Offset::Offset(offset), SEEK) {
                 Ok(()) => {
                     if let Some(placed) = assignments.begin(&topic, partition, Some(offset)) {
