@@ -31,16 +31,46 @@ struct Counts<'a> {
 }
 
 impl<'a> Counts<'a> {
-    /// Counts one event, under that type.
-    fn add(&mut self, event: &'a Event, event_type: &'a str) {
-        let key = (
-            event.tenant_id.as_str(),
-            hour_of(event.timestamp),
-            event_type,
-            event.event_source.as_str(),
-            event.event_category.as_str(),
-        );
-        *self.hourly.entry(key).or_default() += 1;
+    fn of(events: impl IntoIterator<Item = &'a Event>) -> Self {
+        let mut hourly = BTreeMap::new();
+        for event in events {
+            let key = (
+                event.tenant_id.as_str(),
+                hour_of(event.timestamp),
+                event.event_type.as_str(),
+                event.event_source.as_str(),
+                event.event_category.as_str(),
+            );
+            *hourly.entry(key).or_default() += 1;
+        }
+        Self { hourly }
+    }
+
+    /// The types of each tenant's days.
+    fn types(&self) -> BTreeMap<(&'a str, Date), BTreeSet<&'a str>> {
+        let mut days: BTreeMap<_, BTreeSet<_>> = BTreeMap::new();
+        for (tenant, hour, event_type, ..) in self.hourly.keys() {
+            let day = days.entry((*tenant, hour.date())).or_default();
+            day.insert(*event_type);
+        }
+        days
+    }
+
+    /// Counts those types together that the bound leaves no place for; returns how many events that
+    /// concerns.
+    fn bound(&mut self, types: &Types) -> i64 {
+        let mut others = 0;
+        for ((tenant, hour, event_type, source, category), count) in
+            std::mem::take(&mut self.hourly)
+        {
+            let counted_as = types.counted_as(tenant, hour.date(), event_type);
+            if counted_as != event_type {
+                others += count;
+            }
+            let key = (tenant, hour, counted_as, source, category);
+            *self.hourly.entry(key).or_default() += count;
+        }
+        others
     }
 
     fn daily(&self) -> BTreeMap<(&'a str, &'a str, Date), i64> {
@@ -87,19 +117,9 @@ pub(super) async fn add(
     if new.is_empty() {
         return Ok(0);
     }
-    let mut days: BTreeMap<_, BTreeSet<&str>> = BTreeMap::new();
-    for Pending { event, .. } in new {
-        let day = (event.tenant_id.as_str(), hour_of(event.timestamp).date());
-        days.entry(day).or_default().insert(&event.event_type);
-    }
-    types.learn(tx, &days).await?;
-    let (mut counts, mut others) = (Counts::default(), 0);
-    for &Pending { event, .. } in new {
-        let day = hour_of(event.timestamp).date();
-        let event_type = types.counted_as(event.tenant_id.as_str(), day, &event.event_type);
-        others += u64::from(event_type != event.event_type);
-        counts.add(event, event_type);
-    }
+    let mut counts = Counts::of(new.iter().map(|pending| pending.event));
+    types.learn(tx, &counts.types()).await?;
+    let others = counts.bound(types);
     let (mut tenants, mut names, mut dates, mut sums) = (vec![], vec![], vec![], vec![]);
     for ((tenant, event_type, date), count) in counts.daily() {
         tenants.push(tenant);
@@ -127,5 +147,5 @@ pub(super) async fn add(
         &[&tenants, &hours, &names, &sources, &categories, &sums],
     )
     .await?;
-    Ok(others)
+    Ok(others.unsigned_abs())
 }

@@ -24,7 +24,7 @@ pub(super) const NOTE: &str = "insert into event_duplicates as d (event_id, tena
 pub(super) async fn note(
     tx: &Transaction<'_>,
     statement: &Statement,
-    dropped: &[&Pending<'_>],
+    dropped: &[Pending<'_>],
 ) -> Result<(), Error> {
     if dropped.is_empty() {
         return Ok(());

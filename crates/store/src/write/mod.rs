@@ -172,13 +172,9 @@ impl Writer {
         let new::Selected {
             mut new,
             conflicts: same_id,
+            repeated,
         } = new::select(&tx, &self.new, batch.rows, batch.events).await?;
         let conflicts = streams::number(&tx, &self.streams, &mut new).await?;
-        let refused_items: HashSet<usize> = same_id
-            .iter()
-            .chain(conflicts.iter().map(|(one, _)| one))
-            .map(|pending| pending.item)
-            .collect();
         let refused: Vec<_> = same_id
             .into_iter()
             .map(|pending| {
@@ -206,16 +202,7 @@ impl Writer {
             .filter_map(|pending| pending.dead_letter);
         let stored: Vec<i64> = were.filter(|id| !opened.contains(id)).collect();
         dead_letters::keep(&tx, &self.dead_letters, &stored, &letters).await?;
-        let dropped = if new.len() + refused_items.len() < batch.events.len() {
-            let done: HashSet<usize> = new.iter().map(|pending| pending.item).collect();
-            let again = |pending: &&Pending<'_>| {
-                !done.contains(&pending.item) && !refused_items.contains(&pending.item)
-            };
-            batch.events.iter().filter(again).collect()
-        } else {
-            vec![]
-        };
-        duplicates::note(&tx, &self.duplicates, &dropped).await?;
+        duplicates::note(&tx, &self.duplicates, &repeated).await?;
         let others = counts::add(&tx, &self.counts, &mut self.types, &new).await?;
         positions::advance(&tx, &self.positions, batch.advances, batch.owner).await?;
         tx.commit().await?;

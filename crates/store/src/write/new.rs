@@ -18,6 +18,8 @@ pub(super) struct Selected<'a> {
     pub(super) new: Vec<Pending<'a>>,
     /// Their id is stored, or stands earlier in the batch, with other content.
     pub(super) conflicts: Vec<Pending<'a>>,
+    /// The same with the same content: retries.
+    pub(super) repeated: Vec<Pending<'a>>,
 }
 
 /// Tells new events from retries and conflicts.
@@ -41,8 +43,11 @@ pub(super) async fn select<'a>(
         }
     }
     if new.is_empty() {
-        let conflicts = Vec::new();
-        return Ok(Selected { new, conflicts });
+        return Ok(Selected {
+            new,
+            conflicts: again,
+            repeated: vec![],
+        });
     }
     let ids: Vec<Uuid> = new.iter().map(|pending| pending.event.event_id).collect();
     let tenants: Vec<&str> = new.iter().map(|pending| key(pending).1).collect();
@@ -63,13 +68,14 @@ pub(super) async fn select<'a>(
         new = unknown;
         again.extend::<Vec<_>>(old);
     }
-    again.retain(|pending| {
+    again.sort_unstable_by_key(|pending| pending.item);
+    let (conflicts, repeated) = again.into_iter().partition(|pending| {
         let known = first.get(&key(pending)).copied().flatten();
         known.is_some_and(|hash| hash != rows.content_hash(pending.row))
     });
-    again.sort_unstable_by_key(|pending| pending.item);
     Ok(Selected {
         new,
-        conflicts: again,
+        conflicts,
+        repeated,
     })
 }
