@@ -1,9 +1,33 @@
-//! Records that are stored again after they were dead letters: where they came from.
+//! Records that are stored again after they were dead letters: where they came from, and their headers.
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 /// Header in the Postgres log with the [`Place`] of a record that was a dead letter.
 pub const HEADER_DEAD_LETTER: &str = "dead-letter";
+
+/// Begins the text of a header's value that is no text itself.
+const BASE64: &str = "base64:";
+
+/// A header's value as the text that a dead letter keeps: a value that is no text, or one that `jsonb`
+/// cannot hold, stands as `base64:…`.
+#[must_use]
+pub fn header_text(value: &[u8]) -> String {
+    match std::str::from_utf8(value) {
+        Ok(text) if !text.contains('\0') && !text.starts_with(BASE64) => text.to_owned(),
+        _ => format!("{BASE64}{}", STANDARD.encode(value)),
+    }
+}
+
+/// The value of which [`header_text`] made that text.
+#[must_use]
+pub fn header_value(text: &str) -> Vec<u8> {
+    let encoded = text.strip_prefix(BASE64);
+    let decoded = encoded.and_then(|text| STANDARD.decode(text).ok());
+    decoded.unwrap_or_else(|| text.as_bytes().to_vec())
+}
 
 /// Where a record stood first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,7 +86,23 @@ impl fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::Place;
+    use super::{Place, header_text, header_value};
+
+    #[test]
+    fn a_header_is_kept_as_a_text_and_comes_back() {
+        for (value, text) in [
+            (&b"plain \xc3\xa4"[..], "plain \u{e4}"),
+            (b"", ""),
+            (b"a\0b", "base64:YQBi"),
+            (b"\xff", "base64:/w=="),
+            (b"base64:YQ==", "base64:YmFzZTY0OllRPT0="),
+        ] {
+            assert_eq!(header_text(value), text);
+            assert_eq!(header_value(text), value);
+        }
+        // Not of this making.
+        assert_eq!(header_value("base64:?"), b"base64:?");
+    }
 
     #[test]
     fn what_is_written_reads_back() {

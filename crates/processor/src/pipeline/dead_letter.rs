@@ -1,9 +1,7 @@
 //! Record → dead letter.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use domain::TenantId;
-use domain::redriven::Place;
+use domain::redriven::{Place, header_text};
 use eventlog::{Outgoing, Record};
 use store::write::DeadLetter;
 
@@ -78,15 +76,10 @@ fn placeless(
     }
 }
 
-/// The headers as texts, in their order. A value that is no text, or one that `jsonb` cannot hold,
-/// stands as `base64:…`.
+/// The headers as texts, in their order.
 fn headers(record: &Record) -> Vec<(String, String)> {
-    let text = |value: &[u8]| match std::str::from_utf8(value) {
-        Ok(text) if !text.contains('\0') && !text.starts_with("base64:") => text.to_owned(),
-        _ => format!("base64:{}", STANDARD.encode(value)),
-    };
     let headers = record.headers.iter();
     headers
-        .map(|(name, value)| (name.replace('\0', "\u{fffd}"), text(value)))
+        .map(|(name, value)| (name.replace('\0', "\u{fffd}"), header_text(value)))
         .collect()
 }

@@ -83,21 +83,20 @@ impl OutboxRelay {
     async fn send(&self) -> Result<Sent, Error> {
         outbox::send(&self.db, PAGE, async |messages: Vec<Message>| {
             // Each for itself, so that none is sent again because of another.
-            let sending = messages.iter().map(|message| async {
-                let record = outgoing(&self.topic, message.clone());
+            let sending = messages.into_iter().map(|message| async {
+                let tenant = message.tenant_id.clone();
+                let record = outgoing(&self.topic, message);
                 let published = self.publish(&record).await;
-                (record, published)
+                (tenant, record, published)
             });
-            let mut outcomes = Vec::with_capacity(messages.len());
-            for (message, (record, mut published)) in messages
-                .iter()
-                .zip(futures_util::future::join_all(sending).await)
-            {
+            let sent = futures_util::future::join_all(sending).await;
+            let mut outcomes = Vec::with_capacity(sent.len());
+            for (tenant, record, mut published) in sent {
                 // It may have been refused for those that were sent with it.
                 if published == Err(PublishError::TooLarge) {
                     published = self.publish(&record).await;
                 }
-                outcomes.push(self.outcome(published, &record, &message.tenant_id));
+                outcomes.push(self.outcome(published, &record, &tenant));
             }
             outcomes
         })

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::TenantId;
 use domain::field::Code;
-use domain::redriven::{HEADER_DEAD_LETTER, Place};
+use domain::redriven::{HEADER_DEAD_LETTER, Place, header_value};
 use serde::{Deserialize, Serialize};
 use service::Problem;
 use store::dead_letter_changes::{self, Again, Selection, WITHOUT_EVENT};
@@ -108,7 +108,7 @@ pub async fn redrive(
 ) -> Result<HttpResponse, Problem> {
     let body = body(&request, payload).await?;
     let mut parameters = Parameters::from_json(&body)?;
-    let asked = Request::read(&mut parameters, tenant(&request), 1_000);
+    let asked = Request::read(&mut parameters, tenant(&request));
     let rate = parameters.integer("rate", 1, 10_000).unwrap_or(1_000);
     let fixed = fixed(&mut parameters);
     if fixed.is_some() && asked.selection.ids.len() != 1 {
@@ -174,7 +174,7 @@ pub async fn discard(
 ) -> Result<HttpResponse, Problem> {
     let body = body(&request, payload).await?;
     let mut parameters = Parameters::from_json(&body)?;
-    let asked = Request::read(&mut parameters, tenant(&request), 1_000);
+    let asked = Request::read(&mut parameters, tenant(&request));
     let note = parameters.text("note").filter(|note| !note.is_empty());
     if note.is_none() {
         parameters.refuse("note", Code::Missing, "is required: why they are set aside");
@@ -208,7 +208,7 @@ pub async fn discard(
 }
 
 impl Request {
-    fn read(parameters: &mut Parameters<'_>, tenant: TenantId, usual: u32) -> Self {
+    fn read(parameters: &mut Parameters<'_>, tenant: TenantId) -> Self {
         let filter = filter(parameters, tenant.clone());
         let ids = parameters.integers("ids").unwrap_or_default();
         let all = parameters.boolean("all").unwrap_or(false);
@@ -225,7 +225,7 @@ impl Request {
                 after: after.map_or(0, i64::from),
             },
             dry_run: parameters.boolean("dry_run").unwrap_or(false),
-            limit: parameters.integer("limit", 1, 10_000).unwrap_or(usual),
+            limit: parameters.integer("limit", 1, 10_000).unwrap_or(1_000),
         }
     }
 
@@ -278,15 +278,10 @@ fn again(letter: StoredDeadLetter, fixed: Option<&[u8]>) -> Option<Again> {
         timestamp_ms: letter.timestamp_ms,
     };
     let place = place.to_string();
-    let bytes = |text: &str| {
-        let encoded = text.strip_prefix("base64:");
-        let decoded = encoded.and_then(|text| STANDARD.decode(text).ok());
-        decoded.unwrap_or_else(|| text.as_bytes().to_vec())
-    };
     let headers: Vec<(&str, Vec<u8>)> = letter
         .headers
         .iter()
-        .map(|(name, value)| (name.as_str(), bytes(value)))
+        .map(|(name, value)| (name.as_str(), header_value(value)))
         .filter(|(name, _)| *name != HEADER_DEAD_LETTER)
         .chain([(HEADER_DEAD_LETTER, place.into_bytes())])
         .collect();
