@@ -5,13 +5,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::{Event, TenantId, stream};
+use domain::{Event, stream};
 use store::outcomes::{Asker, Outcome, Question};
 use store::{Database, DatabaseConfig, Error};
 use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::accept::Accepted;
 
@@ -45,20 +44,16 @@ struct Waiting {
 }
 
 struct Entry {
-    question: Question,
-    payload: u64,
+    ticket: Ticket,
     tell: oneshot::Sender<Outcome>,
 }
 
 /// What is known of an accepted event when its record has gone to the log.
 #[derive(Debug)]
 pub struct Ticket {
-    event_id: Uuid,
-    tenant_id: TenantId,
-    stream_id: Option<String>,
+    question: Question,
     /// Tells this record from another one with the same event.
     payload: u64,
-    content: i64,
 }
 
 impl Ticket {
@@ -67,11 +62,14 @@ impl Ticket {
     pub fn of(accepted: &Accepted) -> Self {
         let event: &Event = &accepted.event;
         Self {
-            event_id: event.event_id,
-            tenant_id: event.tenant_id.clone(),
-            stream_id: stream::explicit_id(event),
+            question: Question {
+                event_id: event.event_id,
+                tenant_id: event.tenant_id.clone(),
+                stream_id: stream::explicit_id(event),
+                after: 0,
+                content: event.content_hash(),
+            },
             payload: hash(&accepted.canonical),
-            content: event.content_hash(),
         }
     }
 }
@@ -105,20 +103,9 @@ impl Waiters {
             }
             for ticket in tickets {
                 let (tell, hear) = oneshot::channel();
-                let entry = Entry {
-                    question: Question {
-                        event_id: ticket.event_id,
-                        tenant_id: ticket.tenant_id,
-                        stream_id: ticket.stream_id,
-                        after: 0,
-                        content: ticket.content,
-                    },
-                    payload: ticket.payload,
-                    tell,
-                };
                 let number = waiting.next;
                 waiting.next += 1;
-                waiting.events.insert(number, entry);
+                waiting.events.insert(number, Entry { ticket, tell });
                 told.push(hear);
             }
         }
@@ -156,7 +143,7 @@ impl Shared {
         waiting.events.retain(|_, entry| !entry.tell.is_closed());
         let events = waiting.events.iter();
         events
-            .map(|(number, entry)| (*number, entry.question.clone()))
+            .map(|(number, entry)| (*number, entry.ticket.question.clone()))
             .unzip()
     }
 
@@ -174,8 +161,8 @@ impl Shared {
                     dead_letter,
                     payload,
                     ..
-                } if payload.as_deref().map(hash) != Some(entry.payload) => {
-                    entry.question.after = *dead_letter;
+                } if payload.as_deref().map(hash) != Some(entry.ticket.payload) => {
+                    entry.ticket.question.after = *dead_letter;
                 }
                 _ => {
                     if let Some(entry) = waiting.events.remove(number) {

@@ -4,8 +4,8 @@
 use std::borrow::Cow;
 
 use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use domain::Code;
 use domain::envelope::{binary, is_cloudevents};
-use domain::{Code, FieldError};
 use percent_encoding::percent_decode;
 
 use super::refusal::Refusal;
@@ -76,7 +76,7 @@ fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
 }
 
 fn refuse(path: &str, code: Code, message: &str) -> Refusal {
-    Refusal::Content(Refused::Fields(vec![FieldError::new(path, code, message)]))
+    Refusal::Content(Refused::field(path, code, message))
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use actix_web::HttpRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderName;
-use domain::FieldError;
 use domain::field::Code;
 use service::problem::FieldProblem;
 use store::outcomes::Outcome;
@@ -25,10 +24,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 
 /// How long the request wants to wait until its events are stored, if at all.
 pub(super) fn asked(http: &HttpRequest, route: Route) -> Result<Option<Duration>, Refusal> {
-    let refuse = |code, message: &str| {
-        let field = FieldError::new("wait", code, message);
-        Err(Refusal::Content(Refused::Fields(vec![field])))
-    };
+    let refuse = |code, message: &str| Err(Refusal::Content(Refused::field("wait", code, message)));
     let stored = match parameter(http.query_string()) {
         None => false,
         Some("stored") => true,
