@@ -1,13 +1,17 @@
 //! The database goes back in time, and the log has more than it: everything is stored again, once.
 //! And what the log no longer has is said.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use rdkafka::admin::AdminOptions;
 use rdkafka::{Offset, TopicPartitionList};
 use serde_json::json;
 use testkit::{LIMIT, TestService, eventually, eventually_eq};
 use uuid::Uuid;
 
-use crate::direct::{Record, admin, create_topic, delete_topic, produce};
+use crate::direct::{Record, admin, create_topic, delete_topic, flood, produce};
 use crate::ledger::{announcements, assert_counts};
 use crate::world::{
     ANNOUNCEMENTS, BACKEND, PARTITIONS, World, beside_others, probe, sum, wait_assigned,
@@ -86,6 +90,48 @@ async fn a_database_put_back_is_filled_again_from_the_log() {
     })
     .await;
     assert_eq!(world.database.count("dead_letters").await.unwrap(), 0);
+}
+
+/// Records come all the while: what is read again must not wait for a pause between them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_put_back_under_load_is_filled_again_while_more_comes() {
+    let _turn = beside_others().await;
+    let world = Arc::new(World::shared().await);
+    let mut processor = world.start_processor().await;
+    send(&world, 500).await;
+    wait_stored(&world, 500).await;
+    assert!(processor.terminate().await.success());
+    world.database.backup().await.unwrap();
+    processor.restart().await;
+    send(&world, 500).await;
+    wait_stored(&world, 1_000).await;
+    let over = Arc::new(AtomicBool::new(false));
+    let load = tokio::task::spawn_blocking({
+        let (world, over) = (Arc::clone(&world), Arc::clone(&over));
+        move || {
+            let mut sent = 0;
+            let records = std::iter::from_fn(|| {
+                std::thread::sleep(Duration::from_millis(5));
+                sent += 1;
+                let more = !over.load(Ordering::Relaxed);
+                more.then(|| (format!("k{}", sent % 20), event(sent)))
+            });
+            flood(&world, BACKEND, records);
+            sent - 1
+        }
+    });
+    world.database.restore().await.unwrap();
+    eventually("more is stored than before", LIMIT, || async {
+        match world.database.count("event_ids").await {
+            Ok(count) if count > 1_000 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    over.store(true, Ordering::Relaxed);
+    let sent = 1_000 + load.await.unwrap();
+    wait_stored(&world, i64::try_from(sent).unwrap()).await;
+    assert_counts(&world, sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
