@@ -4,23 +4,23 @@
 macro_rules! names {
     (
         $(#[$attribute:meta])*
-        pub enum $Enum:ident {
+        $vis:vis enum $Enum:ident {
             $($(#[$variant_attribute:meta])* $Variant:ident = $name:literal),+ $(,)?
         }
     ) => {
         $(#[$attribute])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $Enum {
+        $vis enum $Enum {
             $($(#[$variant_attribute])* $Variant),+
         }
 
         impl $Enum {
             /// Every value, in the order of the specification.
-            pub const ALL: &'static [Self] = &[$(Self::$Variant),+];
+            $vis const ALL: &'static [Self] = &[$(Self::$Variant),+];
 
             /// The name on the wire and in the table.
             #[must_use]
-            pub fn as_str(self) -> &'static str {
+            $vis fn as_str(self) -> &'static str {
                 match self {
                     $(Self::$Variant => $name),+
                 }
@@ -28,7 +28,7 @@ macro_rules! names {
 
             /// The value of that name, or `None`.
             #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
+            $vis fn parse(text: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|value| value.as_str() == text)
             }
         }
