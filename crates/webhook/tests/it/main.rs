@@ -1,0 +1,4 @@
+//! Messages sent to real receivers, good ones and bad ones.
+
+#[cfg(test)]
+mod client;
