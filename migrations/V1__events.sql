@@ -252,3 +252,70 @@ select child.relname::text as partition, pg_get_expr(child.relpartbound, child.o
        greatest(child.reltuples, 0)::bigint as rows_estimate, pg_total_relation_size(child.oid) as bytes
 from pg_inherits join pg_class child on child.oid = inhrelid
 where inhparent = 'events'::regclass;
+
+-- Processors (S4-77): what is done with stored events. Those that come with the code of a processor
+-- (`from_code`) belong to all tenants; the others are registered through the API.
+create table event_processors (
+    processor_id      uuid         primary key default gen_random_uuid(),
+    tenant_id         varchar(64)  collate "C",
+    processor_name    varchar(255) collate "C" not null,
+    processor_type    varchar(100) collate "C" not null,
+    enabled           boolean      not null default true,
+    priority          integer      not null default 0,
+    filters           jsonb        not null default '{}',
+    config            jsonb        not null default '{}',
+    from_code         boolean      not null default false,
+    -- Deleted: matches no event any more, and is gone once none of its work is left.
+    deleted_at        timestamptz,
+    error_count       bigint       not null default 0,
+    last_error        text,
+    last_processed_at timestamptz,
+    created_at        timestamptz  not null default now(),
+    updated_at        timestamptz  not null default now()
+) with (fillfactor = 50);
+create unique index event_processors_name_idx on event_processors (coalesce(tenant_id, ''), processor_name)
+    where deleted_at is null;
+
+-- The version of all rules: what is to be done with which events. Whoever changes one sets it anew; a
+-- storing transaction reads it, and matches its events again if it is another (docs/decisions/0021).
+create table rules_version (
+    one     boolean primary key default true check (one),
+    version uuid    not null default gen_random_uuid()
+);
+insert into rules_version default values;
+
+-- What is to be done with an event because of a rule: made in the transaction that stores the event,
+-- deleted in the one that records that it is done.
+create table work (
+    event_id        uuid        not null,
+    tenant_id       varchar(64) collate "C" not null,
+    rule_id         uuid        not null,
+    -- 1: a processor, and the event is pending until it is done; 2: a webhook.
+    kind            smallint    not null,
+    event_timestamp timestamptz not null,
+    -- How often it was begun. It names the attempt: what an earlier one says later does not count.
+    attempt         integer     not null default 0,
+    -- When it is to be done; while it is under way, when it is taken for lost.
+    due_at          timestamptz not null default now(),
+    last_error      text,
+    created_at      timestamptz not null default now(),
+    primary key (event_id, tenant_id, rule_id)
+) with (
+    fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
+    autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
+);
+create index work_due_idx on work (rule_id, due_at);
+
+-- What became of it (S4-79): one row for each event and processor, `retry` until there is an outcome.
+create table processing_results (
+    result_id      bigint       generated always as identity primary key,
+    event_id       uuid         not null,
+    tenant_id      varchar(64)  collate "C" not null,
+    processor_name varchar(255) collate "C" not null,
+    status         varchar(20)  collate "C" not null,
+    message        text,
+    attempts       integer      not null,
+    processed_at   timestamptz  not null default now(),
+    duration_ms    integer,
+    unique (event_id, tenant_id, processor_name)
+);

@@ -38,6 +38,8 @@ pub struct Config {
     pub writers: usize,
     /// Types that a tenant's day is counted by.
     pub types_a_day: usize,
+    /// How often it is looked for what is to be done with stored events and what a crash left.
+    pub sweep: Duration,
     /// Bytes of records between the log and the database.
     pub buffer_bytes: usize,
     /// The time partitions of `events`.
@@ -138,6 +140,12 @@ impl Config {
                 1..=64,
                 "Writers, each with a connection of its own; the default is the number of cores.",
             ),
+            sweep: Duration::from_secs(env.get_in(
+                &["PROCESSING_INTERVAL"],
+                5,
+                1..=3_600,
+                "Seconds between two looks for what processors and webhooks have still to do.",
+            )),
             buffer_bytes: env.get_in(
                 &["BUFFER_BYTES"],
                 16 * 1024 * 1024,

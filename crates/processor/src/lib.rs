@@ -7,10 +7,14 @@
 
 pub mod bridge;
 pub mod config;
+pub mod handler;
+pub mod jobs;
 pub mod metrics;
 mod partitions;
 pub mod pipeline;
+mod processing;
 pub mod record;
+pub mod rules;
 pub mod state;
 mod store_role;
 
@@ -31,6 +35,8 @@ use tokio::task::JoinSet;
 
 use bridge::{Bridge, BridgeParts, Extension};
 use config::Config;
+use handler::EventHandler;
+use processing::Handlers;
 use store_role::StoreRole;
 
 /// What a composition brings along.
@@ -42,6 +48,8 @@ pub struct Deps {
     pub local: bool,
     /// The extension of the bridge (S2-67).
     pub extension: Option<Arc<dyn Extension>>,
+    /// What else is done with stored events; every process that stores should bring the same.
+    pub handlers: Vec<Arc<dyn EventHandler>>,
 }
 
 /// A running processor without an HTTP server of its own.
@@ -92,7 +100,13 @@ impl Processor {
         };
         let storing = if config.roles.store {
             let feed = bridge.as_ref().map(Bridge::direct_input);
-            Some(StoreRole::start(&config, registry, feed, !deps.local)?)
+            Some(StoreRole::start(
+                &config,
+                registry,
+                feed,
+                !deps.local,
+                Handlers::new(deps.handlers)?,
+            )?)
         } else {
             None
         };

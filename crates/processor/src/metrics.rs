@@ -29,7 +29,7 @@ service::metrics! {
         ),
         /// Events counted as `other`, because their tenant's day has too many types.
         pub other_types: IntCounter("tidegate_processor_events_counted_as_other_total"),
-        /// Failed storing transactions by kind: transient, data, conflict.
+        /// Failed storing transactions by kind: transient, data, conflict, rules.
         pub write_failures: IntCounterVec("tidegate_processor_write_failures_total", ["kind"]),
         /// Announcements of stored events by result: sent, failed.
         pub announcements: IntCounterVec("tidegate_processor_announcements_total", ["result"]),
@@ -65,6 +65,20 @@ service::metrics! {
         pub partition_lock_timeouts: IntCounter("tidegate_processor_partition_lock_timeouts_total"),
         /// Connections of the pool by state: in_use, open, max.
         pub pool_connections: IntGaugeVec("tidegate_database_pool_connections", ["state"]),
+    }
+}
+
+service::metrics! {
+    /// What processors do with stored events.
+    pub struct ProcessingMetrics {
+        /// Attempts of processors by result: success, skipped, retry, failed.
+        pub runs: IntCounterVec("tidegate_processor_runs_total", ["processor", "result"]),
+        /// Duration of one attempt.
+        pub seconds: Histogram(
+            "tidegate_processor_run_seconds", buckets = exponential(0.001, 4.0, 10)
+        ),
+        /// Attempts that ended after another one had begun; they count for nothing.
+        pub lost: IntCounter("tidegate_processor_runs_lost_total"),
     }
 }
 
@@ -114,6 +128,7 @@ impl Metrics {
             Kind::Transient => "transient",
             Kind::Data => "data",
             Kind::Conflict => "conflict",
+            Kind::Rules => "rules",
         };
         self.write_failures.with_label_values(&[kind]).inc();
     }

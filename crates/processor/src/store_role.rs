@@ -11,18 +11,22 @@ use eventlog::{Publisher, Source as _};
 use prometheus::Registry;
 use service::health::Health;
 use store::{Database, migrate, server_settings};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
-use crate::metrics::{Metrics, StateMetrics};
+use crate::jobs::Runner;
+use crate::metrics::{Metrics, ProcessingMetrics, StateMetrics};
 use crate::partitions::Partitions;
 use crate::pipeline::detour::Detour;
 use crate::pipeline::placement::Placement;
 use crate::pipeline::rewinds::Rewinds;
 use crate::pipeline::{After, Pipeline};
+use crate::processing::{Forwarding, Handlers, Processing};
 use crate::record::RecordDecoder;
+use crate::rules::RuleCache;
 use crate::state::{Sources, State};
 
 /// Beside Kafka the Postgres log is small: it has what was spilled.
@@ -37,6 +41,9 @@ pub(crate) struct StoreRole {
     sources: Sources,
     pipelines: Vec<JoinSet<()>>,
     background: JoinSet<()>,
+    jobs: JoinSet<()>,
+    /// Dropped, it has no more work begun.
+    work: oneshot::Sender<()>,
 }
 
 impl StoreRole {
@@ -47,6 +54,7 @@ impl StoreRole {
         registry: &Registry,
         input: Option<DirectInput>,
         listeners_stay: bool,
+        handlers: Handlers,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::register(registry)?);
         let db = Database::new(&config.database)?;
@@ -55,6 +63,7 @@ impl StoreRole {
         let announcements: Arc<str> = format!("{prefix}{}", subject::ANNOUNCEMENTS).into();
         let (rewinds, detour) = (Rewinds::default(), Detour::new(&db));
         let mut background = JoinSet::new();
+        let rules = RuleCache::new(&db, handlers.written_down());
         let pipeline = |source, records, after| Pipeline {
             db: db.clone(),
             source,
@@ -64,10 +73,11 @@ impl StoreRole {
             detour: detour.clone(),
             batch: config.batch,
             types_a_day: config.types_a_day,
+            rules: rules.clone(),
             metrics: Arc::clone(&metrics),
         };
         let mut pipelines = vec![];
-        let (mut from_kafka, mut producer) = (None, None);
+        let (mut from_kafka, mut producer, mut forwarding) = (None, None, None);
         if let Some(kafka) = &config.kafka {
             let topics: Vec<Arc<str>> = stored_topics(&config.domain_topics)
                 .iter()
@@ -95,6 +105,11 @@ impl StoreRole {
                 After::Announce(Arc::clone(&announces)),
             );
             pipelines.push(line.start(queues));
+            forwarding = Some(Forwarding {
+                publisher: Arc::clone(&announces),
+                prefix: prefix.to_owned(),
+                read: stored_topics(&config.domain_topics),
+            });
             (from_kafka, producer) = (Some(consumer), Some(announces));
         }
         // What comes through Kafka reaches the bridge through Kafka; this is for the rest.
@@ -118,6 +133,17 @@ impl StoreRole {
             rewinds,
             detour,
         };
+        background.spawn(rules.clone().watch());
+        let processing = Processing {
+            db: db.clone(),
+            rules: rules.clone(),
+            handlers,
+            forwarding,
+            metrics: ProcessingMetrics::register(registry)?,
+        };
+        let (work, stop) = oneshot::channel();
+        let mut jobs = JoinSet::new();
+        jobs.spawn(Runner::new(db.clone(), rules, processing, config.sweep).run(stop));
         let gauges = StateMetrics::register(registry)?;
         let partitions = Partitions::new(
             db.clone(),
@@ -141,6 +167,8 @@ impl StoreRole {
             sources,
             pipelines,
             background,
+            jobs,
+            work,
         })
     }
 
@@ -151,6 +179,7 @@ impl StoreRole {
 
     /// Stores and announces what was taken, as far as time allows.
     pub(crate) async fn stop(mut self, grace: Duration) {
+        drop(self.work);
         let kafka = async {
             if let Some(consumer) = &self.sources.kafka {
                 consumer.shutdown(grace).await;
@@ -161,15 +190,17 @@ impl StoreRole {
             for pipeline in &mut self.pipelines {
                 while pipeline.join_next().await.is_some() {}
             }
+            while self.jobs.join_next().await.is_some() {}
         };
         if tokio::time::timeout(grace, drain).await.is_err() {
             tracing::warn!(
-                "not everything was stored in time; it will be read again, nothing is lost"
+                "not everything was stored or done in time; it will be read again, nothing is lost"
             );
         }
         for pipeline in &mut self.pipelines {
             pipeline.shutdown().await;
         }
+        self.jobs.shutdown().await;
         self.background.shutdown().await;
     }
 }

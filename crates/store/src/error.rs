@@ -18,6 +18,9 @@ pub enum Error {
     /// same partitions, since this batch was read.
     #[error("conflict: {0}")]
     Conflict(String),
+    /// The rules have changed since the events were matched with them.
+    #[error("the rules have changed")]
+    Rules,
 }
 
 /// What to do about an [`Error`].
@@ -29,6 +32,8 @@ pub enum Kind {
     Data,
     /// Another writer was faster with an event or with the whole partition: check again, at once.
     Conflict,
+    /// Match the events again, with the rules as they are now.
+    Rules,
 }
 
 impl Error {
@@ -41,6 +46,7 @@ impl Error {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Conflict(_) => Kind::Conflict,
+            Self::Rules => Kind::Rules,
             Self::Pool(_) | Self::Migration(_) => Kind::Transient,
             Self::Database(error) => match error.code().map(SqlState::code) {
                 Some("P0001") => Kind::Data,

@@ -12,13 +12,17 @@ pub mod outbox;
 pub mod outcomes;
 pub mod partitions;
 pub mod pool;
+pub mod processing;
+pub mod processors;
 pub mod reader;
 pub mod receipts;
+pub mod rules;
 pub mod server_settings;
 pub mod sql;
 pub mod statistics;
 pub mod stream_reads;
 pub mod timeout;
+pub mod work;
 pub mod write;
 
 pub use error::{Error, Kind};

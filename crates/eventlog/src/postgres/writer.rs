@@ -114,7 +114,7 @@ impl Writer {
                 self.complain(&error);
                 let why = match error.kind() {
                     Kind::Data => PublishError::Failed(error.to_string()),
-                    Kind::Transient | Kind::Conflict => PublishError::Unavailable,
+                    Kind::Transient | Kind::Conflict | Kind::Rules => PublishError::Unavailable,
                 };
                 answer(batch, &Err(why));
                 // What failed once may fail for ever on this connection: a plan that is out of date, a

@@ -209,6 +209,7 @@ impl Postgres {
         let written = writer
             .write(&Batch {
                 rows: &FrozenRows::default(),
+                matched: None,
                 events: &[],
                 dead_letters: &[],
                 advances: &[Advance {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use domain::redriven::Place;
 use domain::{Event, EventStatus};
 use eventlog::{Chunk, Permit, Record};
-use store::write::{DeadLetter, FrozenRows, Rows};
+use store::write::{DeadLetter, FrozenRows, Matched, Rows};
 
 use super::dead_letter::dead_letter;
 use crate::record::RecordDecoder;
+use crate::rules::Rules;
 
 /// A batch ready to be written.
 #[derive(Debug)]
@@ -17,8 +18,35 @@ pub struct Decoded {
     pub items: Vec<Item>,
     /// The rows of the events among them.
     pub rows: FrozenRows,
+    /// What rules want done with them.
+    pub matched: Matched,
     /// What holds the batch's share of the buffer until it is dropped.
     pub permits: Vec<Permit>,
+}
+
+impl Decoded {
+    /// Matches the events with these rules and makes their rows. Those that something is to be done
+    /// with first are pending.
+    pub(super) fn match_rules(&mut self, rules: &Rules) {
+        let now = service::clock::now();
+        let (mut rows, mut work) = (Rows::default(), vec![]);
+        for item in &mut self.items {
+            if let Content::Event(event, row) = &mut item.content {
+                *row = rows.len();
+                let status = if rules.match_event(event, *row, &mut work) {
+                    EventStatus::Pending
+                } else {
+                    EventStatus::Processed
+                };
+                rows.push(event, status, now);
+            }
+        }
+        self.rows = rows.freeze();
+        self.matched = Matched {
+            version: rules.version,
+            work,
+        };
+    }
 }
 
 /// One record and what it turned out to be.
@@ -68,10 +96,9 @@ impl Decoder {
 
     /// Decodes every record. Never fails: what cannot be decoded becomes a dead letter.
     #[must_use]
-    pub fn decode(&self, chunks: Vec<Chunk>) -> Decoded {
+    pub fn decode(&self, chunks: Vec<Chunk>, rules: &Rules) -> Decoded {
         let now = service::clock::now();
         let mut items = Vec::with_capacity(chunks.iter().map(|c| c.records.len()).sum());
-        let mut rows = Rows::default();
         let mut permits = Vec::with_capacity(chunks.len());
         for chunk in chunks {
             let topic = Arc::clone(chunk.topic());
@@ -81,11 +108,8 @@ impl Decoder {
             for record in records {
                 let place = self.records.place(&record);
                 let content = match self.records.decode(&record, now) {
-                    Ok(event) => {
-                        // No handler waits for events yet, so they are stored as processed.
-                        rows.push(&event, EventStatus::Processed, now);
-                        Content::Event(Box::new(event), rows.len() - 1)
-                    }
+                    // Its row is made with all others.
+                    Ok(event) => Content::Event(Box::new(event), 0),
                     Err(error) => Content::Dead(Box::new(dead_letter(
                         &record,
                         place,
@@ -104,10 +128,13 @@ impl Decoder {
                 });
             }
         }
-        Decoded {
+        let mut decoded = Decoded {
             items,
-            rows: rows.freeze(),
+            rows: FrozenRows::default(),
+            matched: Matched::default(),
             permits,
-        }
+        };
+        decoded.match_rules(rules);
+        decoded
     }
 }

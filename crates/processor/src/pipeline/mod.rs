@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 use crate::bridge::DirectInput;
 use crate::metrics::Metrics;
 use crate::record::RecordDecoder;
+use crate::rules::RuleCache;
 use announce::Announcer;
 use batch::BatchLimits;
 use decode::Decoder;
@@ -64,6 +65,8 @@ pub struct Pipeline {
     pub batch: BatchLimits,
     /// Types that a tenant's day is counted by.
     pub types_a_day: usize,
+    /// What is to be done with which events.
+    pub rules: RuleCache,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -143,9 +146,10 @@ impl Pipeline {
             Arc::clone(&self.source),
             message,
             self.types_a_day,
+            self.rules.clone(),
             Arc::clone(&self.metrics),
         );
-        let limits = self.batch;
+        let (limits, rules) = (self.batch, self.rules.clone());
         let mut pace = Pace::new(match &self.after {
             After::Announce(_) | After::Deliver { input: None, .. } => STORE_INTERVAL,
             After::Deliver { input: Some(_), .. } => DELIVER_INTERVAL,
@@ -155,7 +159,8 @@ impl Pipeline {
         let (written, stored) = mpsc::channel(1);
         tasks.spawn(async move {
             while let Some(batch) = batch::gather(&mut queue, limits, &mut pace).await {
-                if decoded.send(decoder.decode(batch)).await.is_err() {
+                let rules = rules.current().await;
+                if decoded.send(decoder.decode(batch, &rules)).await.is_err() {
                     break;
                 }
             }

@@ -108,6 +108,7 @@ impl World {
                 bytes: 1 << 20,
             },
             types_a_day: 1_000,
+            rules: RuleCache::new(&self.db, vec![]),
             metrics: Self::metrics(),
         };
         let tasks = pipeline.start(queues);
@@ -195,7 +196,8 @@ async fn what_another_processor_stored_is_not_stored_again() {
     while chunks.iter().map(|c| c.records.len()).sum::<usize>() < 200 {
         chunks.push(queues[0].recv().await.unwrap());
     }
-    let decoded = Decoder::new(world.records()).decode(chunks);
+    let rules = RuleCache::new(&world.db, vec![]);
+    let decoded = Decoder::new(world.records()).decode(chunks, &*rules.current().await);
     assert!(
         decoded
             .items
@@ -207,6 +209,7 @@ async fn what_another_processor_stored_is_not_stored_again() {
         Arc::new(source.clone()),
         None,
         1_000,
+        rules,
         World::metrics(),
     );
     let (input, to_write) = mpsc::channel(1);

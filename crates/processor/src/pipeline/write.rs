@@ -18,6 +18,7 @@ use super::dead_letter::dead_letter;
 use super::decode::{Content, Decoded, Item};
 use super::plan::{Partition, Positions};
 use crate::metrics::Metrics;
+use crate::rules::RuleCache;
 
 /// A writer that has sent nothing for this long in the middle of a COPY is frozen. Below the time
 /// that others wait for its locks.
@@ -50,6 +51,7 @@ pub struct WriteStage {
     positions: Positions,
     message: Option<fn(&Event) -> Message>,
     types_a_day: usize,
+    rules: RuleCache,
     metrics: Arc<Metrics>,
     writer: Option<Writer>,
 }
@@ -63,6 +65,7 @@ impl WriteStage {
         source: Arc<dyn Source>,
         message: Option<fn(&Event) -> Message>,
         types_a_day: usize,
+        rules: RuleCache,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -71,6 +74,7 @@ impl WriteStage {
             source,
             message,
             types_a_day,
+            rules,
             metrics,
             writer: None,
         }
@@ -111,6 +115,15 @@ impl WriteStage {
                 Kind::Conflict => {
                     tracing::info!(error = %error, "retrying the batch after a conflict");
                     self.positions.conflict();
+                    todo.push(range);
+                }
+                Kind::Rules => {
+                    match self.rules.reload().await {
+                        Ok(rules) => batch.match_rules(&rules),
+                        Err(error) => {
+                            self.pause(backoff.next().unwrap_or_default(), &error).await;
+                        }
+                    }
                     todo.push(range);
                 }
                 Kind::Data if range.len() > 1 => {
@@ -164,6 +177,7 @@ impl WriteStage {
         let written = writer
             .write(&Batch {
                 rows: &batch.rows,
+                matched: Some(&batch.matched),
                 events: &plan.store,
                 dead_letters: &plan.letters,
                 advances: &plan.advances,
@@ -176,6 +190,9 @@ impl WriteStage {
         let took = started.elapsed();
         self.metrics
             .written(took, plan.store.len(), &written, &plan.letters);
+        if !batch.matched.work.is_empty() {
+            self.rules.notify();
+        }
         announce.extend(written.new.iter().map(|pending| pending.item));
         self.positions.advanced(plan.advances);
         Ok(())

@@ -57,6 +57,7 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
             channels: Some(Arc::clone(&channels) as _),
             local: true,
             extension: Some(Arc::new(Clicks)),
+            ..Deps::default()
         },
     )
     .unwrap();

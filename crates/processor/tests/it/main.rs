@@ -9,6 +9,7 @@
 mod composed;
 mod edge;
 mod faults;
+mod handlers;
 mod metrics;
 mod routes;
 mod shutdown;

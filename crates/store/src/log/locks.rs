@@ -9,3 +9,5 @@ pub(super) const CONSUMER: i32 = -2;
 pub(super) const VACUUM: i32 = -3;
 /// Held by the one that sends what is in the outbox.
 pub(crate) const OUTBOX: i32 = -4;
+/// Held, shared, by every storing transaction, and exclusively by one that changes rules.
+pub(crate) const RULES: i32 = -5;

@@ -2,9 +2,8 @@
 //!
 //! A flat list of steps, one module each, in the order in which their locks are taken: [`new`] (which
 //! ids are not stored yet), [`streams`] (numbers of the events of aggregates), [`claim`] (ids into
-//! `event_ids`), [`copy`] (rows into `events`), [`outbox`], [`dead_letters`], [`duplicates`], [`counts`],
-//! [`positions`]. Projections and the work of handlers belong between `copy` and `outbox`. The counts
-//! are few and hot, so they come as late as possible: writers wait for each other only there, and
+//! `event_ids`), [`copy`] (rows into `events`), [`work`] (what rules want done with them), [`outbox`], [`dead_letters`],
+//! [`duplicates`], [`counts`], [`positions`]. Projections belong between `copy` and `work`. The counts are few and hot, so they come as late as possible: writers wait for each other only there, and
 //! where they append to one stream.
 
 mod binary;
@@ -15,12 +14,13 @@ pub(crate) mod dead_letters;
 mod duplicates;
 mod frozen;
 mod new;
-mod outbox;
+pub(crate) mod outbox;
 mod partitions;
 mod pending;
 pub mod positions;
 mod streams;
 mod types;
+mod work;
 
 #[doc(hidden)]
 pub use binary::{HEADER, TRAILER};
@@ -34,6 +34,7 @@ pub use outbox::leave;
 pub use pending::{Pending, RecordPlace};
 pub use positions::Advance;
 pub use types::OTHER;
+pub use work::{Due, Matched};
 
 use std::collections::HashSet;
 
@@ -44,6 +45,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::outbox::Message;
 use crate::pool::Database;
+use crate::rules;
 
 /// The reason of a dead letter whose event expected another version of its stream.
 pub const VERSION_CONFLICT: &str = "version_conflict";
@@ -54,6 +56,8 @@ pub const ID_CONFLICT: &str = "id_conflict";
 pub struct Batch<'a> {
     /// Rows in COPY format.
     pub rows: &'a FrozenRows,
+    /// What the rules want done with the events; `None` where there are no rules.
+    pub matched: Option<&'a Matched>,
     /// The events to store, by ascending row.
     pub events: &'a [Pending<'a>],
     /// The records to keep as dead letters.
@@ -81,10 +85,12 @@ pub struct Written<'a> {
 #[derive(Debug)]
 pub struct Writer {
     client: Client,
+    rules: rules::Statements,
     new: Statement,
     streams: streams::Statements,
     claim: Statement,
     copy: Statement,
+    work: Statement,
     outbox: Statement,
     dead_letters: dead_letters::Statements,
     duplicates: Statement,
@@ -113,10 +119,12 @@ impl Writer {
             )
             .await?;
         Ok(Self {
+            rules: rules::Statements::prepare(&client).await?,
             new: client.prepare(new::KNOWN).await?,
             streams: streams::Statements::prepare(&client).await?,
             claim: client.prepare(claim::CLAIM).await?,
             copy: client.prepare(COPY).await?,
+            work: client.prepare(work::INSERT).await?,
             outbox: client.prepare(outbox::INSERT).await?,
             dead_letters: dead_letters::Statements::prepare(&client).await?,
             duplicates: client.prepare(duplicates::NOTE).await?,
@@ -169,6 +177,9 @@ impl Writer {
     async fn transaction<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
         self.partitions.learn(&self.client, batch.events).await?;
         let tx = self.client.transaction().await?;
+        if let Some(matched) = batch.matched {
+            rules::check(&tx, &self.rules, matched.version).await?;
+        }
         let new::Selected {
             mut new,
             conflicts: same_id,
@@ -190,6 +201,9 @@ impl Writer {
             .collect();
         claim::claim(&tx, &self.claim, &self.partitions, batch.rows, &new).await?;
         copy::copy(&tx, &self.copy, batch.rows, &new).await?;
+        if let Some(matched) = batch.matched {
+            work::insert(&tx, &self.work, &matched.work, &new).await?;
+        }
         if let Some(message) = batch.message {
             let messages: Vec<_> = new.iter().map(|pending| message(pending.event)).collect();
             outbox::insert(&tx, &self.outbox, &messages).await?;

@@ -6,11 +6,11 @@ use crate::error::Error;
 use crate::outbox::Message;
 use crate::pool::Database;
 
-pub(super) const INSERT: &str = "insert into outbox (tenant_id, subject, key, payload) \
+pub(crate) const INSERT: &str = "insert into outbox (tenant_id, subject, key, payload) \
     select * from unnest($1::text[], $2::text[], $3::bytea[], $4::bytea[])";
 
 /// Leaves the messages in the outbox.
-pub(super) async fn insert(
+pub(crate) async fn insert(
     tx: &Transaction<'_>,
     statement: &Statement,
     messages: &[Message],

@@ -62,6 +62,7 @@ async fn advance(
 ) -> Result<(), store::Error> {
     let batch = Batch {
         rows: &FrozenRows::default(),
+        matched: None,
         events: &[],
         dead_letters: &[],
         advances: &[step],

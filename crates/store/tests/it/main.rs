@@ -10,3 +10,4 @@ mod plan;
 mod purposes;
 mod reads;
 mod streams;
+mod work;

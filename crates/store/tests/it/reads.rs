@@ -82,6 +82,7 @@ async fn write_all(writer: &mut Writer, events: &[Event]) {
         .collect();
     let batch = Batch {
         rows: &rows,
+        matched: None,
         events: &pending,
         dead_letters: &[],
         advances: &[],

@@ -78,6 +78,7 @@ async fn append(
     let written = writer
         .write(&Batch {
             rows: &rows,
+            matched: None,
             events: &pending,
             dead_letters: &[],
             advances: &[],
