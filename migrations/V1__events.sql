@@ -319,3 +319,60 @@ create table processing_results (
     duration_ms    integer,
     unique (event_id, tenant_id, processor_name)
 );
+
+-- Projections (S4-05, S4-76, docs/decisions/0019).
+
+-- What is folded, and how. Of each name one version is live; another may be built beside it, and takes
+-- its place whole.
+create table projection_definitions (
+    id             bigint       generated always as identity primary key,
+    tenant_id      varchar(64)  collate "C" not null,
+    name           varchar(255) collate "C" not null,
+    version        integer      not null,
+    entity_type    varchar(255) collate "C" not null,
+    -- The one entity it is about; null is each of the type.
+    entity_id      text         collate "C",
+    event_types    text[]       not null,
+    fold           jsonb        not null,
+    -- building, live, or retired: its states are being removed.
+    state          varchar(10)  collate "C" not null default 'building',
+    -- How far the history is read: the last entity, how many there were, of how many, with how many events.
+    cursor         text,
+    entities       bigint       not null default 0,
+    entities_total bigint,
+    events         bigint       not null default 0,
+    problem        text,
+    -- The processor that builds it, as long as it says so.
+    leased_by      uuid,
+    leased_until   timestamptz,
+    created_at     timestamptz  not null default now(),
+    built_at       timestamptz,
+    unique (tenant_id, name, version)
+);
+create unique index projection_definitions_live_idx on projection_definitions (tenant_id, name) where state = 'live';
+create unique index projection_definitions_building_idx on projection_definitions (tenant_id, name) where state = 'building';
+
+-- The states, a row each of an entity. Those of a version that is not live are no answer yet.
+create table event_projections (
+    projection_id      varchar(255) collate "C" primary key default gen_random_uuid()::text,
+    projection_name    varchar(255) collate "C" not null,
+    entity_id          text         collate "C" not null,
+    entity_type        varchar(255) collate "C" not null,
+    state              jsonb        not null default '{}',
+    -- The number of events in it, and the last of them in the order of the stream.
+    version            bigint       not null default 0,
+    last_event_id      varchar(255),
+    last_event_time    timestamptz,
+    created_at         timestamptz  not null default now(),
+    updated_at         timestamptz  not null default now(),
+    tenant_id          varchar(64)  collate "C" not null,
+    definition         bigint       not null,
+    definition_version integer      not null,
+    -- The last event that could not be folded, and why.
+    error              text,
+    error_event_id     uuid,
+    -- An event came after others that it happened before: the state is to be folded anew.
+    late               boolean      not null default false,
+    unique (definition, entity_id)
+) with (fillfactor = 70);
+create index event_projections_late_idx on event_projections (definition) where late;

@@ -8,6 +8,7 @@ pub mod category;
 pub mod envelope;
 pub mod event;
 pub mod field;
+pub mod fold;
 pub mod id;
 pub mod json;
 pub mod limits;
@@ -20,6 +21,7 @@ pub mod selector;
 pub mod stream;
 pub mod subject;
 pub mod timestamp;
+pub mod upcast;
 
 pub use category::EventCategory;
 pub use envelope::{Context, DecodeError, decode};

@@ -35,6 +35,8 @@ pub const HEADER_FOLLOWS: &str = "follows";
 pub const CONTENT_TYPE: &str = "application/json";
 /// Subject of the announcement that an event is stored.
 pub const EVENT_STORED: &str = "event.stored";
+/// Subject of the announcement that a projection is built for the first time (S4-103).
+pub const PROJECTION_CREATED: &str = "event.projection.created";
 
 /// The topic an event travels on.
 #[must_use]

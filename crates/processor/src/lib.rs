@@ -13,6 +13,7 @@ pub mod metrics;
 mod partitions;
 pub mod pipeline;
 mod processing;
+mod projections;
 pub mod record;
 pub mod rules;
 pub mod state;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use actix_web::web;
 use anyhow::Context as _;
+use domain::fold::Extensions;
 use domain::subject;
 use eventlog::Source as _;
 use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
@@ -50,6 +52,8 @@ pub struct Deps {
     pub extension: Option<Arc<dyn Extension>>,
     /// What else is done with stored events; every process that stores should bring the same.
     pub handlers: Vec<Arc<dyn EventHandler>>,
+    /// Reducers of projections by name, and upcasters (S3-34). All processors need the same.
+    pub folding: Arc<Extensions>,
 }
 
 /// A running processor without an HTTP server of its own.
@@ -106,6 +110,7 @@ impl Processor {
                 feed,
                 !deps.local,
                 Handlers::new(deps.handlers)?,
+                &deps.folding,
             )?)
         } else {
             None

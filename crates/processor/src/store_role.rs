@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::fold::Extensions;
 use domain::subject;
 use eventlog::kafka::{Consumer, KafkaConfig, Producer};
 use eventlog::postgres::PostgresSource;
@@ -25,6 +26,7 @@ use crate::pipeline::placement::Placement;
 use crate::pipeline::rewinds::Rewinds;
 use crate::pipeline::{After, Pipeline};
 use crate::processing::{Forwarding, Handlers, Processing};
+use crate::projections::Projections;
 use crate::record::RecordDecoder;
 use crate::rules::RuleCache;
 use crate::state::{Sources, State};
@@ -48,13 +50,14 @@ pub(crate) struct StoreRole {
 
 impl StoreRole {
     /// Starts it. Waits for no dependency. `input` delivers what comes from the Postgres log to
-    /// listeners; `listeners_stay` when this process ends.
+    /// listeners; `listeners_stay` when this process ends. `extensions` fold and bring up to date.
     pub(crate) fn start(
         config: &Config,
         registry: &Registry,
         input: Option<DirectInput>,
         listeners_stay: bool,
         handlers: Handlers,
+        extensions: &Arc<Extensions>,
     ) -> anyhow::Result<Self> {
         let metrics = Arc::new(Metrics::register(registry)?);
         let db = Database::new(&config.database)?;
@@ -74,6 +77,7 @@ impl StoreRole {
             batch: config.batch,
             types_a_day: config.types_a_day,
             rules: rules.clone(),
+            extensions: Arc::clone(extensions),
             metrics: Arc::clone(&metrics),
         };
         let mut pipelines = vec![];
@@ -156,6 +160,9 @@ impl StoreRole {
                 .clone()
                 .watch(db.clone(), sources.clone(), metrics, gauges),
         );
+        let announces = sources.kafka.is_some();
+        let projections = Projections::new(db.clone(), Arc::clone(extensions), announces);
+        background.spawn(projections.build());
         background.spawn(prepare(
             db,
             config.migrate_on_start,

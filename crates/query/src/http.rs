@@ -7,6 +7,8 @@ pub mod faults;
 pub mod listing;
 pub mod openapi;
 mod page;
+pub mod projection_changes;
+pub mod projections;
 pub mod receipts;
 mod request;
 pub mod routes;

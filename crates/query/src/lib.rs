@@ -1,9 +1,10 @@
 //! The query service: answers questions about what is stored, streams events as they happen, and
-//! changes nothing but dead letters, which it puts on the log once more or sets aside.
+//! changes nothing but dead letters, which it puts on the log once more or sets aside, and the definitions
+//! of projections, which the processor follows.
 //!
 //! Invariants, stated as absences: no answer without a bound in rows, bytes and time
 //! (a live stream has one in bytes that wait for it); no SQL (it
-//! lives in `store`); no other write but the schema's migration at start.
+//! lives in `store`); no write to what is stored.
 
 pub mod config;
 pub mod cursor;

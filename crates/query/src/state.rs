@@ -100,6 +100,19 @@ impl State {
         self.observe(what, self.reader.read(work)).await
     }
 
+    /// Changes something in the database; `what` is the metric's label.
+    ///
+    /// # Errors
+    /// 503 while the database does not answer, 422 for a value it cannot hold.
+    pub async fn change<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFnOnce(&Database) -> Result<T, Error>,
+    ) -> Result<T, Problem> {
+        let changing = async { Ok(work(&self.pool).await?) };
+        self.observe(what, changing).await
+    }
+
     /// How many events there are under the filter, as far as it shows in time: no answer waits for it.
     pub async fn total(&self, filter: &Filter) -> Total {
         let deadline = Instant::now() + self.count_timeout;

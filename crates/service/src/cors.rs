@@ -41,20 +41,27 @@ pub fn layer(origins: Option<&[String]>) -> Cors {
             .fold(Cors::default(), |cors, origin| cors.allowed_origin(origin))
             .supports_credentials(),
     };
-    cors.allowed_methods([Method::GET, Method::HEAD, Method::POST, Method::OPTIONS])
-        .allowed_headers([
-            ACCEPT,
-            AUTHORIZATION,
-            CACHE_CONTROL,
-            CONTENT_ENCODING,
-            CONTENT_TYPE,
-            HeaderName::from_static("anonymousid"),
-            HeaderName::from_static("idempotency-key"),
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static("prefer"),
-            HeaderName::from_static("traceparent"),
-            crate::request_id::HEADER,
-        ])
-        .expose_headers([crate::request_id::HEADER, RETRY_AFTER])
-        .max_age(3600)
+    cors.allowed_methods([
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::DELETE,
+        Method::OPTIONS,
+    ])
+    .allowed_headers([
+        ACCEPT,
+        AUTHORIZATION,
+        CACHE_CONTROL,
+        CONTENT_ENCODING,
+        CONTENT_TYPE,
+        HeaderName::from_static("anonymousid"),
+        HeaderName::from_static("idempotency-key"),
+        HeaderName::from_static("last-event-id"),
+        HeaderName::from_static("prefer"),
+        HeaderName::from_static("traceparent"),
+        crate::request_id::HEADER,
+    ])
+    .expose_headers([crate::request_id::HEADER, RETRY_AFTER])
+    .max_age(3600)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::body::MessageBody;
 use actix_web::dev::{Handler, Server, ServerHandle, ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Compress, Next, from_fn};
-use actix_web::{App, Error, FromRequest, HttpServer, Resource, Responder, guard, web};
+use actix_web::{App, Error, FromRequest, HttpServer, Resource, Responder, Route, guard, web};
 use futures_util::FutureExt as _;
 
 use crate::config::HttpConfig;
@@ -57,6 +57,12 @@ where
         .default_service(web::to(|| async {
             Problem::method_not_allowed("POST").respond()
         }))
+}
+
+/// The same resource with one more route; `allow` names all methods it answers.
+pub fn and(resource: Resource, route: Route, allow: &'static str) -> Resource {
+    let refuse = move || async move { Problem::method_not_allowed(allow).respond() };
+    resource.route(route).default_service(web::to(refuse))
 }
 
 /// Binds a server with the probes, /metrics, /openapi.json, /docs, request ids, JSON 404, and the routes that `configure`

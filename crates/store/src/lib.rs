@@ -14,6 +14,7 @@ pub mod partitions;
 pub mod pool;
 pub mod processing;
 pub mod processors;
+pub mod projections;
 pub mod reader;
 pub mod receipts;
 pub mod rules;

@@ -1,7 +1,7 @@
 //! The version of all rules: what is to be done with which events.
 //!
 //! A storing transaction reads it, and fails with [`Error::Rules`] if the rules it was prepared for are
-//! others. Whoever changes a rule waits for the storing transactions that are open, and has new ones
+//! others; what is folded into projections it reads itself. Whoever changes a rule waits for the storing transactions that are open, and has new ones
 //! wait. So an event is stored either before the change is committed, or under the changed rules.
 
 use futures_util::future::try_join;
@@ -64,18 +64,10 @@ impl Statements {
     }
 }
 
-/// Checks, for the rest of the transaction, that the rules are of that version.
-pub(crate) async fn check(
-    tx: &Transaction<'_>,
-    statements: &Statements,
-    version: Uuid,
-) -> Result<(), Error> {
+/// The version of the rules, which stays what it is for the rest of the transaction.
+pub(crate) async fn hold(tx: &Transaction<'_>, statements: &Statements) -> Result<Uuid, Error> {
     // One round trip; the second statement sees what was committed while the first one waited.
     let lock = tx.query_one(&statements.lock, &[]);
     let (_, row) = try_join(lock, tx.query_one(&statements.version, &[])).await?;
-    if row.try_get::<_, Uuid>(0)? == version {
-        Ok(())
-    } else {
-        Err(Error::Rules)
-    }
+    Ok(row.try_get(0)?)
 }

@@ -220,7 +220,7 @@ async fn implicit(
     Ok(fetched)
 }
 
-fn of_user(sql: &mut Sql, tenant: &TenantId, user: &str) {
+pub(crate) fn of_user(sql: &mut Sql, tenant: &TenantId, user: &str) {
     sql.push(" where e.tenant_id = ")
         .bind(tenant.as_str().to_owned(), Type::TEXT)
         .push(" and e.user_id = ")

@@ -36,6 +36,8 @@ mod idle;
 mod memory;
 #[path = "../it/poison.rs"]
 mod poison;
+#[path = "../it/projections.rs"]
+mod projections;
 #[path = "../it/receipts.rs"]
 mod receipts;
 #[path = "../it/same_id.rs"]

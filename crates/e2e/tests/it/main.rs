@@ -28,6 +28,7 @@ mod idle;
 mod live;
 mod memory;
 mod poison;
+mod projections;
 mod readable;
 mod receipts;
 mod recovery;

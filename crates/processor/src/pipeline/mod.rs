@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::Event;
+use domain::fold::Extensions;
 use eventlog::{Publisher, Source, WorkerQueue};
 use store::Database;
 use store::outbox::Message;
@@ -67,6 +68,8 @@ pub struct Pipeline {
     pub types_a_day: usize,
     /// What is to be done with which events.
     pub rules: RuleCache,
+    /// Reducers and upcasters.
+    pub extensions: Arc<Extensions>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -147,6 +150,7 @@ impl Pipeline {
             message,
             self.types_a_day,
             self.rules.clone(),
+            Arc::clone(&self.extensions),
             Arc::clone(&self.metrics),
         );
         let (limits, rules) = (self.batch, self.rules.clone());

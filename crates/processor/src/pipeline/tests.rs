@@ -109,6 +109,7 @@ impl World {
             },
             types_a_day: 1_000,
             rules: RuleCache::new(&self.db, vec![]),
+            extensions: Arc::default(),
             metrics: Self::metrics(),
         };
         let tasks = pipeline.start(queues);
@@ -210,6 +211,7 @@ async fn what_another_processor_stored_is_not_stored_again() {
         None,
         1_000,
         rules,
+        Arc::default(),
         World::metrics(),
     );
     let (input, to_write) = mpsc::channel(1);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use domain::Event;
+use domain::fold::Extensions;
 use eventlog::{Permit, Source};
 use store::outbox::Message;
 use store::write::{Batch, DeadLetter, Pending, Writer, end_frozen};
@@ -52,6 +53,7 @@ pub struct WriteStage {
     message: Option<fn(&Event) -> Message>,
     types_a_day: usize,
     rules: RuleCache,
+    extensions: Arc<Extensions>,
     metrics: Arc<Metrics>,
     writer: Option<Writer>,
 }
@@ -66,6 +68,7 @@ impl WriteStage {
         message: Option<fn(&Event) -> Message>,
         types_a_day: usize,
         rules: RuleCache,
+        extensions: Arc<Extensions>,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -75,6 +78,7 @@ impl WriteStage {
             message,
             types_a_day,
             rules,
+            extensions,
             metrics,
             writer: None,
         }
@@ -158,7 +162,8 @@ impl WriteStage {
         if !self.writer.as_ref().is_some_and(Writer::is_open) {
             self.writer = None;
             let writer = Writer::connect(&self.db).await?;
-            self.writer = Some(writer.with_types_a_day(self.types_a_day));
+            let writer = writer.with_types_a_day(self.types_a_day);
+            self.writer = Some(writer.with_extensions(Arc::clone(&self.extensions)));
         }
         let Some(writer) = &mut self.writer else {
             return Ok(());

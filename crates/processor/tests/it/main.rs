@@ -11,6 +11,7 @@ mod edge;
 mod faults;
 mod handlers;
 mod metrics;
+mod projections;
 mod routes;
 mod shutdown;
 mod spilled;

@@ -9,6 +9,7 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use super::routes::{PREFIXES, ROUTES};
 use super::{dead_letter_changes, dead_letters, events, receipts, sse, stats, streams, users};
+use super::{projection_changes, projections};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
 #[derive(OpenApi)]
@@ -27,6 +28,13 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         stats::statistics,
         streams::read,
         receipts::read,
+        projections::list,
+        projections::of_type,
+        projections::read,
+        projection_changes::create,
+        projection_changes::replace,
+        projection_changes::delete,
+        projection_changes::rebuild,
         dead_letters::list,
         dead_letters::by_id,
         dead_letters::counts,
@@ -103,6 +111,7 @@ fn accepted(name: &str) -> Value {
         "format" => json!({"enum": ["short", "full"]}),
         "direction" => json!({"enum": ["forward", "backward"]}),
         "from_version" => json!({"minimum": 0}),
+        "entity_type" | "entity_id" | "name" | "value" => text(r"^[^\x00]*$"),
         "start_time" | "started_at" | "end_time" | "ended_at" | "created_start" | "created_end" => {
             json!({"format": "date-time"})
         }
@@ -177,7 +186,12 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
 
 /// The item under that path: with an operation id of its own, and every error with its body.
 fn completed(mut item: PathItem, path: &str) -> PathItem {
-    for (method, operation) in [("get", &mut item.get), ("post", &mut item.post)] {
+    for (method, operation) in [
+        ("get", &mut item.get),
+        ("post", &mut item.post),
+        ("put", &mut item.put),
+        ("delete", &mut item.delete),
+    ] {
         let Some(operation) = operation else { continue };
         operation.operation_id = Some(name(method, path));
         // What the doc comment says of errors stands in the responses.
@@ -245,7 +259,7 @@ mod tests {
             .paths
             .paths
             .values()
-            .flat_map(|item| [&item.get, &item.post])
+            .flat_map(|item| [&item.get, &item.post, &item.put, &item.delete])
             .flatten()
             .map(|operation| operation.operation_id.clone().unwrap())
             .collect();

@@ -1,9 +1,10 @@
 //! The routes: one table for the router and the description of the API.
 
-use actix_web::Resource;
-use service::http::{get, post};
+use actix_web::{Resource, web};
+use service::http::{and, get, post};
 
 use super::{dead_letter_changes, dead_letters, events, receipts, stats, streams, users};
+use super::{projection_changes, projections};
 
 /// Everything is served under both (C01).
 pub const PREFIXES: [&str; 2] = ["/api/v1/events", "/api/events"];
@@ -45,6 +46,23 @@ pub const ROUTES: &[Route] = &[
     route("/stream/{stream_id}", |path| get(path, streams::read)),
     alias("/streams/{stream_id}", "/stream/{stream_id}", |path| {
         get(path, streams::read)
+    }),
+    route("/projections", |path| {
+        let create = web::post().to(projection_changes::create);
+        and(get(path, projections::list), create, "GET, HEAD, POST")
+    }),
+    route("/projections/{projection}", |path| {
+        let replace = web::put().to(projection_changes::replace);
+        let delete = web::delete().to(projection_changes::delete);
+        let resource = get(path, projections::of_type).route(replace);
+        and(resource, delete, "GET, HEAD, PUT, DELETE")
+    }),
+    route("/projections/{projection}/rebuild", |path| {
+        let entity = web::get().to(projections::read);
+        and(post(path, projection_changes::rebuild), entity, "GET, POST")
+    }),
+    route("/projections/{entity_type}/{entity_id}", |path| {
+        get(path, projections::read)
     }),
     route("/dead-letters", |path| get(path, dead_letters::list)),
     alias("/dead_letters", "/dead-letters", |path| {

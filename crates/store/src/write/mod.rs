@@ -2,8 +2,9 @@
 //!
 //! A flat list of steps, one module each, in the order in which their locks are taken: [`new`] (which
 //! ids are not stored yet), [`streams`] (numbers of the events of aggregates), [`claim`] (ids into
-//! `event_ids`), [`copy`] (rows into `events`), [`work`] (what rules want done with them), [`outbox`], [`dead_letters`],
-//! [`duplicates`], [`counts`], [`positions`]. Projections belong between `copy` and `work`. The counts are few and hot, so they come as late as possible: writers wait for each other only there, and
+//! `event_ids`), [`copy`] (rows into `events`), [`projections`] (folded into read models), [`work`] (what
+//! rules want done with them), [`outbox`], [`dead_letters`], [`duplicates`], [`counts`], [`positions`]. The
+//! counts are few and hot, so they come as late as possible: writers wait for each other only there, and
 //! where they append to one stream.
 
 mod binary;
@@ -18,6 +19,7 @@ pub(crate) mod outbox;
 mod partitions;
 mod pending;
 pub mod positions;
+mod projections;
 mod streams;
 mod types;
 mod work;
@@ -30,6 +32,7 @@ pub use copy::COPY;
 pub use copy::{FrozenRows, Rows};
 pub use dead_letters::DeadLetter;
 pub use frozen::end_frozen;
+pub(crate) use outbox::announce;
 pub use outbox::leave;
 pub use pending::{Pending, RecordPlace};
 pub use positions::Advance;
@@ -37,8 +40,10 @@ pub use types::OTHER;
 pub use work::{Due, Matched};
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use domain::Event;
+use domain::fold::Extensions;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
@@ -91,6 +96,7 @@ pub struct Writer {
     claim: Statement,
     copy: Statement,
     work: Statement,
+    projections: projections::Projections,
     outbox: Statement,
     dead_letters: dead_letters::Statements,
     duplicates: Statement,
@@ -125,6 +131,7 @@ impl Writer {
             claim: client.prepare(claim::CLAIM).await?,
             copy: client.prepare(COPY).await?,
             work: client.prepare(work::INSERT).await?,
+            projections: projections::Projections::prepare(&client).await?,
             outbox: client.prepare(outbox::INSERT).await?,
             dead_letters: dead_letters::Statements::prepare(&client).await?,
             duplicates: client.prepare(duplicates::NOTE).await?,
@@ -141,6 +148,13 @@ impl Writer {
     #[must_use]
     pub fn with_types_a_day(mut self, most: usize) -> Self {
         self.types.most = most;
+        self
+    }
+
+    /// Folds with these extensions.
+    #[must_use]
+    pub fn with_extensions(mut self, extensions: Arc<Extensions>) -> Self {
+        self.projections.extensions = extensions;
         self
     }
 
@@ -177,14 +191,22 @@ impl Writer {
     async fn transaction<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
         self.partitions.learn(&self.client, batch.events).await?;
         let tx = self.client.transaction().await?;
-        if let Some(matched) = batch.matched {
-            rules::check(&tx, &self.rules, matched.version).await?;
+        // Sent together: the rules cost no round trip of their own.
+        let (rules, selected) = tokio::try_join!(
+            rules::hold(&tx, &self.rules),
+            new::select(&tx, &self.new, batch.rows, batch.events)
+        )?;
+        if batch
+            .matched
+            .is_some_and(|matched| matched.version != rules)
+        {
+            return Err(Error::Rules);
         }
         let new::Selected {
             mut new,
             conflicts: same_id,
             repeated,
-        } = new::select(&tx, &self.new, batch.rows, batch.events).await?;
+        } = selected;
         let conflicts = streams::number(&tx, &self.streams, &mut new).await?;
         let refused: Vec<_> = same_id
             .into_iter()
@@ -201,6 +223,7 @@ impl Writer {
             .collect();
         claim::claim(&tx, &self.claim, &self.partitions, batch.rows, &new).await?;
         copy::copy(&tx, &self.copy, batch.rows, &new).await?;
+        self.projections.fold(&tx, rules, &new).await?;
         if let Some(matched) = batch.matched {
             work::insert(&tx, &self.work, &matched.work, &new).await?;
         }

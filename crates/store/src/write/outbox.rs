@@ -34,8 +34,13 @@ pub(crate) async fn insert(
 pub async fn leave(db: &Database, messages: &[Message]) -> Result<(), Error> {
     let mut client = db.client().await?;
     let tx = client.transaction().await?;
-    let statement = tx.prepare(INSERT).await?;
-    insert(&tx, &statement, messages).await?;
+    announce(&tx, messages).await?;
     tx.commit().await?;
     Ok(())
+}
+
+/// Leaves messages in the outbox, once this transaction is committed.
+pub(crate) async fn announce(tx: &Transaction<'_>, messages: &[Message]) -> Result<(), Error> {
+    let statement = tx.prepare(INSERT).await?;
+    insert(tx, &statement, messages).await
 }

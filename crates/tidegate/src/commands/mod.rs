@@ -10,6 +10,7 @@ mod config;
 mod dead_letters;
 mod dev;
 mod migrate;
+mod projection;
 mod receipt;
 mod retention;
 mod send;
@@ -33,6 +34,7 @@ Examples:
   tidegate tail                         show events as they arrive
   tidegate tail --user u-1 --type 'order.*'
   tidegate stream order:7               show the history of an aggregate
+  tidegate projection show order 7      show what its events are folded into
   tidegate dead-letters counts          count what could not be stored
   tidegate receipt ID                   show what happened to an event
   tidegate status                       show the state of a running instance
@@ -50,6 +52,7 @@ pub(crate) enum Command {
     Send(send::Options),
     Tail(tail::Options),
     Stream(stream::Options),
+    Projection(projection::Options),
     DeadLetters(dead_letters::Options),
     Receipt(receipt::Options),
     Retention(retention::Options),
@@ -70,6 +73,7 @@ impl Command {
             Self::Send(options) => send::run(options).await,
             Self::Tail(options) => tail::run(options).await,
             Self::Stream(options) => stream::run(options).await,
+            Self::Projection(options) => projection::run(options).await,
             Self::DeadLetters(options) => dead_letters::run(options).await,
             Self::Receipt(options) => receipt::run(options).await,
             Self::Retention(options) => retention::run(options).await,

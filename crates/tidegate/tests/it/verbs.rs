@@ -1,4 +1,4 @@
-//! `tidegate stream`, `tidegate dead-letters` and `tidegate receipt` against a running instance.
+//! `tidegate stream`, `tidegate projection`, `tidegate dead-letters` and `tidegate receipt` against a running instance.
 
 use serde_json::{Value, json};
 
@@ -52,6 +52,43 @@ async fn streams_dead_letters_and_receipts_are_shown() {
         none.err.contains("no events in the stream order:8"),
         "{none:?}"
     );
+
+    let create = run(&[
+        "projection",
+        "create",
+        "steps",
+        "order",
+        "--fold",
+        r#"{"rule":"count"}"#,
+        "--json",
+        "--url",
+        &url,
+    ])
+    .await;
+    assert_eq!(lines(&create.out)[0]["state"], "live", "{create:?}");
+    let shown = run(&[
+        "projection",
+        "show",
+        "order",
+        "7/b",
+        "--json",
+        "--url",
+        &url,
+    ])
+    .await;
+    assert_eq!(
+        lines(&shown.out)[0]["state"],
+        json!({"count": 3}),
+        "{shown:?}"
+    );
+    let list = run(&["projection", "list", "--url", &url]).await;
+    assert!(list.out.contains("steps 1  order:*  live"), "{list:?}");
+    let rebuilt = run(&["projection", "rebuild", "steps", "--json", "--url", &url]).await;
+    assert_eq!(lines(&rebuilt.out)[0]["version"], 2, "{rebuilt:?}");
+    let deleted = run(&["projection", "delete", "steps", "--url", &url]).await;
+    assert!(deleted.err.contains("steps is deleted"), "{deleted:?}");
+    let none = run(&["projection", "show", "order", "7/b", "--url", &url]).await;
+    assert!(none.err.contains("Projection not found"), "{none:?}");
 
     testkit::eventually("a dead letter", testkit::LIMIT, || async {
         let counts = run(&["dead-letters", "counts", "--json", "--url", &url]).await;

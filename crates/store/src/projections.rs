@@ -1,0 +1,13 @@
+//! Projections: their definitions, the states of the entities, and how a state is folded anew from the
+//! history. The storing transaction folds what comes ([`crate::write`]).
+
+pub mod definitions;
+mod entities;
+mod history;
+pub mod jobs;
+pub mod reads;
+mod refold;
+
+pub use definitions::StoredDefinition;
+pub(crate) use history::USER;
+pub use refold::{refold, refold_late};

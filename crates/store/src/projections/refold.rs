@@ -1,0 +1,141 @@
+//! Folding the state of an entity anew, from its first event on, while others fold what comes.
+
+use domain::fold::{Extensions, State};
+use time::OffsetDateTime;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::definitions::{self, StoredDefinition};
+use super::history::History;
+use crate::error::Error;
+use crate::event_reads::StoredEvent;
+
+/// Whoever has the row folds next; it is made if it is not there.
+const LOCK: &str = "insert into event_projections (tenant_id, projection_name, entity_type, entity_id, \
+        definition, definition_version) values ($1, $2, $3, $4, $5, $6) \
+    on conflict (definition, entity_id) do update set updated_at = now()";
+
+const SET: &str = "update event_projections set state = $3, version = $4, last_event_id = $5, \
+        last_event_time = $6, error = $7, error_event_id = $8, late = false, updated_at = now() \
+    where definition = $1 and entity_id = $2";
+
+const LATE: &str = "select definition, entity_id from event_projections where late limit 100";
+
+/// What comes out of a history.
+#[derive(Debug, Default)]
+pub(crate) struct Folded {
+    pub(crate) state: State,
+    pub(crate) version: i64,
+    pub(crate) last: Option<(OffsetDateTime, Uuid)>,
+    pub(crate) error: Option<(String, Uuid)>,
+    seen: i64,
+}
+
+impl Folded {
+    fn fold(&mut self, of: &StoredDefinition, extensions: &Extensions, events: &[StoredEvent]) {
+        for StoredEvent { event, .. } in events {
+            self.seen += 1;
+            if !of.definition.takes(&event.event_type) {
+                continue;
+            }
+            let fold = &of.definition.fold;
+            match fold.apply(extensions, &mut self.state, event) {
+                Ok(()) => {
+                    self.version += 1;
+                    self.last = Some((event.timestamp, event.event_id));
+                }
+                Err(error) => self.error = Some((error.to_string(), event.event_id)),
+            }
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.version == 0 && self.error.is_none()
+    }
+}
+
+/// Folds the whole history of an entity, and puts the result in the place of its state; returns how many
+/// events there are. Reads ahead without a lock, so that a writer waits only for what came meanwhile.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn refold(
+    client: &mut Client,
+    extensions: &Extensions,
+    of: &StoredDefinition,
+    entity_id: &str,
+) -> Result<i64, Error> {
+    let entity_type = of.definition.entity_type.as_str();
+    let mut history = History::of(&of.tenant_id, entity_type, entity_id);
+    let mut folded = Folded::default();
+    loop {
+        let events = history.next(client).await?;
+        folded.fold(of, extensions, &events);
+        if events.is_empty() {
+            break;
+        }
+    }
+    let tx = client.transaction().await?;
+    tx.execute(
+        LOCK,
+        &[
+            &of.tenant_id.as_str(),
+            &of.definition.name,
+            &entity_type,
+            &entity_id,
+            &of.id,
+            &of.version,
+        ],
+    )
+    .await?;
+    // Whoever folded into the row before has committed; whoever comes waits for this transaction.
+    if !history.is_whole(tx.client()).await? {
+        history = History::of(&of.tenant_id, entity_type, entity_id);
+        folded = Folded::default();
+    }
+    loop {
+        let events = history.next(tx.client()).await?;
+        folded.fold(of, extensions, &events);
+        if events.is_empty() {
+            break;
+        }
+    }
+    if folded.is_nothing() {
+        tx.rollback().await?;
+        return Ok(folded.seen);
+    }
+    let (last_time, last_id) = folded.last.unzip();
+    let (error, error_event) = folded.error.unzip();
+    tx.execute(
+        SET,
+        &[
+            &of.id,
+            &entity_id,
+            &serde_json::Value::Object(folded.state),
+            &folded.version,
+            &last_id.map(|id| id.to_string()),
+            &last_time,
+            &error,
+            &error_event,
+        ],
+    )
+    .await?;
+    tx.commit().await?;
+    Ok(folded.seen)
+}
+
+/// Folds anew the states in which an event is missing because it came after others that it happened
+/// before; returns how many there were, a hundred at most.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn refold_late(client: &mut Client, extensions: &Extensions) -> Result<usize, Error> {
+    let late = client.query(LATE, &[]).await?;
+    for row in &late {
+        let (id, entity): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        if let Some(of) = definitions::by_id(client, id).await? {
+            refold(client, extensions, &of, &entity).await?;
+        }
+    }
+    Ok(late.len())
+}
