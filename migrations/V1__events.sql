@@ -376,3 +376,18 @@ create table event_projections (
     unique (definition, entity_id)
 ) with (fillfactor = 70);
 create index event_projections_late_idx on event_projections (definition) where late;
+
+-- API keys (docs/security.md): of the key itself only the hash.
+create table api_keys (
+    id         uuid         primary key,
+    tenant_id  varchar(64)  collate "C" not null default 'default',
+    hash       bytea        not null unique check (octet_length(hash) = 32),
+    -- How it begins, to tell keys apart.
+    hint       text         not null,
+    name       text         not null,
+    scopes     text[]       not null,
+    created_at timestamptz  not null default now(),
+    expires_at timestamptz,
+    revoked_at timestamptz
+);
+create index api_keys_tenant_idx on api_keys (tenant_id, created_at);

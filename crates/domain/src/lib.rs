@@ -4,6 +4,7 @@
 //! Invariants, stated as absences: no runtime, no I/O, no clock reads, no randomness. Whatever
 //! depends on the moment or on chance (received time, fresh ids) comes in through [`envelope::Context`].
 
+pub mod access;
 pub mod category;
 pub mod envelope;
 pub mod event;

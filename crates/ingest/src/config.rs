@@ -75,7 +75,7 @@ impl Config {
                 4096..=1 << 40,
                 "Most bytes of requests being read or waiting for the log, and of answers not yet taken by their clients; more are refused (503).",
             ),
-            trusted_proxies: trusted_proxies(env),
+            trusted_proxies: service::auth::config::trusted_proxies(env),
             cors_origins: service::cors::origins(env),
             rudderstack: Signature::from_env(env),
         };
@@ -168,25 +168,6 @@ impl SpillConfig {
             ),
         }
     }
-}
-
-fn trusted_proxies(env: &Env) -> Vec<IpNet> {
-    let list = env.get_list(
-        &["TRUSTED_PROXIES"],
-        "",
-        "Networks whose X-Forwarded-For is believed, such as 10.0.0.0/8, separated by commas.",
-    );
-    let parse = |text: &String| {
-        let net = text
-            .parse::<IpNet>()
-            .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from));
-        if net.is_err() {
-            let expected = "addresses or networks such as 10.0.0.0/8";
-            env.complain("TRUSTED_PROXIES", text, expected);
-        }
-        net.ok()
-    };
-    list.iter().filter_map(parse).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,8 @@
 //!
 //! Invariants, stated as absences: no answer before the acknowledgement of all replicas (or the
 //! commit, where the log is PostgreSQL); no byte of a request held that the budget does not cover;
-//! no read of the database but for clients that wait until their events are stored ([`waiters`]).
+//! no read of the database for a request but for clients that wait until their events are stored
+//! ([`waiters`]).
 
 pub mod accept;
 pub mod body;
@@ -33,6 +34,7 @@ use domain::subject::EVENT_TOPICS;
 use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
 use eventlog::postgres::PostgresLog;
 use prometheus::Registry;
+use service::auth::Authenticator;
 use service::health::Health;
 use store::Database;
 use tokio::task::JoinHandle;
@@ -55,10 +57,16 @@ const TOPICS_BACKOFF: ExponentialBuilder = ExponentialBuilder::new()
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let registry = service::metrics::registry()?;
     let http = config.http.clone();
+    let auth = Authenticator::start(&http.auth, &http.host, &registry)?;
+    let keys = config.spill.named.clone();
     let logs = logs(&config, &registry)?;
     let gateway = Gateway::new(config, &registry, logs)?;
     let health = gateway.health(Health::new(&http.service_name));
-    let bound = service::http::bind(&http, &registry, &health, gateway.configure())?;
+    if let Some(keys) = keys {
+        let keys = Database::new(&keys.alone())?;
+        auth.follow_database(move || store::api_keys::all(keys.clone()));
+    }
+    let bound = service::http::bind(&http, &auth, &registry, &health, gateway.configure())?;
     tracing::info!(address = %bound.address, "ingest listens");
     let mut server = tokio::spawn(bound.server);
     tokio::select! {

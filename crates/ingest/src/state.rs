@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use domain::{TenantId, subject};
+use domain::subject;
 use eventlog::ByteBudget;
 use prometheus::Registry;
 
@@ -22,8 +22,6 @@ pub struct State {
     pub budget: Arc<ByteBudget>,
     /// The metrics.
     pub metrics: Metrics,
-    /// The tenant of every event, until there is authentication.
-    pub tenant: TenantId,
     /// Clients that wait until their events are stored; `None` without a database.
     pub waiters: Option<Waiters>,
     topics: [(&'static str, Arc<str>); subject::EVENT_TOPICS.len()],
@@ -41,7 +39,6 @@ impl State {
         Ok(Self {
             metrics: Metrics::new(registry, &writer, &budget)?,
             topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),
-            tenant: TenantId::default(),
             waiters: config.spill.named.as_ref().map(Waiters::new).transpose()?,
             turn: AtomicU32::new(0),
             config,

@@ -27,14 +27,25 @@ impl Channel {
         }
     }
 
-    /// Its key in Redis: `{prefix}{user_id}` (S2-37, S2-48), and `tenant:{tenant}:` before it for
-    /// any but the default tenant.
+    /// Its key in Redis: `{prefix}{user_id}` (S2-37, S2-48), and for any but the default tenant with the
+    /// tenant in it: `sse:{tenant}:user:{user_id}` where the prefix is `sse:user:`. Where that could be the
+    /// key of a user of the default tenant, `tenant:{tenant}:` stands before it instead.
     #[must_use]
     pub fn key(&self, prefix: &str) -> String {
+        let (tenant, user) = (self.tenant.as_str(), &self.user_id);
         if self.tenant == TenantId::default() {
-            format!("{prefix}{}", self.user_id)
-        } else {
-            format!("tenant:{}:{prefix}{}", self.tenant.as_str(), self.user_id)
+            return format!("{prefix}{user}");
+        }
+        match prefix.split_once(':') {
+            // The part behind the first colon tells the two apart, unless the tenant is named like it.
+            Some((head, rest))
+                if head != "tidegate"
+                    && rest.ends_with(':')
+                    && rest.split(':').next() != Some(tenant) =>
+            {
+                format!("{head}:{tenant}:{rest}{user}")
+            }
+            _ => format!("tenant:{tenant}:{prefix}{user}"),
         }
     }
 }
@@ -101,4 +112,33 @@ pub struct Entry {
     pub id: StreamId,
     /// The message.
     pub message: Message,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_channels_have_one_key() {
+        let key = |tenant: &str, user: &str, prefix: &str| {
+            Channel::new(TenantId::parse(tenant).unwrap(), user).key(prefix)
+        };
+        assert_eq!(key("default", "u", "sse:user:"), "sse:user:u");
+        assert_eq!(key("acme", "u", "sse:user:"), "sse:acme:user:u");
+        assert_eq!(key("user", "u", "sse:user:"), "tenant:user:sse:user:u");
+        assert_eq!(key("acme", "u", "live"), "tenant:acme:liveu");
+        assert_eq!(
+            key("sse", "u", "tidegate:gaps:"),
+            "tenant:sse:tidegate:gaps:u"
+        );
+        for prefix in ["sse:user:", "live:", "a:b", "a:acme:b:"] {
+            for tenant in ["acme", "user", "b"] {
+                for user in ["u", "user:u", "acme:u", "acme:user:u", ":u"] {
+                    let key = key(tenant, user, prefix);
+                    let of_default = key.strip_prefix(prefix);
+                    assert_eq!(of_default, None, "{prefix} {tenant} {user}: {key}");
+                }
+            }
+        }
+    }
 }

@@ -18,6 +18,7 @@ pub mod record;
 pub mod rules;
 pub mod state;
 mod store_role;
+pub mod tenant_topics;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
 use live::Channels;
 use live::redis::RedisChannels;
 use prometheus::Registry;
+use service::auth::Authenticator;
 use service::health::{Check, Health};
 use store::{Database, migrate};
 use tokio::task::JoinSet;
@@ -184,9 +186,12 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let registry = service::metrics::registry()?;
     let http = config.http.clone();
     let roles = config.roles;
+    let auth = Authenticator::start(&http.auth, &http.host, &registry)?;
+    let keys = Database::new(&config.database.alone())?;
+    auth.follow_database(move || store::api_keys::all(keys.clone()));
     let processor = Processor::new(config, &registry, Deps::default())?;
     let health = processor.health(Health::new(&http.service_name));
-    let bound = service::http::bind(&http, &registry, &health, processor.configure())?;
+    let bound = service::http::bind(&http, &auth, &registry, &health, processor.configure())?;
     let server = tokio::spawn(bound.server);
     tracing::info!(address = %bound.address, ?roles, "processor listens");
 

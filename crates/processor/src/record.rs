@@ -10,12 +10,15 @@ use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
+use crate::tenant_topics::TenantTopics;
+
 /// Decodes records of one log.
 #[derive(Debug, Clone)]
 pub struct RecordDecoder {
     limits: Limits,
     topic_prefix: String,
     is_postgres: bool,
+    tenants: TenantTopics,
 }
 
 /// Why a record is no event.
@@ -37,6 +40,7 @@ impl RecordDecoder {
             limits,
             topic_prefix: topic_prefix.to_owned(),
             is_postgres: false,
+            tenants: TenantTopics::default(),
         }
     }
 
@@ -46,6 +50,15 @@ impl RecordDecoder {
         Self {
             is_postgres: true,
             ..Self::kafka(limits, topic_prefix)
+        }
+    }
+
+    /// The same with these rules of whose records are believed their tenant.
+    #[must_use]
+    pub fn believing(self, tenants: &TenantTopics) -> Self {
+        Self {
+            tenants: tenants.clone(),
+            ..self
         }
     }
 
@@ -67,14 +80,12 @@ impl RecordDecoder {
     /// # Errors
     /// Why it is no event.
     pub fn decode(&self, record: &Record, now: OffsetDateTime) -> Result<Event, Undecodable> {
-        let tenant_id = match record
-            .header(subject::HEADER_TENANT)
-            .map(std::str::from_utf8)
-        {
-            None | Some(Ok("")) => TenantId::default(),
-            Some(Ok(name)) => TenantId::parse(name).ok_or_else(|| illegal_tenant(name))?,
-            Some(Err(_)) => return Err(illegal_tenant("not UTF-8")),
-        };
+        let name = record
+            .topic
+            .strip_prefix(&self.topic_prefix)
+            .unwrap_or(&record.topic);
+        let place = self.place(record);
+        let tenant_id = self.tenant(record, name, &place)?;
         let refuse = |error: DecodeError| Undecodable {
             tenant_id: tenant_id.clone(),
             reason: error.reason(),
@@ -88,12 +99,7 @@ impl RecordDecoder {
                 detail: "the record has no payload".to_owned(),
             });
         }
-        let name = record
-            .topic
-            .strip_prefix(&self.topic_prefix)
-            .unwrap_or(&record.topic);
         let (default_source, default_category) = subject::defaults(name);
-        let place = self.place(record);
         let cx = Context {
             origin: Origin::Log,
             tenant: &tenant_id,
@@ -108,6 +114,12 @@ impl RecordDecoder {
             limits: self.limits,
         };
         let mut event = domain::decode(&content.payload, &cx).map_err(refuse)?;
+        // What a gateway took names the same tenant twice. Nobody names one in the header, who may, and
+        // another in the event.
+        let other = event.tenant_id != tenant_id;
+        if other && (says(record) || !self.speaks_for_all(name, &place)) {
+            return Err(not_its(tenant_id, &event.tenant_id));
+        }
         if event.event_id.is_nil() {
             let id_of = if place.from_postgres {
                 id::from_postgres_log
@@ -123,6 +135,49 @@ impl RecordDecoder {
             );
         }
         Ok(event)
+    }
+
+    /// Whose a record is: whose it says, where that is believed.
+    fn tenant(&self, record: &Record, topic: &str, place: &Place) -> Result<TenantId, Undecodable> {
+        let header = record.header(subject::HEADER_TENANT);
+        let said = match header.map(std::str::from_utf8) {
+            None | Some(Ok("")) => None,
+            Some(Ok(name)) => Some(TenantId::parse(name).ok_or_else(|| illegal_tenant(name))?),
+            Some(Err(_)) => return Err(illegal_tenant("not UTF-8")),
+        };
+        let owner = if self.speaks_for_all(topic, place) {
+            None
+        } else {
+            self.tenants.owner(topic)
+        };
+        match (owner, said) {
+            (None, said) => Ok(said.unwrap_or_default()),
+            (Some(owner), Some(other)) if other != owner => Err(not_its(owner, &other)),
+            (Some(owner), _) => Ok(owner),
+        }
+    }
+
+    /// Whether a record is believed the tenant it names. What is on the Postgres log a gateway took, but
+    /// for what was a dead letter.
+    fn speaks_for_all(&self, topic: &str, place: &Place) -> bool {
+        let from_gateway = self.is_postgres && place.dead_letter.is_none();
+        from_gateway || self.tenants.owner(topic).is_none()
+    }
+}
+
+/// Whether a record names its tenant in the header.
+fn says(record: &Record) -> bool {
+    let header = record.header(subject::HEADER_TENANT);
+    header.is_some_and(|name| !name.is_empty())
+}
+
+fn not_its(tenant_id: TenantId, said: &TenantId) -> Undecodable {
+    Undecodable {
+        detail: format!(
+            "tenant: the record is of {tenant_id} and must not name {said}; see TENANT_TOPICS"
+        ),
+        tenant_id,
+        reason: "tenant",
     }
 }
 

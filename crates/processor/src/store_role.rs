@@ -105,7 +105,7 @@ impl StoreRole {
             let announces: Arc<dyn Publisher> = Arc::new(announcing(kafka, registry)?);
             let line = pipeline(
                 Arc::new(consumer.clone()),
-                RecordDecoder::kafka(config.limits, prefix),
+                RecordDecoder::kafka(config.limits, prefix).believing(&config.bridge.tenants),
                 After::Announce(Arc::clone(&announces)),
             );
             pipelines.push(line.start(queues));
@@ -127,7 +127,7 @@ impl StoreRole {
             PostgresSource::start(&db, config.writers, buffer, tracks_delivery);
         let line = pipeline(
             Arc::new(from_postgres.clone()),
-            RecordDecoder::postgres(config.limits, prefix),
+            RecordDecoder::postgres(config.limits, prefix).believing(&config.bridge.tenants),
             After::Deliver { input, producer },
         );
         pipelines.push(line.start(queues));

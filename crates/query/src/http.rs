@@ -4,6 +4,7 @@ pub mod dead_letter_changes;
 pub mod dead_letters;
 pub mod events;
 pub mod faults;
+pub mod keys;
 pub mod listing;
 pub mod openapi;
 mod page;
@@ -23,10 +24,11 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{Compress, Next, from_fn};
 use actix_web::web;
+use service::auth::Access;
 use service::http::get;
 
 use crate::state::State;
-use routes::{PREFIXES, ROUTES};
+use routes::{OTHER_ROUTES, PREFIXES, ROUTES, Route};
 
 /// Adds the routes to a worker's application.
 pub fn routes(app: &mut web::ServiceConfig, state: &State) {
@@ -34,19 +36,24 @@ pub fn routes(app: &mut web::ServiceConfig, state: &State) {
     let cors = || service::cors::layer(state.cors_origins.as_deref());
     // Not compressed: a compressor would hold messages back.
     app.service(
-        get(sse::PATH, sse::listen)
+        get(sse::PATH, Access::OwnOrTicket, sse::listen)
             .wrap(from_fn(measure))
             .wrap(cors()),
     );
-    for prefix in PREFIXES {
-        for route in ROUTES {
-            app.service(
-                (route.resource)(&format!("{prefix}{}", route.path))
-                    .wrap(Compress::default())
-                    .wrap(from_fn(measure))
-                    .wrap(cors()),
-            );
-        }
+    let events = PREFIXES.iter().flat_map(|prefix| {
+        let path = move |route: &'static Route| (format!("{prefix}{}", route.path), route);
+        ROUTES.iter().map(path)
+    });
+    let others = OTHER_ROUTES
+        .iter()
+        .map(|route| (route.path.to_owned(), route));
+    for (path, route) in events.chain(others) {
+        app.service(
+            (route.resource)(&path)
+                .wrap(Compress::default())
+                .wrap(from_fn(measure))
+                .wrap(cors()),
+        );
     }
 }
 

@@ -21,7 +21,9 @@ use anyhow::Context as _;
 use live::Channels;
 use live::redis::RedisChannels;
 use prometheus::Registry;
+use service::auth::Authenticator;
 use service::health::Health;
+use store::Database;
 use tokio::task::JoinHandle;
 
 use config::Config;
@@ -37,9 +39,12 @@ use state::State;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let registry = service::metrics::registry()?;
     let channels = Arc::new(RedisChannels::new(config.redis.clone())?);
+    let auth = Authenticator::start(&config.http.auth, &config.http.host, &registry)?;
+    let keys = Database::new(&config.database.alone())?;
+    auth.follow_database(move || store::api_keys::all(keys.clone()));
     let query = Query::new(&config, &registry, channels)?;
     let health = query.health(Health::new(&config.http.service_name));
-    let bound = service::http::bind(&config.http, &registry, &health, query.configure())?;
+    let bound = service::http::bind(&config.http, &auth, &registry, &health, query.configure())?;
     tracing::info!(address = %bound.address, "query listens");
     let server = tokio::spawn(bound.server);
 

@@ -198,6 +198,21 @@ impl<'a> Parameters<'a> {
         numbers
     }
 
+    /// A list of words: an array of texts, or a text with commas.
+    pub fn words(&mut self, key: &str) -> Option<Vec<String>> {
+        if let Input::Json(members) = &self.input
+            && let Ok(words) = serde_json::from_str(members.get(key)?.get())
+        {
+            return Some(words);
+        }
+        let text = self.raw_text(key)?;
+        let words = text
+            .split(',')
+            .map(str::trim)
+            .filter(|word| !word.is_empty());
+        Some(words.map(str::to_owned).collect())
+    }
+
     /// `true` or `false`.
     pub fn boolean(&mut self, key: &str) -> Option<bool> {
         let text = match &self.input {

@@ -16,7 +16,7 @@ use service::health::{Check, Health};
 use store::event_reads::{self, Filter, Total};
 use store::pool::Client;
 use store::reader::{ReadError, Reader};
-use store::{Database, DatabaseConfig, Error, Kind, migrate};
+use store::{Database, Error, Kind, migrate};
 use time::OffsetDateTime;
 
 use crate::config::{Config, SseConfig};
@@ -63,10 +63,7 @@ impl State {
         Ok(Self {
             reader: Reader::new(pool.clone(), config.query_timeout),
             pool,
-            watch: Database::new(&DatabaseConfig {
-                pool_size: 1,
-                ..config.database.clone()
-            })?,
+            watch: Database::new(&config.database.alone())?,
             count_timeout: config.count_timeout,
             max_response_bytes: config.max_response_bytes,
             answers: ByteBudget::new(

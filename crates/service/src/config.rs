@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use config::Env;
 
+use crate::auth::AuthConfig;
+
 /// The settings of an HTTP server.
 #[derive(Debug, Clone)]
 pub struct HttpConfig {
@@ -17,6 +19,8 @@ pub struct HttpConfig {
     pub grace: Duration,
     /// The `service` of the health bodies.
     pub service_name: String,
+    /// Who may ask.
+    pub auth: AuthConfig,
 }
 
 impl HttpConfig {
@@ -49,6 +53,7 @@ impl HttpConfig {
                 "event_service",
                 "Name in the health bodies.",
             ),
+            auth: AuthConfig::from_env(env),
         }
     }
 }

@@ -60,6 +60,7 @@ pub fn layer(origins: Option<&[String]>) -> Cors {
         HeaderName::from_static("last-event-id"),
         HeaderName::from_static("prefer"),
         HeaderName::from_static("traceparent"),
+        crate::auth::credential::API_KEY,
         crate::request_id::HEADER,
     ])
     .expose_headers([crate::request_id::HEADER, RETRY_AFTER])

@@ -6,16 +6,23 @@ use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Handler, Server, ServerHandle, ServiceRequest, ServiceResponse};
-use actix_web::middleware::{Compress, Next, from_fn};
+use actix_web::http::Method;
+use actix_web::middleware::{Compress, DefaultHeaders, Next, from_fn};
 use actix_web::{App, Error, FromRequest, HttpServer, Resource, Responder, Route, guard, web};
 use futures_util::FutureExt as _;
 
+use crate::auth::Authenticator;
+use crate::auth::access::{self, Access, declare};
+use crate::auth::guard::guard as admit;
 use crate::config::HttpConfig;
 use crate::health::{self, Health};
 use crate::metrics::{self, Registries};
 use crate::openapi;
 use crate::problem::{Problem, not_found};
 use crate::request_id::request_id;
+
+/// Where every route is listed with its rule.
+const ROUTES: &str = "/api/v1/admin/routes";
 
 /// A server that listens but is not polled yet.
 pub struct Bound {
@@ -27,51 +34,74 @@ pub struct Bound {
     pub address: SocketAddr,
 }
 
-/// A resource that answers GET and HEAD, and 405 as JSON to everything else.
-pub fn get<F, Args>(path: &str, handler: F) -> Resource
+/// A resource that answers GET and HEAD to whom the rule admits, and 405 as JSON to everything else.
+pub fn get<F, Args>(path: &str, access: Access, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
+    declare(&Method::GET, path, access);
+    let route = web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
     web::resource(path.to_owned())
-        .route(
-            web::route()
-                .guard(guard::Any(guard::Get()).or(guard::Head()))
-                .to(handler),
-        )
+        .route(admitting(route.to(handler), access))
         .default_service(web::to(|| async {
             Problem::method_not_allowed("GET, HEAD").respond()
         }))
 }
 
-/// A resource that answers POST, and 405 as JSON to everything else.
-pub fn post<F, Args>(path: &str, handler: F) -> Resource
+/// A resource that answers POST to whom the rule admits, and 405 as JSON to everything else.
+pub fn post<F, Args>(path: &str, access: Access, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
     web::resource(path.to_owned())
-        .route(web::post().to(handler))
+        .route(on(Method::POST, path, access, handler).0)
         .default_service(web::to(|| async {
             Problem::method_not_allowed("POST").respond()
         }))
 }
 
-/// The same resource with one more route; `allow` names all methods it answers.
-pub fn and(resource: Resource, route: Route, allow: &'static str) -> Resource {
+/// What answers another method on a resource, to whom the rule admits.
+pub fn on<F, Args>(method: Method, path: &str, access: Access, handler: F) -> Guarded
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    declare(&method, path, access);
+    Guarded(admitting(web::method(method).to(handler), access))
+}
+
+/// A route with its rule before it.
+pub struct Guarded(Route);
+
+/// The same resource with more routes; `allow` names all methods it answers.
+pub fn and<const N: usize>(
+    resource: Resource,
+    routes: [Guarded; N],
+    allow: &'static str,
+) -> Resource {
     let refuse = move || async move { Problem::method_not_allowed(allow).respond() };
-    resource.route(route).default_service(web::to(refuse))
+    let all = |resource: Resource, Guarded(route)| resource.route(route);
+    let resource = routes.into_iter().fold(resource, all);
+    resource.default_service(web::to(refuse))
+}
+
+fn admitting(route: Route, access: Access) -> Route {
+    route.wrap(from_fn(move |request, next| admit(access, request, next)))
 }
 
 /// Binds a server with the probes, /metrics, /openapi.json, /docs, request ids, JSON 404, and the routes that `configure`
-/// adds after the common ones. `registries` is one `&Registry`, or those of several services.
+/// adds after the common ones; `auth` finds out who is asking. `registries` is one `&Registry`, or those of several services.
 ///
 /// # Errors
 /// The address cannot be bound; the error names it.
 pub fn bind<F>(
     config: &HttpConfig,
+    auth: &Authenticator,
     registries: impl Into<Registries>,
     health: &Health,
     configure: F,
@@ -80,27 +110,30 @@ where
     F: Fn(&mut web::ServiceConfig) + Send + Clone + 'static,
 {
     raise_file_limit();
-    let (registries, health) = (registries.into(), health.clone());
+    let (registries, health, auth) = (registries.into(), health.clone(), auth.clone());
     let stall = config.stall;
     let server = HttpServer::new(move || {
         let (health, configure) = (health.clone(), configure.clone());
         App::new()
             .app_data(web::Data::new(registries.clone()))
             .app_data(web::Data::new(health))
-            .service(get("/health", health::health))
-            .service(get("/api/v1/health", health::health))
-            .service(get("/ready", health::ready))
-            .service(get("/metrics", metrics::metrics))
+            .app_data(web::Data::new(auth.clone()))
+            .service(get("/health", Access::Public, health::health))
+            .service(get("/api/v1/health", Access::Public, health::health))
+            .service(get("/ready", Access::Public, health::ready))
+            .service(get("/metrics", auth.metrics_access(), metrics::metrics))
             .service(
-                get("/openapi.json", openapi::description)
+                get("/openapi.json", Access::Public, openapi::description)
                     .wrap(Compress::default())
                     .wrap(crate::cors::layer(None)),
             )
-            .service(get("/docs", openapi::to_page))
+            .service(get(ROUTES, Access::Operator, access::routes))
+            .service(get("/docs", Access::Public, openapi::to_page))
             .service(openapi::page())
             .configure(configure)
             .default_service(web::to(not_found))
             .wrap(from_fn(answer_panic))
+            .wrap(security_headers())
             .wrap(from_fn(request_id))
     })
     .on_connect(move |io, data| crate::connection::on_connect(io, data, stall))
@@ -126,6 +159,15 @@ where
         server,
         address,
     })
+}
+
+/// What keeps a browser from making more of an answer than it is.
+fn security_headers() -> DefaultHeaders {
+    DefaultHeaders::new()
+        .add(("X-Content-Type-Options", "nosniff"))
+        .add(("X-Frame-Options", "DENY"))
+        .add(("Content-Security-Policy", "frame-ancestors 'none'"))
+        .add(("Referrer-Policy", "no-referrer"))
 }
 
 /// The middleware that answers 500 for a handler that panics (S4-128, S4-131): the client need not
@@ -175,8 +217,9 @@ mod tests {
         let env = config::Env::from_map([("EVENT_SERVICE_HOST".into(), "127.0.0.1".into())].into());
         let config = HttpConfig::from_env(&env, "A_PORT", 0);
         let registry = metrics::registry().unwrap();
-        let bound = bind(&config, &registry, &Health::new("test"), |app| {
-            app.service(get("/late", || async {
+        let auth = Authenticator::start(&config.auth, &config.host, &registry).unwrap();
+        let bound = bind(&config, &auth, &registry, &Health::new("test"), |app| {
+            app.service(get("/late", Access::Public, || async {
                 actix_web::rt::time::sleep(Duration::from_millis(1)).await;
                 assert_eq!("s3cret", "other");
                 ""

@@ -2,6 +2,7 @@
 //! and the start and stop of a process.
 
 pub mod answer;
+pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod connection;

@@ -48,6 +48,15 @@ impl DatabaseConfig {
         env.is_set("DATABASE_URL") || env.is_set("POSTGRES_HOST")
     }
 
+    /// The same with one connection, for what must not queue behind anything.
+    #[must_use]
+    pub fn alone(&self) -> Self {
+        Self {
+            pool_size: 1,
+            ..self.clone()
+        }
+    }
+
     /// Reads it; `application_name` is how the service names itself to the server.
     #[must_use]
     pub fn from_env(env: &config::Env, application_name: &str) -> Self {

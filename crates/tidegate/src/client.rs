@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 
 /// The instance that a command asks.
@@ -59,9 +60,19 @@ pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
     Ok(builder().timeout(Duration::from_secs(60)).build()?)
 }
 
-/// A client without a limit on the whole answer, for streams.
+/// A client without a limit on the whole answer, for streams. It sends the API key or token that is in
+/// TIDEGATE_KEY: in the environment, as every program on the machine can read a command line.
 pub(crate) fn builder() -> reqwest::ClientBuilder {
+    let mut headers = HeaderMap::new();
+    let key = std::env::var("TIDEGATE_KEY").unwrap_or_default();
+    if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
+        && !key.trim().is_empty()
+    {
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
     reqwest::Client::builder()
+        .default_headers(headers)
         .connect_timeout(Duration::from_secs(5))
         .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
 }

@@ -24,6 +24,8 @@ mod system;
 #[path = "../it/world.rs"]
 mod world;
 
+#[path = "../it/attack.rs"]
+mod attack;
 #[path = "../it/dead_letters.rs"]
 mod dead_letters;
 #[path = "../it/equation.rs"]
@@ -44,6 +46,8 @@ mod receipts;
 mod same_id;
 #[path = "../it/streams.rs"]
 mod streams;
+#[path = "../it/tenants.rs"]
+mod tenants;
 #[path = "../it/two_processors.rs"]
 mod two_processors;
 

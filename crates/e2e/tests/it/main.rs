@@ -18,6 +18,7 @@ mod sender;
 mod system;
 mod world;
 
+mod attack;
 mod browser_client;
 mod conversation;
 mod dead_letters;
@@ -25,6 +26,7 @@ mod doors;
 mod equation;
 mod faults;
 mod idle;
+mod keys;
 mod live;
 mod memory;
 mod poison;
@@ -38,6 +40,7 @@ mod same_id;
 mod sdks;
 mod split;
 mod streams;
+mod tenants;
 mod two_processors;
 
 /// These tests drive the three services.

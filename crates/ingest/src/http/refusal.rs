@@ -27,6 +27,8 @@ pub(crate) enum Refusal {
     Content(Refused),
     /// A signature that is missing or wrong (401).
     Signature,
+    /// A user sends events of another (403).
+    OtherUser,
     /// The log does not take records of that size (413).
     RecordTooLarge,
     /// Nothing tells whether events are stored (501).
@@ -79,6 +81,7 @@ impl Refusal {
             Self::Body(error) => error.reason(),
             Self::Content(error) => error.reason(),
             Self::Signature => "signature",
+            Self::OtherUser => "other_user",
             Self::RecordTooLarge => "too_large",
             Self::NoDatabase => "no_database",
             Self::NotStored { errors, .. } => errors.first().map_or("not_stored", |e| e.code),
@@ -107,6 +110,7 @@ impl Refusal {
                 Problem::bad_request("Idempotency-Key must be 1 to 255 visible ASCII characters")
             }
             Self::Signature => Problem::new(StatusCode::UNAUTHORIZED, "Invalid signature"),
+            Self::OtherUser => Problem::forbidden(),
             Self::RecordTooLarge => Problem::too_large("an event is too large for the event log"),
             Self::NoDatabase => Problem::new(
                 StatusCode::NOT_IMPLEMENTED,

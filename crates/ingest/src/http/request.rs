@@ -1,5 +1,6 @@
 //! What every route for events does: admit, read, publish, answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use domain::envelope::{binary, segment};
 use eventlog::BytePermit;
 use service::answer::Answer;
+use service::auth::Principal;
 use store::outcomes::Outcome;
 
 use super::cloudevent;
@@ -32,6 +34,7 @@ pub(crate) struct Request<'a> {
     http: &'a HttpRequest,
     state: &'a State,
     route: Route,
+    who: Arc<Principal>,
     started: Instant,
 }
 
@@ -50,6 +53,7 @@ impl<'a> Request<'a> {
             http,
             state,
             route,
+            who: Principal::of(http),
             started: Instant::now(),
         }
     }
@@ -93,7 +97,7 @@ impl<'a> Request<'a> {
     pub(crate) fn intake<'b>(&'b self, admitted: &'b Admitted) -> Intake<'b> {
         let (state, route) = (self.state, self.route);
         Intake {
-            tenant: &state.tenant,
+            tenant: &self.who.tenant,
             received_at: service::clock::now(),
             limits: state.config.limits,
             max_batch_events: state.config.max_batch_events,
@@ -152,6 +156,12 @@ impl<'a> Request<'a> {
         answer: usize,
     ) -> Result<BytePermit, Refusal> {
         let state = self.state;
+        let mut users = accepted
+            .iter()
+            .filter_map(|one| one.event.user_id.as_deref());
+        if !users.all(|user| self.who.may_be_about(Some(user))) {
+            return Err(Refusal::OtherUser);
+        }
         let count = accepted.len();
         let traceparent = traceparent(self.http.headers());
         let follows = follows(&accepted);

@@ -1,6 +1,7 @@
 //! The routes for events: their paths, and what else differs between them.
 
 use actix_web::http::StatusCode;
+use service::auth::Access;
 
 /// GET whether events of browsers and apps can be taken (S0-19, S4-51).
 pub const FRONTEND_HEALTH: [&str; 2] = ["/api/frontend/health", "/api/v1/events/frontend/health"];
@@ -65,6 +66,15 @@ impl Route {
                 "/v1/a",
             ],
             Self::Rudderstack => &["/webhooks/rudderstack"],
+        }
+    }
+
+    /// What it wants of who is asking: nothing where browsers and webhooks send (S4-112).
+    #[must_use]
+    pub fn access(self) -> Access {
+        match self {
+            Self::Frontend | Self::FrontendBatch | Self::Rudderstack => Access::PublicWrite,
+            Self::Events | Self::Create | Self::Batch | Self::Segment => Access::Write,
         }
     }
 

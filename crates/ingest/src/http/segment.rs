@@ -21,7 +21,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
     operation_id = "segment",
     tag = "segment",
     summary = "Take messages of Segment's and RudderStack's clients",
-    description = "A batch, of which the good messages are taken, or by the path one message. Any Content-Type is read as JSON; the write key is not checked.",
+    description = "A batch, of which the good messages are taken, or by the path one message. Any Content-Type is read as JSON; the write key comes as the user of Basic authentication.",
     request_body = Object,
     responses(
         (status = 200, description = "Taken", body = Messages),

@@ -13,6 +13,8 @@ use prometheus::Histogram;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use service::Problem;
+use service::auth::Access;
+use service::http::{get, post};
 use service::problem::ProblemBody;
 use utoipa::OpenApi;
 
@@ -69,9 +71,10 @@ impl Admin {
     /// Adds the routes.
     pub fn routes(&self, app: &mut web::ServiceConfig) {
         let admin = web::Data::new(self.clone());
-        app.service(service::http::get("/api/v1/bridge/health", health).app_data(admin.clone()));
+        let operator = Access::Operator;
+        app.service(get("/api/v1/bridge/health", operator, health).app_data(admin.clone()));
         app.service(
-            service::http::post("/api/v1/bridge/test", test)
+            post("/api/v1/bridge/test", operator, test)
                 .app_data(web::PayloadConfig::new(MAX_BODY_BYTES))
                 .app_data(admin),
         );

@@ -11,6 +11,7 @@ use super::breaker::BreakerConfig;
 use super::filter::FilterConfig;
 use super::profile::{GENESIS_TOPIC, Profile, split};
 use super::transform::TransformConfig;
+use crate::tenant_topics::TenantTopics;
 
 /// Everything the bridge reads from its environment.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct BridgeConfig {
     pub profile: Profile,
     /// Topics consumed, without prefix.
     pub topics: Vec<String>,
+    /// Whose records are believed the tenant they name; the same where events are stored.
+    pub tenants: TenantTopics,
     /// Its consumer group, with prefix.
     pub group_id: String,
     /// Workers that publish side by side.
@@ -66,6 +69,7 @@ impl BridgeConfig {
         Self {
             profile,
             topics,
+            tenants: TenantTopics::from_env(env),
             group_id: format!("{}{group}", kafka.topic_prefix),
             workers: env.get_in(
                 &["BRIDGE_WORKERS"],

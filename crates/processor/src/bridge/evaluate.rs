@@ -95,7 +95,7 @@ impl Evaluator {
         Self {
             filter: EventFilter::new(config.filter.clone()),
             transformer: Transformer::new(config.transform.clone()),
-            decoder: RecordDecoder::kafka(limits, topic_prefix),
+            decoder: RecordDecoder::kafka(limits, topic_prefix).believing(&config.tenants),
             limits,
         }
     }

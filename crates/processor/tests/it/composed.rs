@@ -15,6 +15,7 @@ use processor::bridge::metrics::Metrics;
 use processor::config::Config;
 use processor::{Deps, Processor};
 use serde_json::{Map, Value, json};
+use service::auth::Authenticator;
 use service::health::Health;
 use store::Database;
 use testkit::{LIMIT, Parts, eventually};
@@ -62,7 +63,9 @@ async fn without_kafka_and_redis_events_are_stored_and_delivered() {
     )
     .unwrap();
     let health = processor.health(Health::new("all"));
-    let bound = service::http::bind(&http, &registry, &health, processor.configure()).unwrap();
+    let auth = Authenticator::start(&http.auth, &http.host, &registry).unwrap();
+    let bound =
+        service::http::bind(&http, &auth, &registry, &health, processor.configure()).unwrap();
     let server = tokio::spawn(bound.server);
     let get = async |path: &str| {
         let answer = reqwest::get(format!("http://{}{path}", bound.address)).await;

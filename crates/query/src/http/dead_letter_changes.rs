@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use domain::TenantId;
 use domain::field::Code;
 use domain::redriven::{HEADER_DEAD_LETTER, Place, header_value};
+use domain::subject::HEADER_TENANT;
 use serde::{Deserialize, Serialize};
 use service::Problem;
 use store::dead_letter_changes::{self, Again, Selection, WITHOUT_EVENT};
@@ -140,7 +141,7 @@ pub async fn redrive(
         let again: Vec<Again> = found
             .rows
             .into_iter()
-            .filter_map(|letter| again(letter, fixed.as_deref()))
+            .filter_map(|letter| again(letter, &asked.tenant, fixed.as_deref()))
             .collect();
         answer.changed += state
             .read("redrive", async |client| {
@@ -265,8 +266,10 @@ fn fixed(parameters: &mut Parameters<'_>) -> Option<Vec<u8>> {
     bytes.ok()
 }
 
-/// The record as it goes to the log: with where it came from. `None` for what holds no event.
-fn again(letter: StoredDeadLetter, fixed: Option<&[u8]>) -> Option<Again> {
+/// The record as it goes to the log: with where it came from, and with the tenant whose it is, so that a
+/// payload from outside speaks for no other; the default tenant's says itself what it is, where the topic
+/// may. `None` for what holds no event.
+fn again(letter: StoredDeadLetter, tenant: &TenantId, fixed: Option<&[u8]>) -> Option<Again> {
     if WITHOUT_EVENT.contains(&letter.reason.as_str()) {
         return None;
     }
@@ -278,12 +281,14 @@ fn again(letter: StoredDeadLetter, fixed: Option<&[u8]>) -> Option<Again> {
         timestamp_ms: letter.timestamp_ms,
     };
     let place = place.to_string();
+    let is_own = *tenant != TenantId::default();
     let headers: Vec<(&str, Vec<u8>)> = letter
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), header_value(value)))
-        .filter(|(name, _)| *name != HEADER_DEAD_LETTER)
+        .filter(|(name, _)| *name != HEADER_DEAD_LETTER && !(is_own && *name == HEADER_TENANT))
         .chain([(HEADER_DEAD_LETTER, place.into_bytes())])
+        .chain(is_own.then(|| (HEADER_TENANT, tenant.as_str().as_bytes().to_vec())))
         .collect();
     let key = letter.key.as_deref();
     Some(Again {

@@ -9,7 +9,7 @@ use store::event_reads::{self, StatusFilter};
 use utoipa::ToSchema;
 
 use super::listing::{self, EventList, Page};
-use super::request::{body, tenant};
+use super::request::{body, only_about, own, tenant};
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -84,7 +84,8 @@ pub async fn by_id(
             event_reads::find_any(client, &tenant, &ids).await
         })
         .await?;
-    let Some(found) = found else {
+    let may = |user: Option<&str>| only_about(&request, user).is_ok();
+    let Some(found) = found.filter(|found| may(found.event.user_id.as_deref())) else {
         return Err(Problem::not_found(format!("Event not found: {id}")));
     };
     // The content never changes; with the status `updated_at` does.
@@ -136,7 +137,8 @@ pub async fn query(
 ) -> Result<HttpResponse, Problem> {
     let body = body(&request, payload).await?;
     let mut parameters = Parameters::from_json(&body)?;
-    let filter = parameters.filter(tenant(&request));
+    let mut filter = parameters.filter(tenant(&request));
+    own(&request, &mut filter)?;
     let list = parameters.list("query", filter, 100, true);
     parameters.finish()?;
     let page = listing::read(&state, "query", &list).await?;
@@ -159,7 +161,8 @@ pub async fn history(
     state: web::Data<State>,
 ) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::from_query(request.query_string())?;
-    let filter = parameters.filter(tenant(&request));
+    let mut filter = parameters.filter(tenant(&request));
+    own(&request, &mut filter)?;
     let list = parameters.list("history", filter, 10, false);
     parameters.finish()?;
     let page = listing::read(&state, "history", &list).await?;
@@ -193,6 +196,7 @@ pub async fn unprocessed(
     let mut parameters = Parameters::from_query(request.query_string())?;
     let mut filter = parameters.filter(tenant(&request));
     filter.status = StatusFilter::Unprocessed;
+    own(&request, &mut filter)?;
     let list = parameters.list("unprocessed", filter, 100, true);
     parameters.finish()?;
     let page = listing::read(&state, "unprocessed", &list).await?;

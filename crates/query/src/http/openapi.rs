@@ -7,8 +7,10 @@ use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 
-use super::routes::{PREFIXES, ROUTES};
-use super::{dead_letter_changes, dead_letters, events, receipts, sse, stats, streams, users};
+use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
+use super::{
+    dead_letter_changes, dead_letters, events, keys, receipts, sse, stats, streams, users,
+};
 use super::{projection_changes, projections};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
@@ -40,14 +42,19 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         dead_letters::counts,
         dead_letter_changes::redrive,
         dead_letter_changes::discard,
-        sse::listen
+        sse::listen,
+        sse::tickets::create,
+        keys::list,
+        keys::create,
+        keys::rotate,
+        keys::revoke
     ),
     components(schemas(ProblemBody))
 )]
 struct Described;
 
 /// Routes outside the prefixes, with what they answer.
-pub const COMMON: [(&str, &str, &str); 5] = [
+pub const COMMON: [(&str, &str, &str); 6] = [
     ("/health", "application/json", "The process lives"),
     ("/api/v1/health", "application/json", "The process lives"),
     (
@@ -61,6 +68,11 @@ pub const COMMON: [(&str, &str, &str); 5] = [
         "Metrics in the text format of Prometheus",
     ),
     ("/openapi.json", "application/json", "This description"),
+    (
+        "/api/v1/admin/routes",
+        "application/json",
+        "Every route of this process with what it wants of who is asking; for an admin of the default tenant",
+    ),
 ];
 
 /// The whole description: every route of the router under every prefix.
@@ -74,7 +86,12 @@ pub fn document() -> utoipa::openapi::OpenApi {
             (canonical, format!("{prefix}{}", route.path))
         })
     });
-    for (canonical, path) in aliases.chain([(sse::PATH.to_owned(), sse::PATH.to_owned())]) {
+    let others = OTHER_ROUTES
+        .iter()
+        .map(|route| route.path)
+        .chain([sse::PATH]);
+    let others = others.map(|path| (path.to_owned(), path.to_owned()));
+    for (canonical, path) in aliases.chain(others) {
         if let Some(item) = described.get(&canonical) {
             let item = completed(item.clone(), &path);
             document.paths.paths.insert(path, item);

@@ -4,6 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use domain::{Event, stream, timestamp};
 use serde::Serialize;
 use service::Problem;
+use service::auth::Principal;
 use store::log::LOG;
 use store::receipts::{self, Counted, Letter, LogPlace, Receipt, StoredUpTo};
 use time::OffsetDateTime;
@@ -11,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::page::fresh;
-use super::request::tenant;
+use super::request::{only_about, tenant};
 use crate::state::State;
 
 /// A place in a log.
@@ -209,6 +210,14 @@ pub async fn read(
             Ok((receipt, letters, positions))
         })
         .await?;
+    let user = |receipt: &Receipt| receipt.event.event.user_id.clone();
+    let may = |receipt: &Receipt| only_about(&request, user(receipt).as_deref()).is_ok();
+    let receipt = receipt.filter(may);
+    // What looks like it may be another's.
+    let (letters, positions) = match Principal::of(&request).owner() {
+        Some(_) => (vec![], vec![]),
+        None => (letters, positions),
+    };
     let dead_letters = letters.into_iter().map(LetterInShort::from).collect();
     match receipt {
         Some(receipt) => Ok(fresh(&written(receipt, dead_letters))),

@@ -6,15 +6,44 @@ use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::{HttpMessage, HttpRequest, web};
 use domain::TenantId;
 use service::Problem;
+use service::auth::Principal;
+use store::event_reads::Filter;
 
 /// Bytes of a request body.
 const MAX_BODY: usize = 256 * 1024;
 /// How long a request body may take to come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Whose events a request is about: until there is authentication, those of the one tenant.
-pub(super) fn tenant(_request: &HttpRequest) -> TenantId {
-    TenantId::default()
+/// Whose events a request is about.
+pub(super) fn tenant(request: &HttpRequest) -> TenantId {
+    Principal::of(request).tenant.clone()
+}
+
+/// Leaves a user no events but the user's own (S4-114).
+///
+/// # Errors
+/// 403 where the filter is about another's.
+pub(super) fn own(request: &HttpRequest, filter: &mut Filter) -> Result<(), Problem> {
+    let who = Principal::of(request);
+    if let Some(owner) = who.owner() {
+        match &filter.user_id {
+            Some(other) if other != owner => return Err(Problem::forbidden()),
+            _ => filter.user_id = Some(owner.to_owned()),
+        }
+    }
+    Ok(())
+}
+
+/// Keeps a user from what is about another.
+///
+/// # Errors
+/// 403, whether it exists or not.
+pub(super) fn only_about(request: &HttpRequest, user: Option<&str>) -> Result<(), Problem> {
+    if Principal::of(request).may_be_about(user) {
+        Ok(())
+    } else {
+        Err(Problem::forbidden())
+    }
 }
 
 /// Reads the body of a question.

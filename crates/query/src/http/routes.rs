@@ -1,9 +1,12 @@
 //! The routes: one table for the router and the description of the API.
 
-use actix_web::{Resource, web};
-use service::http::{and, get, post};
+use actix_web::Resource;
+use actix_web::http::Method;
+use service::auth::Access;
+use service::http::{and, get, on, post};
 
-use super::{dead_letter_changes, dead_letters, events, receipts, stats, streams, users};
+use super::sse::tickets;
+use super::{dead_letter_changes, dead_letters, events, keys, receipts, stats, streams, users};
 use super::{projection_changes, projections};
 
 /// Everything is served under both (C01).
@@ -38,53 +41,105 @@ const fn alias(
 /// All routes, in the order the router tries them: those with fixed words before `/{event_id}`,
 /// which would take any word (C41).
 pub const ROUTES: &[Route] = &[
-    route("/query", |path| post(path, events::query)),
-    route("/stats", |path| get(path, stats::statistics)),
-    alias("/statistics", "/stats", |path| get(path, stats::statistics)),
-    route("/history", |path| get(path, events::history)),
-    route("/unprocessed", |path| get(path, events::unprocessed)),
-    route("/stream/{stream_id}", |path| get(path, streams::read)),
+    route("/query", |path| post(path, Access::Own, events::query)),
+    route("/stats", |path| get(path, Access::Read, stats::statistics)),
+    alias("/statistics", "/stats", |path| {
+        get(path, Access::Read, stats::statistics)
+    }),
+    route("/history", |path| get(path, Access::Own, events::history)),
+    route("/unprocessed", |path| {
+        get(path, Access::Own, events::unprocessed)
+    }),
+    route("/stream/{stream_id}", |path| {
+        get(path, Access::Own, streams::read)
+    }),
     alias("/streams/{stream_id}", "/stream/{stream_id}", |path| {
-        get(path, streams::read)
+        get(path, Access::Own, streams::read)
+    }),
+    route("/dead-letters", |path| {
+        get(path, Access::Admin, dead_letters::list)
     }),
     route("/projections", |path| {
-        let create = web::post().to(projection_changes::create);
-        and(get(path, projections::list), create, "GET, HEAD, POST")
+        let create = on(
+            Method::POST,
+            path,
+            Access::Admin,
+            projection_changes::create,
+        );
+        let list = get(path, Access::Read, projections::list);
+        and(list, [create], "GET, HEAD, POST")
     }),
     route("/projections/{projection}", |path| {
-        let replace = web::put().to(projection_changes::replace);
-        let delete = web::delete().to(projection_changes::delete);
-        let resource = get(path, projections::of_type).route(replace);
-        and(resource, delete, "GET, HEAD, PUT, DELETE")
+        let replace = on(
+            Method::PUT,
+            path,
+            Access::Admin,
+            projection_changes::replace,
+        );
+        let delete = on(
+            Method::DELETE,
+            path,
+            Access::Admin,
+            projection_changes::delete,
+        );
+        let read = get(path, Access::Read, projections::of_type);
+        and(read, [replace, delete], "GET, HEAD, PUT, DELETE")
     }),
     route("/projections/{projection}/rebuild", |path| {
-        let entity = web::get().to(projections::read);
-        and(post(path, projection_changes::rebuild), entity, "GET, POST")
+        let entity = on(Method::GET, path, Access::Read, projections::read);
+        let rebuild = post(path, Access::Replay, projection_changes::rebuild);
+        and(rebuild, [entity], "GET, POST")
     }),
     route("/projections/{entity_type}/{entity_id}", |path| {
-        get(path, projections::read)
+        get(path, Access::Read, projections::read)
     }),
-    route("/dead-letters", |path| get(path, dead_letters::list)),
+    route("/dead-letters", |path| {
+        get(path, Access::Admin, dead_letters::list)
+    }),
     alias("/dead_letters", "/dead-letters", |path| {
-        get(path, dead_letters::list)
+        get(path, Access::Admin, dead_letters::list)
     }),
     route("/dead-letters/counts", |path| {
-        get(path, dead_letters::counts)
+        get(path, Access::Admin, dead_letters::counts)
     }),
     route("/dead-letters/redrive", |path| {
-        post(path, dead_letter_changes::redrive)
+        post(path, Access::Admin, dead_letter_changes::redrive)
     }),
     route("/dead-letters/discard", |path| {
-        post(path, dead_letter_changes::discard)
+        post(path, Access::Admin, dead_letter_changes::discard)
     }),
-    route("/dead-letters/{id}", |path| get(path, dead_letters::by_id)),
+    route("/dead-letters/{id}", |path| {
+        get(path, Access::Admin, dead_letters::by_id)
+    }),
     alias("/dead_letters/{id}", "/dead-letters/{id}", |path| {
-        get(path, dead_letters::by_id)
+        get(path, Access::Admin, dead_letters::by_id)
     }),
-    route("/user/{user_id}", |path| get(path, users::events)),
+    route("/user/{user_id}", |path| {
+        get(path, Access::Own, users::events)
+    }),
     alias("/users/{user_id}", "/user/{user_id}", |path| {
-        get(path, users::events)
+        get(path, Access::Own, users::events)
     }),
-    route("/{event_id}/receipt", |path| get(path, receipts::read)),
-    route("/{event_id}", |path| get(path, events::by_id)),
+    route("/{event_id}/receipt", |path| {
+        get(path, Access::Own, receipts::read)
+    }),
+    route("/{event_id}", |path| get(path, Access::Own, events::by_id)),
+];
+
+/// The routes that have one address.
+pub const OTHER_ROUTES: &[Route] = &[
+    route(tickets::PATH, |path| {
+        post(path, Access::Own, tickets::create)
+    }),
+    route("/api/v1/admin/keys", |path| {
+        let create = on(Method::POST, path, Access::Admin, keys::create);
+        let list = get(path, Access::Admin, keys::list);
+        and(list, [create], "GET, HEAD, POST")
+    }),
+    route("/api/v1/admin/keys/{id}/rotate", |path| {
+        post(path, Access::Admin, keys::rotate)
+    }),
+    route("/api/v1/admin/keys/{id}/revoke", |path| {
+        post(path, Access::Admin, keys::revoke)
+    }),
 ];

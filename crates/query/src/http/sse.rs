@@ -8,6 +8,7 @@ pub mod encoder;
 pub mod end;
 pub mod limits;
 pub mod stream;
+pub mod tickets;
 pub mod type_filter;
 pub mod unsent;
 
@@ -20,7 +21,7 @@ use domain::field::Code;
 use live::{Channel, Resume};
 use service::{Problem, connection};
 
-use crate::http::request::tenant;
+use crate::http::request::{only_about, tenant};
 use crate::http::sse::encoder::{SseEncoder, SseFormat};
 use crate::http::sse::stream::Stream;
 use crate::http::sse::type_filter::TypeFilter;
@@ -51,6 +52,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
         ("types" = Option<String>, Query, description = "event types wanted, separated by commas; `*` is one segment, at the end any number of them, `**` any number anywhere; default all"),
         ("named" = Option<bool>, Query, description = "false sends all messages without a name, so that `onmessage` sees them; default true"),
         ("last_event_id" = Option<String>, Query, description = "resume after this message, where the header Last-Event-ID cannot be set; the header wins"),
+        ("ticket" = Option<String>, Query, description = "of `POST /api/v1/sse/tickets`, in place of credentials"),
         ("Last-Event-ID" = Option<String>, Header, description = "resume after this message; browsers send it by themselves")),
     responses((status = 200, content_type = "text/event-stream", body = String,
             description = "A stream that does not end; heartbeats are comments"),
@@ -64,6 +66,7 @@ pub async fn listen(
 ) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::from_query(request.query_string())?;
     let user_id = parameters.checked("user_id", user_id.into_inner());
+    only_about(&request, user_id.as_deref())?;
     if user_id.as_deref() == Some("") {
         parameters.refuse("user_id", Code::IllegalValue, "must not be empty");
     }

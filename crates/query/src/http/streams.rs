@@ -9,7 +9,7 @@ use store::stream_reads::{self, Head, Kind, MAX_NUMBERED, Window};
 use utoipa::ToSchema;
 
 use super::listing;
-use super::request::tenant;
+use super::request::{only_about, tenant};
 use crate::parameters::{MAX_LIMIT, Parameters};
 use crate::state::State;
 
@@ -66,6 +66,8 @@ pub async fn read(
     stream_id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = tenant(&request);
+    // A stream of an aggregate holds events of many users.
+    only_about(&request, stream_id.strip_prefix("user:"))?;
     let mut parameters = Parameters::from_query(request.query_string())?;
     let from = parameters
         .integer("from_version", 0, u32::MAX)
@@ -90,7 +92,7 @@ pub async fn read(
         backward,
     };
     let max_bytes = state.max_response_bytes;
-    let (head, fetched) = state
+    let (head, mut fetched) = state
         .read("stream", async |client| {
             let head = stream_reads::head(client, &tenant, &stream_id).await?;
             let events =
@@ -109,6 +111,10 @@ pub async fn read(
     }
     let _held = state.hold(fetched.bytes)?;
     let next_version = next(&head, &fetched.rows, backward);
+    // An aggregate may have the name of a user's stream.
+    let about = |user: Option<&str>| only_about(&request, user).is_ok();
+    let rows = &mut fetched.rows;
+    rows.retain(|row| about(row.event.user_id.as_deref()));
     let (entity_type, entity_id) = stream::split(&stream_id);
     let stream = EventStream {
         stream_id: &stream_id,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use super::listing::{self, Page};
 use super::page::page;
-use super::request::tenant;
+use super::request::{only_about, tenant};
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -69,6 +69,7 @@ pub async fn events(
         .unwrap_or(Format::Short);
     let mut filter = parameters.filter(tenant(&request));
     filter.user_id = parameters.checked("user_id", user_id.into_inner());
+    only_about(&request, filter.user_id.as_deref())?;
     if matches!(format, Format::Short) {
         let today = service::clock::now().date().midnight().assume_utc();
         let start = filter.start.unwrap_or(today);

@@ -23,6 +23,7 @@ use live::redis::RedisChannels;
 use processor::{Deps, Processor};
 use prometheus::Registry;
 use query::Query;
+use service::auth::Authenticator;
 use service::config::HttpConfig;
 use service::health::Health;
 use service::metrics::Registries;
@@ -132,7 +133,10 @@ impl Server {
             Arc::new(LocalChannels::new(config.query.redis.retention))
         };
         let logs = logs(&config, &for_ingest)?;
+        let keys = Database::new(&config.database().alone())?;
         let http = config.http;
+        let auth = Authenticator::start(&http.auth, &http.host, &process)?;
+        auth.follow_database(move || store::api_keys::all(keys.clone()));
         let gateway = Gateway::new(config.ingest, &for_ingest, logs)?;
         let deps = Deps {
             channels: Some(Arc::clone(&channels)),
@@ -154,7 +158,7 @@ impl Server {
             grace: Duration::from_secs(http.grace.as_secs().div_ceil(2)),
             ..http.clone()
         };
-        let bound = service::http::bind(&http_config, registries, &health, move |app| {
+        let bound = service::http::bind(&http_config, &auth, registries, &health, move |app| {
             router::routes(app, &ingest, &bridge, &reads);
         })?;
         Ok(Self {

@@ -4,6 +4,7 @@
 use actix_web::HttpResponse;
 use actix_web::guard::{self, GuardContext};
 use actix_web::web::{self, ServiceConfig};
+use service::auth::Access;
 
 /// Adds all routes: the common ones first, then those of ingest behind its guard, then the others.
 pub(super) fn routes(
@@ -12,7 +13,7 @@ pub(super) fn routes(
     bridge: &impl Fn(&mut ServiceConfig),
     query: &impl Fn(&mut ServiceConfig),
 ) {
-    app.service(service::http::get("/", index));
+    app.service(service::http::get("/", Access::Public, index));
     app.service(
         web::scope("")
             .guard(guard::fn_guard(is_for_ingest))

@@ -63,7 +63,7 @@ pub(crate) struct Options {
         value_name = "PORT"
     )]
     port: u16,
-    /// The address to listen on; 0.0.0.0 admits other machines
+    /// The address to listen on; 0.0.0.0 admits other machines, and wants AUTH_MODE or I_KNOW_THIS_IS_OPEN=true
     #[arg(
         long,
         env = "EVENT_SERVICE_HOST",

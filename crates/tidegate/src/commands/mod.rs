@@ -9,6 +9,7 @@ use crate::style::HELP;
 mod config;
 mod dead_letters;
 mod dev;
+mod key;
 mod migrate;
 mod projection;
 mod receipt;
@@ -37,6 +38,7 @@ Examples:
   tidegate projection show order 7      show what its events are folded into
   tidegate dead-letters counts          count what could not be stored
   tidegate receipt ID                   show what happened to an event
+  tidegate key create shop --write      make a key that may send events
   tidegate status                       show the state of a running instance
   DATABASE_URL=postgresql://… tidegate serve
 
@@ -56,6 +58,7 @@ pub(crate) enum Command {
     DeadLetters(dead_letters::Options),
     Receipt(receipt::Options),
     Retention(retention::Options),
+    Key(key::Options),
     Status(status::Options),
     Config(config::Options),
 }
@@ -76,6 +79,7 @@ impl Command {
             Self::Projection(options) => projection::run(options).await,
             Self::DeadLetters(options) => dead_letters::run(options).await,
             Self::Receipt(options) => receipt::run(options).await,
+            Self::Key(options) => key::run(options).await,
             Self::Retention(options) => retention::run(options).await,
             Self::Status(options) => status::run(options).await,
             Self::Config(options) => config::run(options),

@@ -159,6 +159,42 @@ async fn serve_on_a_taken_port_begins_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn serve_opens_no_door_that_nobody_said_is_meant() {
+    let database = Parts::shared().await.fresh_database().await;
+    let serve = async |settings: &[(&str, &str)]| {
+        let mut command = tidegate(&["serve"]);
+        command.env("DATABASE_URL", &database.url);
+        command.env("TIDEGATE_PORT", "0");
+        command.envs(settings.iter().copied());
+        ended(command).await
+    };
+    let refused = serve(&[]).await;
+    assert_says(&refused, &["0.0.0.0", "AUTH_MODE", "I_KNOW_THIS_IS_OPEN"]);
+    let refused = serve(&[("AUTH_MODE", "off")]).await;
+    assert_says(&refused, &["AUTH_MODE=off", "0.0.0.0"]);
+    for (settings, word) in [
+        (&[("AUTH_MODE", "jwt")][..], "JWT_JWKS_URL"),
+        (&[("AUTH_MODE", "gateway")], "TRUSTED_PROXIES"),
+        (&[("AUTH_MODE", "open")], "off, keys, gateway or jwt"),
+        (
+            &[("AUTH_MODE", "jwt"), ("JWT_SECRET", "hunter2")],
+            "32 bytes",
+        ),
+    ] {
+        let refused = serve(settings).await;
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.err.contains(word), "no {word:?} in {refused:?}");
+        assert!(!refused.err.contains("hunter2"), "{refused:?}");
+    }
+    let file = [("AUTH_MODE", "keys"), ("API_KEYS_FILE", "/nowhere/keys")];
+    assert_says(&serve(&file).await, &["API_KEYS_FILE", "/nowhere/keys"]);
+    assert!(
+        database.count("event.events").await.is_err(),
+        "nothing was begun"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_command_gets_help() {
     let refused = run(&["devv"]).await;
     assert_eq!(refused.code, Some(2));
@@ -166,7 +202,7 @@ async fn what_is_no_command_gets_help() {
     let help = run(&["--help"]).await;
     assert_eq!(help.code, Some(0));
     for verb in [
-        "dev", "serve", "migrate", "send", "tail", "status", "config",
+        "dev", "serve", "migrate", "send", "tail", "status", "config", "key",
     ] {
         assert!(help.out.contains(&format!("\n  {verb} ")), "{help:?}");
         let help = run(&[verb, "--help"]).await;

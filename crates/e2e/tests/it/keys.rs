@@ -1,0 +1,142 @@
+//! API keys: made, used, replaced, ended; and known while the database is away.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::{Part, eventually_eq};
+
+use crate::attack::{Guarded, key};
+use crate::world::{World, beside_others};
+
+impl Guarded {
+    async fn admin(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
+        let url = self.query().url(&format!("/api/v1/admin/keys{path}"));
+        let request = reqwest::Client::new().post(url).bearer_auth(key).json(body);
+        let answer = request.send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json().await.unwrap_or_default(),
+        )
+    }
+
+    /// What ingest, the processor and query answer to a key.
+    async fn seen(&self, key: &str) -> Vec<u16> {
+        let event = json!({"event_type": "a.b", "data": {}});
+        let sent = self.send(key, &event).await.status().as_u16();
+        let history = self
+            .get("/api/v1/events/history", key)
+            .send()
+            .await
+            .unwrap();
+        let bridge = self.services[1].url("/api/v1/bridge/health");
+        let bridge = reqwest::Client::new()
+            .get(bridge)
+            .bearer_auth(key)
+            .send()
+            .await
+            .unwrap();
+        vec![sent, bridge.status().as_u16(), history.status().as_u16()]
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_shown_once_replaced_with_an_overlap_and_ended_everywhere() {
+    let _turn = beside_others().await;
+    let guarded = Guarded::start(World::shared().await).await;
+    let operator = key("secret", "o");
+    let wanted = json!({"name": "ops", "scopes": ["admin"]});
+    let (status, made) = guarded.admin("", &operator, &wanted).await;
+    assert_eq!(status, 201, "{made}");
+    let (first, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    eventually_eq("it is taken everywhere", vec![201, 200, 200], || async {
+        Ok(guarded.seen(first).await)
+    })
+    .await;
+    let list = guarded
+        .get("/api/v1/admin/keys", &operator)
+        .send()
+        .await
+        .unwrap();
+    let list = list.text().await.unwrap();
+    assert!(list.contains(id) && !list.contains(first), "{list}");
+    let (status, turned) = guarded
+        .admin(&format!("/{id}/rotate"), &operator, &json!({}))
+        .await;
+    assert_eq!(status, 201, "{turned}");
+    let second = turned["key"].as_str().unwrap();
+    eventually_eq("so is the new one", vec![201, 200, 200], || async {
+        Ok(guarded.seen(second).await)
+    })
+    .await;
+    assert_eq!(
+        guarded.seen(first).await,
+        [201, 200, 200],
+        "the old one goes on for a while"
+    );
+    let (status, ended) = guarded
+        .admin(&format!("/{id}/revoke"), &operator, &json!({}))
+        .await;
+    assert_eq!(status, 200, "{ended}");
+    eventually_eq("nobody takes it", vec![401, 401, 401], || async {
+        Ok(guarded.seen(first).await)
+    })
+    .await;
+    assert_eq!(guarded.seen(second).await, [201, 200, 200]);
+
+    // An admin of a tenant manages its keys and no others'.
+    let acme = key("secret", "a");
+    let foreign = json!({"name": "n", "tenant": "other"});
+    assert_eq!(guarded.admin("", &acme, &foreign).await.0, 403);
+    let new = turned["id"].as_str().unwrap();
+    assert_eq!(
+        guarded
+            .admin(&format!("/{new}/revoke"), &acme, &json!({}))
+            .await
+            .0,
+        404
+    );
+    let (status, made) = guarded
+        .admin("", &acme, &json!({"name": "shop", "kind": "write"}))
+        .await;
+    assert_eq!((status, &made["tenant"]), (201, &json!("acme")), "{made}");
+    for (field, wrong) in [
+        ("scopes", json!({"name": "n", "scopes": ["root"]})),
+        (
+            "scopes",
+            json!({"name": "n", "kind": "write", "scopes": ["read"]}),
+        ),
+        ("name", json!({})),
+        ("tenant", json!({"name": "n", "tenant": "a/b"})),
+    ] {
+        let (status, problem) = guarded.admin("", &operator, &wrong).await;
+        assert!(status == 400 || status == 422, "{problem}");
+        assert_eq!(problem["errors"][0]["path"], field, "{problem}");
+    }
+    for service in &guarded.services {
+        let log = service.log();
+        assert!(
+            !log.contains(first) && !log.contains(second),
+            "a key is in a log"
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_are_known_while_the_database_is_away() {
+    let _turn = beside_others().await;
+    let guarded = Guarded::start(World::with_own(&[Part::Postgres]).await).await;
+    let wanted = json!({"name": "shop", "kind": "write"});
+    let (_, made) = guarded.admin("", &key("secret", "o"), &wanted).await;
+    let shop = made["key"].as_str().unwrap();
+    let event = json!({"event_type": "a.b", "data": {}});
+    eventually_eq("it is taken", 201_u16, || async {
+        Ok(guarded.send(shop, &event).await.status().as_u16())
+    })
+    .await;
+    guarded.world.parts.kill(Part::Postgres).await;
+    // Longer than the keys are read again.
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(guarded.send(shop, &event).await.status(), 201);
+    assert_eq!(guarded.send(&key("write", "w"), &event).await.status(), 201);
+    assert_eq!(guarded.send(&key("write", "z"), &event).await.status(), 401);
+}

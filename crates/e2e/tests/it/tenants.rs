@@ -1,0 +1,147 @@
+//! Two tenants, who know nothing of each other.
+
+use serde_json::{Value, json};
+use testkit::{SseStream, eventually_eq};
+
+use crate::SHAPE;
+use crate::attack::{Guarded, key};
+use crate::direct::{Record, produce};
+use crate::world::{BACKEND, DOMAIN, Shape, World, beside_others};
+
+const ID: &str = "0198c5a2-6e0e-7c31-9d0a-4a1f6c1d2e3f";
+
+async fn answer(guarded: &Guarded, key: &str, path: &str) -> Value {
+    let answer = guarded.get(path, key).send().await.unwrap();
+    answer.json().await.unwrap_or_default()
+}
+
+#[tokio::test]
+async fn two_tenants_send_the_same_and_each_has_its_own() {
+    let _turn = beside_others().await;
+    let guarded = Guarded::start(World::shared().await).await;
+    let tenants = [("acme", key("secret", "a")), ("other", key("secret", "x"))];
+    let mut streams = vec![];
+    for (_, key) in &tenants {
+        // As a browser: a ticket, then a stream without any header.
+        let url = guarded.query().url("/api/v1/sse/tickets");
+        let request = reqwest::Client::new().post(url).bearer_auth(key);
+        let ticket = request
+            .json(&json!({"user_id": "u-1"}))
+            .send()
+            .await
+            .unwrap();
+        let ticket: Value = ticket.json().await.unwrap();
+        let url = guarded.query().url(ticket["url"].as_str().unwrap());
+        let mut stream = SseStream::open(&url, None).await.unwrap();
+        stream.wait_cursor().await.unwrap();
+        let others = url.replace("/u-1?", "/u-2?").replace("u%2D1?", "u-2?");
+        assert!(
+            SseStream::open(&others, None).await.is_err(),
+            "a ticket for one user"
+        );
+        streams.push(stream);
+    }
+    // The same id, user, stream and version for both, at the same moment.
+    let send = async |name: &str, key: &str| {
+        let event = json!({"event_id": ID, "event_type": "order.placed", "user_id": "u-1",
+            "aggregate_type": "order", "aggregate_id": "7", "expected_version": 0,
+            "data": {"of": name}});
+        guarded.send(key, &event).await.status()
+    };
+    let [(acme, a), (other, x)] = &tenants;
+    let sent = tokio::join!(send(acme, a), send(other, x));
+    assert_eq!((sent.0.as_u16(), sent.1.as_u16()), (201, 201));
+
+    for ((name, key), stream) in tenants.iter().zip(&mut streams) {
+        let own = json!({"of": name});
+        eventually_eq(&format!("{name} has its event"), own.clone(), || async {
+            Ok(answer(&guarded, key, &format!("/api/v1/events/{ID}")).await["data"].clone())
+        })
+        .await;
+        let page = answer(&guarded, key, "/api/v1/events/stream/order:7").await;
+        assert_eq!(
+            (&page["version"], page["events"].as_array().unwrap().len()),
+            (&json!(1), 1)
+        );
+        let page = answer(&guarded, key, "/api/v1/events/user/u-1?format=full").await;
+        assert_eq!(
+            (&page["total"], &page["events"][0]["data"]),
+            (&json!(1), &own),
+            "{page}"
+        );
+        let counts = answer(&guarded, key, "/api/v1/events/stats").await;
+        assert_eq!(counts["total_events"], 1, "{counts}");
+        let letters = answer(&guarded, key, "/api/v1/events/dead-letters").await;
+        assert!(!letters.to_string().contains(ID), "{letters}");
+        let heard = stream.next().await.unwrap().unwrap();
+        assert!(heard.data.contains(&own["of"].to_string()), "{heard:?}");
+    }
+    // Nor does the default tenant have any of it.
+    let operator = key("secret", "o");
+    let page = answer(&guarded, &operator, "/api/v1/events/history?count=true").await;
+    assert_eq!(page["total"], 0, "{page}");
+}
+
+#[tokio::test]
+async fn a_record_speaks_for_a_tenant_only_where_it_may() {
+    let _turn = beside_others().await;
+    if SHAPE == Shape::AllInOne {
+        return;
+    }
+    let guarded = Guarded::start(World::shared().await).await;
+    let record = |name: &str, tenant: Option<&str>, body: Option<&str>| {
+        let mut event = json!({"event_type": "a.b", "user_id": "u-1", "data": {"n": name}});
+        if let Some(tenant) = body {
+            event["tenant_id"] = tenant.into();
+        }
+        let mut record = Record::new(0, "k", event.to_string());
+        record
+            .headers
+            .extend(tenant.map(|tenant| ("tenant", tenant.as_bytes().to_vec())));
+        record
+    };
+    let believed = [
+        record("header", Some("acme"), None),
+        record("torn", Some("acme"), Some("other")),
+    ];
+    produce(&guarded.world, BACKEND, &believed).await;
+    let elsewhere = [
+        record("plain", None, None),
+        record("header", Some("acme"), None),
+        record("body", None, Some("acme")),
+    ];
+    produce(&guarded.world, DOMAIN, &elsewhere).await;
+
+    let names = async |key: &str| {
+        let page = answer(&guarded, key, "/api/v1/events/history").await;
+        let events = page["events"].as_array().cloned().unwrap_or_default();
+        let name = |event: &Value| event["data"]["n"].as_str().unwrap_or_default().to_owned();
+        events.iter().map(name).collect::<Vec<_>>()
+    };
+    let (acme, other, operator) = (key("secret", "a"), key("secret", "x"), key("secret", "o"));
+    eventually_eq(
+        "acme has what it may be sent",
+        vec!["header".to_owned()],
+        || async { Ok(names(&acme).await) },
+    )
+    .await;
+    eventually_eq(
+        "the default tenant has its own",
+        vec!["plain".to_owned()],
+        || async { Ok(names(&operator).await) },
+    )
+    .await;
+    let refused = async |key: &str| {
+        let page = answer(&guarded, key, "/api/v1/events/dead-letters").await;
+        let letters = page["dead_letters"].as_array().cloned().unwrap_or_default();
+        letters
+            .iter()
+            .filter(|letter| letter["reason"] == "tenant")
+            .count()
+    };
+    eventually_eq("the others are dead letters", (2, 1), || async {
+        Ok((refused(&operator).await, refused(&acme).await))
+    })
+    .await;
+    assert!(names(&other).await.is_empty());
+}

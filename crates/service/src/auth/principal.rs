@@ -1,0 +1,83 @@
+//! Who is asking.
+
+use std::sync::{Arc, LazyLock};
+
+use actix_web::{HttpMessage as _, HttpRequest};
+use domain::TenantId;
+use domain::access::{Scope, Scopes};
+
+/// Who is asking: whose events, which user, and what for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// Whose events it is about: reads and writes concern these and no others.
+    pub tenant: TenantId,
+    /// The user, of whose own events alone it may be; `None` for a service.
+    pub user: Option<String>,
+    /// What it may do.
+    pub scopes: Scopes,
+}
+
+static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| {
+    Arc::new(Principal {
+        tenant: TenantId::default(),
+        user: None,
+        scopes: Scopes::of(&[Scope::Write]),
+    })
+});
+
+static EVERYBODY: LazyLock<Arc<Principal>> =
+    LazyLock::new(|| Arc::new(Principal::anybody(TenantId::default())));
+
+impl Principal {
+    /// That of a request, as the rule of its route has found it.
+    ///
+    /// # Panics
+    /// The request came past every rule: a mistake in the program, answered 500.
+    #[must_use]
+    pub fn of(request: &HttpRequest) -> Arc<Self> {
+        let found = request.extensions().get::<Arc<Self>>().cloned();
+        found.unwrap_or_else(|| panic!("a route without a rule: {:?}", request.match_pattern()))
+    }
+
+    /// Whoever sends to a public route without credentials: events of the default tenant.
+    #[must_use]
+    pub fn anonymous() -> Arc<Self> {
+        Arc::clone(&ANONYMOUS)
+    }
+
+    /// Whoever asks while AUTH_MODE is off: everything in the default tenant.
+    #[must_use]
+    pub fn everybody() -> Arc<Self> {
+        Arc::clone(&EVERYBODY)
+    }
+
+    /// Everything in that tenant.
+    #[must_use]
+    pub fn anybody(tenant: TenantId) -> Self {
+        Self {
+            tenant,
+            user: None,
+            scopes: Scopes::of(&[Scope::Admin]),
+        }
+    }
+
+    /// The user of whose events it may be and no others; `None` if it may be of all of the tenant.
+    #[must_use]
+    pub fn owner(&self) -> Option<&str> {
+        self.user
+            .as_deref()
+            .filter(|_| !self.scopes.permits(Scope::Admin))
+    }
+
+    /// Whether it may be about this user's events.
+    #[must_use]
+    pub fn may_be_about(&self, user: Option<&str>) -> bool {
+        self.owner().is_none_or(|owner| user == Some(owner))
+    }
+
+    /// Whether it manages the whole installation: an admin of the default tenant.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.scopes.permits(Scope::Admin) && self.tenant == TenantId::default()
+    }
+}
