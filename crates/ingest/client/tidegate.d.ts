@@ -2,6 +2,8 @@
 export interface Options {
   /** Where events go, such as `https://events.example`. Default: the page's own origin. */
   url?: string;
+  /** A write key (`tg_write_…`) of the tenant whose events these are. Default: those of the default tenant. */
+  writeKey?: string;
   /** Where live events come from, if that is another address. */
   queryUrl?: string;
   /** So many waiting events are sent at once. Default 10; a request holds at most 50. */
@@ -63,6 +65,8 @@ export interface LiveEvent {
 export interface ListenOptions {
   /** Patterns of event types, such as `order.*`. Default: all. */
   types?: string | string[];
+  /** Credentials, such as `{ Authorization: "Bearer …" }`, where the service wants some. */
+  headers?: Record<string, string>;
   /** Something may be missing before what follows: ask the history. */
   onReset?: (reset: { reason: string }, id: string) => void;
   /** The service will not have this listener; it is closed. */

@@ -227,7 +227,7 @@ const abort = new AbortController();
 const timer = setTimeout(() => abort.abort(), TIMEOUT);
 try {
 const request = { method: "POST", body: this.#body(batch), headers: { "Content-Type": "text/plain" } };
-response = await fetch(`${this.#url}?partial=true`, { ...request, keepalive, signal: abort.signal });
+response = await fetch(`${this.#url}${this.#url.includes("?") ? "&" : "?"}partial=true`, { ...request, keepalive, signal: abort.signal });
 answer = await response.json().catch(() => undefined);
 } catch {
 response = undefined;
@@ -349,7 +349,8 @@ let asked = 0;
 this.#abort = new AbortController();
 try {
 const after = this.#position ? `&last_event_id=${encodeURIComponent(this.#position)}` : "";
-const response = await fetch(this.#url + after, { signal: this.#abort.signal, cache: "no-store" });
+const { headers } = this.#options;
+const response = await fetch(this.#url + after, { headers, signal: this.#abort.signal, cache: "no-store" });
 if (response.ok) {
 failures = 0;
 opened = true;
@@ -436,7 +437,8 @@ const dropped = (reason, texts, more) => this.#safely(() => {
 this.#drop({ reason, events: texts.map((text) => JSON.parse(text)), ...more });
 });
 const queue = new Queue(this.#store, options.storageBytes ?? 1 << 20, (texts) => dropped("storage", texts, {}));
-this.#sender = new Sender(`${this.#url}/api/v1/events/frontend/batch`, queue, this.#store, {
+const key = options.writeKey ? `?write_key=${encodeURIComponent(options.writeKey)}` : "";
+this.#sender = new Sender(`${this.#url}/api/v1/events/frontend/batch${key}`, queue, this.#store, {
 interval: options.interval ?? 3000,
 clientInfo: environment(options.clientInfo),
 dropped,
@@ -573,7 +575,7 @@ const { tidegate: waiting, document } = window;
 if (!waiting || Array.isArray(waiting)) {
 const script = /** @type {HTMLScriptElement | null} */ (document.currentScript);
 const url = script?.dataset.url ?? (script?.src ? new URL(".", script.src).href : undefined);
-const client = new Tidegate({ url });
+const client = new Tidegate({ url, writeKey: script?.dataset.writeKey });
 Object.assign(window, { Tidegate, tidegate: client });
 for (const call of waiting ?? []) client.push(call);
 if (script && "page" in script.dataset) client.page();

@@ -223,6 +223,7 @@ fn attacks(guarded: &Guarded) -> Vec<Attack> {
         |header: Value, secret: &[u8]| signed(&header, &admin, |message| hmac(secret, message));
     let o = key("secret", "o");
     let in_query = o.clone();
+    let as_write_key = o.clone();
     let in_cookie = o.clone();
     let twice = o.clone();
     let expired = json!({"sub": "root", "roles": ["admin"], "exp": now() - 600});
@@ -263,6 +264,12 @@ fn attacks(guarded: &Guarded) -> Vec<Attack> {
         Attack {
             what: "two credentials",
             with: Box::new(move |request| request.bearer_auth(&twice).header("x-api-key", &twice)),
+            refused: ALL,
+            status: 401,
+        },
+        Attack {
+            what: "a secret key as write key",
+            with: Box::new(move |request| request.query(&[("write_key", &as_write_key)])),
             refused: ALL,
             status: 401,
         },
@@ -380,7 +387,7 @@ async fn nobody_gets_through_where_the_rule_says_no() {
                 let request = guarded
                     .http
                     .request(method.parse().unwrap(), service.url(&url));
-                let request = if method == "POST" {
+                let request = if method != "GET" {
                     request.json(&body(path))
                 } else {
                     request

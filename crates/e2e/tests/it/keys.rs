@@ -73,6 +73,9 @@ async fn a_key_is_shown_once_replaced_with_an_overlap_and_ended_everywhere() {
         [201, 200, 200],
         "the old one goes on for a while"
     );
+    let stream = guarded.get("/api/v1/sse/users/u-1", first).send();
+    let mut stream = stream.await.unwrap();
+    assert_eq!(stream.status(), 200);
     let (status, ended) = guarded
         .admin(&format!("/{id}/revoke"), &operator, &json!({}))
         .await;
@@ -82,6 +85,10 @@ async fn a_key_is_shown_once_replaced_with_an_overlap_and_ended_everywhere() {
     })
     .await;
     assert_eq!(guarded.seen(second).await, [201, 200, 200]);
+    // The heartbeats would go on.
+    let end = async { while let Ok(Some(_)) = stream.chunk().await {} };
+    let end = tokio::time::timeout(Duration::from_secs(20), end).await;
+    assert!(end.is_ok(), "the stream goes on without its key");
 
     // An admin of a tenant manages its keys and no others'.
     let acme = key("secret", "a");
@@ -99,6 +106,20 @@ async fn a_key_is_shown_once_replaced_with_an_overlap_and_ended_everywhere() {
         .admin("", &acme, &json!({"name": "shop", "kind": "write"}))
         .await;
     assert_eq!((status, &made["tenant"]), (201, &json!("acme")), "{made}");
+    // A beacon of a page has its key in the URL.
+    let beacon = guarded.ingest().url("/api/v1/events/frontend");
+    let beacon = format!("{beacon}?write_key={}", made["key"].as_str().unwrap());
+    let event = json!({"event_type": "of.a.shop", "user_id": "u-1", "data": {}});
+    eventually_eq("a page's event is taken", 200, || async {
+        let request = reqwest::Client::new().post(&beacon).json(&event);
+        Ok(request.send().await?.status().as_u16())
+    })
+    .await;
+    eventually_eq("it is the tenant's", true, || async {
+        let page = guarded.get("/api/v1/events/history", &acme).send().await?;
+        Ok(page.text().await?.contains("of.a.shop"))
+    })
+    .await;
     for (field, wrong) in [
         ("scopes", json!({"name": "n", "scopes": ["root"]})),
         (

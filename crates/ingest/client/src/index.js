@@ -38,7 +38,8 @@ export class Tidegate {
       this.#drop({ reason, events: texts.map((text) => JSON.parse(text)), ...more });
     });
     const queue = new Queue(this.#store, options.storageBytes ?? 1 << 20, (texts) => dropped("storage", texts, {}));
-    this.#sender = new Sender(`${this.#url}/api/v1/events/frontend/batch`, queue, this.#store, {
+    const key = options.writeKey ? `?write_key=${encodeURIComponent(options.writeKey)}` : "";
+    this.#sender = new Sender(`${this.#url}/api/v1/events/frontend/batch${key}`, queue, this.#store, {
       interval: options.interval ?? 3000,
       clientInfo: environment(options.clientInfo),
       dropped,

@@ -65,7 +65,8 @@ export class Listener {
       this.#abort = new AbortController();
       try {
         const after = this.#position ? `&last_event_id=${encodeURIComponent(this.#position)}` : "";
-        const response = await fetch(this.#url + after, { signal: this.#abort.signal, cache: "no-store" });
+        const { headers } = this.#options;
+        const response = await fetch(this.#url + after, { headers, signal: this.#abort.signal, cache: "no-store" });
         if (response.ok) {
           failures = 0;
           opened = true;

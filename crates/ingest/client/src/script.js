@@ -6,7 +6,7 @@ const { tidegate: waiting, document } = window;
 if (!waiting || Array.isArray(waiting)) {
   const script = /** @type {HTMLScriptElement | null} */ (document.currentScript);
   const url = script?.dataset.url ?? (script?.src ? new URL(".", script.src).href : undefined);
-  const client = new Tidegate({ url });
+  const client = new Tidegate({ url, writeKey: script?.dataset.writeKey });
   Object.assign(window, { Tidegate, tidegate: client });
   for (const call of waiting ?? []) client.push(call);
   if (script && "page" in script.dataset) client.page();

@@ -139,7 +139,7 @@ export class Sender {
     try {
       // Plain text needs no preflight.
       const request = { method: "POST", body: this.#body(batch), headers: { "Content-Type": "text/plain" } };
-      response = await fetch(`${this.#url}?partial=true`, { ...request, keepalive, signal: abort.signal });
+      response = await fetch(`${this.#url}${this.#url.includes("?") ? "&" : "?"}partial=true`, { ...request, keepalive, signal: abort.signal });
       answer = await response.json().catch(() => undefined);
     } catch {
       response = undefined;

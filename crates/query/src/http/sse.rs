@@ -19,6 +19,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, rt, web};
 use domain::field::Code;
 use live::{Channel, Resume};
+use service::auth::Principal;
 use service::{Problem, connection};
 
 use crate::http::request::{only_about, tenant};
@@ -86,6 +87,7 @@ pub async fn listen(
         // later process; after an error page it would not.
         return Ok(answer.body(stream::retry()));
     };
+    let permit = permit.within(Principal::of(&request).life.as_ref());
     let socket = connection::of(&request).map_err(|error| {
         tracing::warn!(%error, "refusing a live stream that could not be opened");
         Problem::unavailable("No more connections can be opened", 5)

@@ -98,6 +98,7 @@ mod tests {
             tenant: TenantId::parse(tenant).unwrap(),
             user: user.map(str::to_owned),
             scopes: Scopes::parse(words.iter().copied()).unwrap(),
+            life: None,
         };
         let all = [
             Public,

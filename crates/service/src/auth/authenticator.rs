@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use actix_web::HttpRequest;
 use domain::TenantId;
-use domain::access::ApiKey;
+use domain::access::{ApiKey, KeyKind};
 use prometheus::Registry;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
@@ -222,10 +222,18 @@ impl Authenticator {
             }
             Some(Credential::Bearer(_)) => Err(Refusal::Invalid("token")),
             None if access == Access::OwnOrTicket => {
-                let ticket = ticket(request.query_string());
+                let ticket = in_query(request, "ticket=");
                 let who = ticket.map(|ticket| self.0.tickets.check(ticket, now));
                 who.transpose().map(|who| who.map(Arc::new))
             }
+            // A beacon of a page sends no headers, and a write key is no secret.
+            None if access == Access::PublicWrite => match in_query(request, "write_key=") {
+                Some(key) if KeyKind::of(key) == Some(KeyKind::Write) => {
+                    keys.find(key, now).map(Some)
+                }
+                Some(_) => Err(Refusal::Invalid("unknown_key")),
+                None => Ok(None),
+            },
             None => Ok(None),
         }
     }
@@ -251,10 +259,10 @@ impl Authenticator {
     }
 }
 
-/// The ticket in a query: base64url and a dot, so nothing of it is escaped.
-fn ticket(query: &str) -> Option<&str> {
-    let mut pairs = query.split('&');
-    pairs.find_map(|pair| pair.strip_prefix("ticket="))
+/// What stands behind that name in the query: base64url and a dot, so nothing of it is escaped.
+fn in_query<'a>(request: &'a HttpRequest, name: &str) -> Option<&'a str> {
+    let mut pairs = request.query_string().split('&');
+    pairs.find_map(|pair| pair.strip_prefix(name))
 }
 
 /// Whether only programs of this machine reach what listens there.

@@ -59,6 +59,7 @@ pub fn read(
         tenant,
         user: user.map(str::to_owned),
         scopes: or_a_users(scopes),
+        life: None,
     }))
 }
 

@@ -151,6 +151,7 @@ fn principal(claims: &Map<String, Value>, rules: &TokenRules) -> Result<Principa
         tenant,
         user,
         scopes: or_a_users(scopes),
+        life: None,
     })
 }
 

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::api_key::hash;
 use super::key_file;
-use super::principal::Principal;
+use super::principal::{Life, Principal};
 use super::refusal::Refusal;
 
 /// How often the keys are looked at: a revoked one ends everywhere within five seconds.
@@ -35,29 +35,52 @@ struct Keys {
 }
 
 struct Entry {
-    hash: [u8; 32],
-    expires_at: Option<OffsetDateTime>,
+    key: ApiKey,
     principal: Arc<Principal>,
+    life: Life,
 }
 
 impl Keys {
     fn index(&mut self) {
-        self.by_hash.clear();
+        let before = std::mem::take(&mut self.by_hash).into_values().flatten();
+        let mut before: HashMap<_, Entry> = before.map(|entry| (entry.key.hash, entry)).collect();
         for key in self.from_file.iter().chain(&self.from_database) {
-            let entry = Entry {
-                hash: key.hash,
-                expires_at: key.expires_at,
-                principal: Arc::new(Principal {
-                    tenant: key.tenant.clone(),
-                    user: None,
-                    scopes: key.scopes,
-                }),
+            let entry = match before.remove(&key.hash) {
+                Some(entry) if entry.permits_as(key) => Entry {
+                    key: key.clone(),
+                    ..entry
+                },
+                old => {
+                    old.inspect(|old| old.life.end());
+                    Entry::new(key)
+                }
             };
-            self.by_hash
-                .entry(short(&key.hash))
-                .or_default()
-                .push(entry);
+            let alike = self.by_hash.entry(short(&key.hash));
+            alike.or_default().push(entry);
         }
+        // What was begun with a key ends with it.
+        before.values().for_each(|entry| entry.life.end());
+    }
+}
+
+impl Entry {
+    fn new(key: &ApiKey) -> Self {
+        let life = Life::default();
+        Self {
+            key: key.clone(),
+            principal: Arc::new(Principal {
+                tenant: key.tenant.clone(),
+                user: None,
+                scopes: key.scopes,
+                life: Some(life.clone()),
+            }),
+            life,
+        }
+    }
+
+    /// Whether that is the same key, whenever it ends.
+    fn permits_as(&self, key: &ApiKey) -> bool {
+        self.key.tenant == key.tenant && self.key.scopes == key.scopes
     }
 }
 
@@ -85,9 +108,9 @@ impl KeyRing {
             .map_or(&[][..], Vec::as_slice);
         let found = entries
             .iter()
-            .find(|entry| openssl::memcmp::eq(&entry.hash, &hash));
+            .find(|entry| openssl::memcmp::eq(&entry.key.hash, &hash));
         match found {
-            Some(entry) if entry.expires_at.is_some_and(|end| end <= now) => {
+            Some(entry) if entry.key.expires_at.is_some_and(|end| end <= now) => {
                 Err(Refusal::Invalid("expired"))
             }
             Some(entry) => Ok(Arc::clone(&entry.principal)),
@@ -99,8 +122,10 @@ impl KeyRing {
     /// Puts the keys of the file in.
     pub fn set_file(&self, keys: Vec<ApiKey>) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        all.from_file = keys;
-        all.index();
+        if all.from_file != keys {
+            all.from_file = keys;
+            all.index();
+        }
     }
 
     fn set_database(&self, keys: Vec<ApiKey>) {
@@ -188,7 +213,11 @@ mod tests {
             let found = ring.find(unknown, now);
             assert_eq!(found, Err(Refusal::Invalid("unknown_key")), "{unknown}");
         }
+        let life = ring.find(&one, now).unwrap().life.clone().unwrap();
+        ring.set_database(vec![key(&one, Some(now + time::Duration::HOUR))]);
+        assert!(!life.is_over(), "replaced, and good for a while");
         ring.set_database(vec![]);
         assert!(ring.find(&one, now).is_err(), "revoked");
+        assert!(life.is_over());
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use actix_web::{HttpMessage as _, HttpRequest};
 use domain::TenantId;
 use domain::access::{Scope, Scopes};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// Who is asking: whose events, which user, and what for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,40 @@ pub struct Principal {
     pub user: Option<String>,
     /// What it may do.
     pub scopes: Scopes,
+    /// Of an API key: what is begun with it ends with it.
+    pub life: Option<Life>,
+}
+
+/// How long an API key is good; clones are of the same key.
+#[derive(Debug, Clone, Default)]
+pub struct Life(CancellationToken);
+
+/// Who is asking is the same whatever becomes of the key.
+impl PartialEq for Life {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Life {}
+
+impl Life {
+    /// Ends it.
+    pub(super) fn end(&self) {
+        self.0.cancel();
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Ready when it has ended.
+    #[must_use]
+    pub fn over(&self) -> WaitForCancellationFutureOwned {
+        self.0.clone().cancelled_owned()
+    }
 }
 
 static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| {
@@ -22,6 +57,7 @@ static ANONYMOUS: LazyLock<Arc<Principal>> = LazyLock::new(|| {
         tenant: TenantId::default(),
         user: None,
         scopes: Scopes::of(&[Scope::Write]),
+        life: None,
     })
 });
 
@@ -58,6 +94,7 @@ impl Principal {
             tenant,
             user: None,
             scopes: Scopes::of(&[Scope::Admin]),
+            life: None,
         }
     }
 

@@ -75,6 +75,7 @@ impl Tickets {
             tenant,
             user: Some(user),
             scopes: Scopes::of(&[Scope::Read]),
+            life: None,
         })
     }
 

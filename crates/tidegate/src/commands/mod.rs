@@ -40,7 +40,7 @@ Examples:
   tidegate receipt ID                   show what happened to an event
   tidegate key create shop --write      make a key that may send events
   tidegate status                       show the state of a running instance
-  DATABASE_URL=postgresql://… tidegate serve
+  DATABASE_URL=postgresql://… AUTH_MODE=keys tidegate serve
 
 `tidegate COMMAND --help` describes a command.";
 

@@ -22,8 +22,8 @@ use crate::output;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  DATABASE_URL=postgresql://user:password@host/database tidegate serve
-  DATABASE_URL=… KAFKA_BROKERS=kafka:9092 REDIS_URL=redis://redis:6379 TIDEGATE_PORT=80 tidegate serve")]
+  DATABASE_URL=postgresql://user:password@host/database EVENT_SERVICE_HOST=127.0.0.1 tidegate serve
+  DATABASE_URL=… AUTH_MODE=keys KAFKA_BROKERS=kafka:9092 REDIS_URL=redis://redis:6379 tidegate serve")]
 pub(crate) struct Options {}
 
 /// Serves until SIGTERM or SIGINT.

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use live::{Channel, Resume};
 use service::Problem;
+use service::auth::principal::Life;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::metrics::SseMetrics;
 
@@ -97,6 +99,7 @@ impl Listeners {
             channel: channel.clone(),
             // Made under the lock: either it is notified of the end, or it was refused.
             ending: Box::pin(Arc::clone(&self.ending).notified_owned()),
+            over: None,
             listeners: Arc::clone(self),
         }))
     }
@@ -170,12 +173,26 @@ impl Listeners {
 pub struct ConnectionPermit {
     channel: Channel,
     ending: Pin<Box<OwnedNotified>>,
+    /// The end of the key that it was admitted with.
+    over: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     listeners: Arc<Listeners>,
 }
 
 impl ConnectionPermit {
-    /// Ready when the service stops. Not to be polled again after that.
+    /// The same until a key ends.
+    #[must_use]
+    pub fn within(mut self, life: Option<&Life>) -> Self {
+        self.over = life.map(|life| Box::pin(life.over()));
+        self
+    }
+
+    /// Ready when the service stops, or the key has ended. Not to be polled again after that.
     pub fn poll_ending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(over) = &mut self.over
+            && over.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(());
+        }
         self.ending.as_mut().poll(cx)
     }
 
