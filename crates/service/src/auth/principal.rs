@@ -46,7 +46,6 @@ impl Life {
     }
 
     /// Ready when it has ended.
-    #[must_use]
     pub fn over(&self) -> WaitForCancellationFutureOwned {
         self.0.clone().cancelled_owned()
     }
