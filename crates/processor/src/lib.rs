@@ -17,6 +17,7 @@ mod projections;
 pub mod record;
 pub mod rules;
 pub mod state;
+pub mod status;
 mod store_role;
 pub mod tenant_topics;
 
@@ -145,9 +146,13 @@ impl Processor {
     /// Its routes.
     pub fn configure(&self) -> impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static + use<> {
         let bridge = self.bridge.as_ref().map(Bridge::configure);
+        let coordinator = self.storing.as_ref().map(StoreRole::coordinator);
         move |app| {
             if let Some(bridge) = &bridge {
                 bridge(app);
+            }
+            if let Some(coordinator) = &coordinator {
+                coordinator.routes(app);
             }
         }
     }

@@ -3,8 +3,8 @@
 
 mod announcement;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +12,7 @@ use domain::processor::{Action, ProcessorType, Settings};
 use domain::retry::RetryPolicy;
 use domain::selector::Selector;
 use domain::{Event, FieldError, stream, subject};
+use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
 use eventlog::{Headers, Outgoing, PublishError, Publisher};
 use store::processing::{self, End, HANDLER_FAILED, Run};
 use store::processors::{FromCode, StoredProcessor};
@@ -24,6 +25,9 @@ use crate::handler::{EventHandler, Outcome};
 use crate::jobs::{Done, Ended, Jobs, Runnable};
 use crate::metrics::ProcessingMetrics;
 use crate::rules::{RuleCache, Rules};
+
+/// How long making a topic may take.
+const TOPIC: Duration = Duration::from_secs(10);
 
 /// The handlers of this program.
 #[derive(Clone, Default)]
@@ -72,10 +76,26 @@ impl Handlers {
 pub(crate) struct Forwarding {
     /// Kafka.
     pub(crate) publisher: Arc<dyn Publisher>,
-    /// What the names of all topics begin with.
-    pub(crate) prefix: String,
+    /// How it is reached.
+    pub(crate) kafka: KafkaConfig,
+    /// The topics, by their full names, that are known to be there.
+    pub(crate) ensured: Arc<Mutex<HashSet<Arc<str>>>>,
     /// The topics that events are read from, without the prefix.
     pub(crate) read: Vec<String>,
+}
+
+impl Forwarding {
+    /// The full name of a topic, which is created if it is not there.
+    async fn ensure(&self, name: &str) -> anyhow::Result<Arc<str>> {
+        let topic = self.kafka.topic(name);
+        let known = |ensured: &HashSet<Arc<str>>| ensured.contains(&topic);
+        if !known(&self.ensured.lock().unwrap_or_else(PoisonError::into_inner)) {
+            topics::ensure(&self.kafka, &[TopicSpec::new(&self.kafka, name)], TOPIC).await?;
+            let mut ensured = self.ensured.lock().unwrap_or_else(PoisonError::into_inner);
+            ensured.insert(Arc::clone(&topic));
+        }
+        Ok(topic)
+    }
 }
 
 /// The kind of work that processors are.
@@ -212,8 +232,9 @@ impl Processing {
                 format!("{topic} is read by this processor: the event would go round for ever");
             return Ok(Outcome::Failed(why));
         }
+        let topic = kafka.ensure(topic).await?;
         let record = Outgoing {
-            topic: format!("{}{topic}", kafka.prefix).into(),
+            topic: Arc::clone(&topic),
             key: stream::log_key(event).into_bytes(),
             headers: headers(event, &processor.processor_name),
             payload: event.to_canonical().into(),

@@ -30,6 +30,7 @@ use crate::projections::Projections;
 use crate::record::RecordDecoder;
 use crate::rules::RuleCache;
 use crate::state::{Sources, State};
+use crate::status::Coordinator;
 
 /// Beside Kafka the Postgres log is small: it has what was spilled.
 const SPILL_BUFFER: usize = 4 * 1024 * 1024;
@@ -40,6 +41,7 @@ const FETCH_WAIT: Duration = Duration::from_millis(30);
 /// The running role: one pipeline for each log.
 pub(crate) struct StoreRole {
     state: State,
+    coordinator: Coordinator,
     sources: Sources,
     pipelines: Vec<JoinSet<()>>,
     background: JoinSet<()>,
@@ -66,7 +68,9 @@ impl StoreRole {
         let announcements: Arc<str> = format!("{prefix}{}", subject::ANNOUNCEMENTS).into();
         let (rewinds, detour) = (Rewinds::default(), Detour::new(&db));
         let mut background = JoinSet::new();
-        let rules = RuleCache::new(&db, handlers.written_down());
+        let written_down = handlers.written_down();
+        let names = written_down.iter().map(|one| one.name.clone()).collect();
+        let rules = RuleCache::new(&db, written_down);
         let pipeline = |source, records, after| Pipeline {
             db: db.clone(),
             source,
@@ -111,7 +115,8 @@ impl StoreRole {
             pipelines.push(line.start(queues));
             forwarding = Some(Forwarding {
                 publisher: Arc::clone(&announces),
-                prefix: prefix.to_owned(),
+                kafka: kafka.clone(),
+                ensured: Arc::default(),
                 read: stored_topics(&config.domain_topics),
             });
             (from_kafka, producer) = (Some(consumer), Some(announces));
@@ -145,6 +150,7 @@ impl StoreRole {
             forwarding,
             metrics: ProcessingMetrics::register(registry)?,
         };
+        let watched = rules.clone();
         let (work, stop) = oneshot::channel();
         let mut jobs = JoinSet::new();
         jobs.spawn(Runner::new(db.clone(), rules, processing, config.sweep).run(stop));
@@ -169,14 +175,32 @@ impl StoreRole {
             state.clone(),
             partitions,
         ));
+        let coordinator = Coordinator {
+            rules: watched,
+            handlers: names,
+            tasks: pipelines.iter().map(JoinSet::len).sum::<usize>()
+                + background.len()
+                + jobs.len(),
+            publisher: if sources.kafka.is_some() {
+                "kafka"
+            } else {
+                "none"
+            },
+        };
         Ok(Self {
             state,
+            coordinator,
             sources,
             pipelines,
             background,
             jobs,
             work,
         })
+    }
+
+    /// What tells of it.
+    pub(crate) fn coordinator(&self) -> Coordinator {
+        self.coordinator.clone()
     }
 
     /// Adds its checks.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use config::{ConfigError, Env};
+use domain::subject;
 use live::redis::RedisConfig;
 use service::config::HttpConfig;
 use store::DatabaseConfig;
@@ -30,6 +31,8 @@ pub struct Config {
     pub redis: RedisConfig,
     /// Origins whose pages may listen; `None` is any.
     pub cors_origins: Option<Vec<String>>,
+    /// The topics that the processor reads, without the deployment's prefix.
+    pub read_topics: Vec<String>,
 }
 
 impl Config {
@@ -73,6 +76,15 @@ impl Config {
             sse: SseConfig::from_env(env),
             redis: RedisConfig::from_env(env),
             cors_origins: service::cors::origins(env),
+            read_topics: subject::EVENT_TOPICS
+                .map(str::to_owned)
+                .into_iter()
+                .chain(env.get_list(
+                    &["KAFKA_DOMAIN_TOPICS"],
+                    "",
+                    "Topics consumed besides the specification's four, by commas.",
+                ))
+                .collect(),
         };
         env.finish()?;
         Ok(config)

@@ -8,6 +8,7 @@ pub mod keys;
 pub mod listing;
 pub mod openapi;
 mod page;
+pub mod processors;
 pub mod projection_changes;
 pub mod projections;
 pub mod receipts;
@@ -67,7 +68,7 @@ async fn measure<B: MessageBody>(
     if let Some(state) = request.app_data::<web::Data<State>>() {
         let route = request.match_pattern().unwrap_or_default();
         let method = match request.method().as_str() {
-            known @ ("GET" | "HEAD" | "POST") => known,
+            known @ ("GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE") => known,
             _ => "other",
         };
         state

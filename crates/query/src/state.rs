@@ -45,6 +45,8 @@ pub struct State {
     pub sse: SseConfig,
     /// Origins whose pages may listen; `None` is any.
     pub cors_origins: Option<Vec<String>>,
+    /// The topics that the processor reads, without the deployment's prefix.
+    pub read_topics: Vec<String>,
     database: Arc<AtomicBool>,
     schema: Arc<AtomicBool>,
 }
@@ -80,6 +82,7 @@ impl State {
             sse: config.sse.clone(),
             cors_origins: config.cors_origins.clone(),
             metrics,
+            read_topics: config.read_topics.clone(),
             database: Arc::default(),
             schema: Arc::default(),
         })

@@ -150,6 +150,12 @@ impl Problem {
         }
     }
 
+    /// 422 about these fields, whatever is wrong with them.
+    #[must_use]
+    pub fn unprocessables(errors: Vec<FieldError>) -> Self {
+        Self::fields(errors).with_status(StatusCode::UNPROCESSABLE_ENTITY)
+    }
+
     /// 429 with Retry-After: more than the client may have at once.
     pub fn too_many(detail: impl Into<String>, retry_after_seconds: u32) -> Self {
         Self {

@@ -27,6 +27,25 @@ const REDRIVE: &str = "with u as materialized ( \
         array_agg(headers), array_agg(payload)) \
     from (select u.* from u join taken using (id) order by u.id) x having count(*) > 0";
 
+/// Has processors run again that gave up on these: their events are stored, so nothing goes through the
+/// log. Not those whose event was removed or whose processor is gone.
+const RUN_AGAIN: &str = "with found as ( \
+        select d.id, i.event_id, i.tenant_id, i.timestamp, p.processor_id from dead_letters d \
+        join event_ids i on i.event_id = d.event_id and i.tenant_id = d.tenant_id \
+        join event_processors p on p.processor_name = convert_from(d.key, 'UTF8') \
+            and coalesce(p.tenant_id, d.tenant_id) = d.tenant_id and p.deleted_at is null \
+        where d.tenant_id = $1 and d.id = any($2) and d.reason = 'handler_failed' \
+            and d.state <> 'redriven' order by d.id for update of d \
+    ), taken as ( \
+        update dead_letters d set state = 'redriven', attempts = d.attempts + 1, changed_at = now(), \
+            history = d.history || jsonb_build_object( \
+                'at', to_char(now() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
+                'action', 'redriven', 'reason', d.reason, 'detail', d.detail) \
+        from found where d.id = found.id returning d.id \
+    ) insert into work (event_id, tenant_id, rule_id, kind, event_timestamp) \
+        select event_id, tenant_id, processor_id, 1, timestamp from found join taken using (id) \
+        on conflict do nothing";
+
 const DISCARD: &str = "update dead_letters set state = 'discarded', note = $3, changed_at = now(), \
     history = history || jsonb_build_object( \
         'at', to_char(now() at time zone 'utc', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), \
@@ -156,6 +175,17 @@ pub async fn redrive(client: &Client, tenant: &TenantId, again: &[Again]) -> Res
         .await?;
     let count = row.map_or(Ok(0), |row| row.try_get::<_, i64>(0))?;
     Ok(count.try_into().unwrap_or(0))
+}
+
+/// Has processors run again that gave up on the events of these; returns how many do.
+///
+/// # Errors
+/// The database does not answer; then none does.
+pub async fn run_again(client: &Client, tenant: &TenantId, ids: &[i64]) -> Result<u64, Error> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    Ok(client.execute(RUN_AGAIN, &[&tenant.as_str(), &ids]).await?)
 }
 
 /// Sets those of these numbers aside that are open; returns how many there were.

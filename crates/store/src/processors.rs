@@ -2,7 +2,8 @@
 
 use domain::TenantId;
 use time::OffsetDateTime;
-use tokio_postgres::types::Type;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
@@ -115,6 +116,181 @@ pub async fn list(client: &Client, tenant: &TenantId) -> Result<Vec<StoredProces
         .bind(tenant.as_str().to_owned(), Type::TEXT)
         .push(" order by priority desc, created_at, processor_id limit 1000");
     all(client, &sql).await
+}
+
+/// What can be said of a processor.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "the columns of the same names, S4-77")]
+pub struct NewProcessor {
+    pub processor_name: String,
+    pub processor_type: String,
+    pub enabled: bool,
+    pub priority: i32,
+    /// JSON of a selector.
+    pub filters: String,
+    /// JSON of its settings.
+    pub config: String,
+}
+
+/// What became of a change.
+#[derive(Debug)]
+pub enum Changed {
+    /// It is this now.
+    Done(Box<StoredProcessor>),
+    /// There is another of that name.
+    NameTaken,
+    /// There is none of that id.
+    Missing,
+}
+
+/// The names of the handlers that come with the code of processors.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn handlers(client: &Client) -> Result<Vec<String>, Error> {
+    let sql = "select processor_name from event_processors where from_code and deleted_at is null order by 1";
+    let rows = client.query(sql, &[]).await?;
+    Ok(rows
+        .iter()
+        .map(|row| row.try_get(0))
+        .collect::<Result<_, _>>()?)
+}
+
+/// The processor of that id, if the tenant sees it.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn find(
+    client: &Client,
+    tenant: &TenantId,
+    id: Uuid,
+) -> Result<Option<StoredProcessor>, Error> {
+    let mut sql = Sql::new(COLUMNS);
+    sql.push(" where deleted_at is null and processor_id = ")
+        .bind(id, Type::UUID)
+        .push(" and coalesce(tenant_id, ")
+        .bind(tenant.as_str().to_owned(), Type::TEXT)
+        .push(") = ")
+        .bind(tenant.as_str().to_owned(), Type::TEXT);
+    Ok(all(client, &sql).await?.pop())
+}
+
+/// Registers a processor. Every event stored from then on follows it.
+///
+/// # Errors
+/// The database does not answer, or a storing transaction takes too long.
+pub async fn insert(
+    db: &Database,
+    tenant: &TenantId,
+    new: &NewProcessor,
+) -> Result<Changed, Error> {
+    let id = Uuid::now_v7();
+    let sql = "insert into event_processors (processor_id, tenant_id, processor_name, processor_type, \
+        enabled, priority, filters, config) values ($1, $2, $3, $4, $5, $6, $7::text::jsonb, $8::text::jsonb)";
+    change(db, tenant, id, sql, new).await
+}
+
+/// Changes a processor that was registered through the API.
+///
+/// # Errors
+/// The database does not answer, or a storing transaction takes too long.
+pub async fn update(
+    db: &Database,
+    tenant: &TenantId,
+    id: Uuid,
+    new: &NewProcessor,
+) -> Result<Changed, Error> {
+    let sql = "update event_processors set processor_name = $3, processor_type = $4, enabled = $5, \
+        priority = $6, filters = $7::text::jsonb, config = $8::text::jsonb, updated_at = now() \
+        where processor_id = $1 and tenant_id = $2 and deleted_at is null";
+    change(db, tenant, id, sql, new).await
+}
+
+async fn change(
+    db: &Database,
+    tenant: &TenantId,
+    id: Uuid,
+    sql: &str,
+    new: &NewProcessor,
+) -> Result<Changed, Error> {
+    let mut client = db.client().await?;
+    let tx = client.transaction().await?;
+    rules::change(&tx).await?;
+    let NewProcessor {
+        processor_name,
+        processor_type,
+        enabled,
+        priority,
+        filters,
+        config,
+    } = new;
+    let tenant_id = tenant.as_str();
+    // Results are kept under the name, and a handler of the code is everybody's.
+    let taken =
+        "select exists (select from event_processors where from_code and processor_name = $1)";
+    if tx.query_one(taken, &[processor_name]).await?.try_get(0)? {
+        return Ok(Changed::NameTaken);
+    }
+    let parameters: [&(dyn ToSql + Sync); 8] = [
+        &id,
+        &tenant_id,
+        processor_name,
+        processor_type,
+        enabled,
+        priority,
+        filters,
+        config,
+    ];
+    match tx.execute(sql, &parameters).await {
+        Ok(0) => return Ok(Changed::Missing),
+        Ok(_) => tx.commit().await?,
+        Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            return Ok(Changed::NameTaken);
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let found = find(&client, tenant, id).await?;
+    Ok(found.map_or(Changed::Missing, |one| Changed::Done(Box::new(one))))
+}
+
+/// Switches a processor on or off; to the other one without `enabled`. What waits for one that is off
+/// stays.
+///
+/// # Errors
+/// The database does not answer, or a storing transaction takes too long.
+pub async fn toggle(
+    db: &Database,
+    tenant: &TenantId,
+    id: Uuid,
+    enabled: Option<bool>,
+) -> Result<Changed, Error> {
+    let mut client = db.client().await?;
+    let tx = client.transaction().await?;
+    rules::change(&tx).await?;
+    let sql = "update event_processors set enabled = coalesce($3, not enabled), updated_at = now() \
+        where processor_id = $1 and coalesce(tenant_id, $2) = $2 and deleted_at is null";
+    if tx.execute(sql, &[&id, &tenant.as_str(), &enabled]).await? == 0 {
+        return Ok(Changed::Missing);
+    }
+    tx.commit().await?;
+    let found = find(&client, tenant, id).await?;
+    Ok(found.map_or(Changed::Missing, |one| Changed::Done(Box::new(one))))
+}
+
+/// Deletes a processor that was registered through the API: it gets no more events, and what it had
+/// still to do is skipped. False if there is none of that id.
+///
+/// # Errors
+/// The database does not answer, or a storing transaction takes too long.
+pub async fn delete(db: &Database, tenant: &TenantId, id: Uuid) -> Result<bool, Error> {
+    let mut client = db.client().await?;
+    let tx = client.transaction().await?;
+    rules::change(&tx).await?;
+    let sql = "update event_processors set deleted_at = now() \
+        where processor_id = $1 and tenant_id = $2 and deleted_at is null";
+    let deleted = tx.execute(sql, &[&id, &tenant.as_str()]).await?;
+    tx.commit().await?;
+    Ok(deleted == 1)
 }
 
 async fn all(client: &Client, sql: &Sql) -> Result<Vec<StoredProcessor>, Error> {

@@ -38,6 +38,8 @@ mod idle;
 mod memory;
 #[path = "../it/poison.rs"]
 mod poison;
+#[path = "../it/processors.rs"]
+mod processors;
 #[path = "../it/projections.rs"]
 mod projections;
 #[path = "../it/receipts.rs"]

@@ -30,6 +30,7 @@ mod keys;
 mod live;
 mod memory;
 mod poison;
+mod processors;
 mod projections;
 mod readable;
 mod receipts;

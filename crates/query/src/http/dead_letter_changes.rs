@@ -14,6 +14,7 @@ use service::Problem;
 use store::dead_letter_changes::{self, Again, Selection, WITHOUT_EVENT};
 use store::dead_letter_reads::StoredDeadLetter;
 use store::log::{pack_headers, partition_of};
+use store::processing::HANDLER_FAILED;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
@@ -94,7 +95,8 @@ struct Request {
 
 /// Has the records stored again: puts them on the Postgres log, whose consumer stores them as it does
 /// all others. What fails again is back under the same id, with its history; what is stored is gone
-/// from here. Goes on for at most a minute.
+/// from here. Where a processor gave up on a stored event (`handler_failed`), that processor runs again.
+/// Goes on for at most a minute.
 ///
 /// # Errors
 /// 400 and 422 for a wrong selection, 503 while the database does not answer.
@@ -138,14 +140,28 @@ pub async fn redrive(
         let Some(last) = found.rows.last() else { break };
         selection.after = last.id;
         taken += u32::try_from(found.rows.len()).unwrap_or(limit);
-        let again: Vec<Again> = found
+        let (to_run, to_store): (Vec<_>, Vec<_>) = found
             .rows
+            .into_iter()
+            .partition(|letter| letter.reason == HANDLER_FAILED);
+        if fixed.is_some() && !to_run.is_empty() {
+            let message = "the event is stored as it is; only the processor runs again";
+            return Err(Problem::unprocessable(
+                "payload",
+                Code::IllegalValue,
+                message,
+            ));
+        }
+        let to_run: Vec<i64> = to_run.iter().map(|letter| letter.id).collect();
+        let again: Vec<Again> = to_store
             .into_iter()
             .filter_map(|letter| again(letter, &asked.tenant, fixed.as_deref()))
             .collect();
         answer.changed += state
             .read("redrive", async |client| {
-                dead_letter_changes::redrive(client, &asked.tenant, &again).await
+                let ran = dead_letter_changes::run_again(client, &asked.tenant, &to_run).await?;
+                let stored = dead_letter_changes::redrive(client, &asked.tenant, &again);
+                Ok(ran + stored.await?)
             })
             .await?;
         answer.last_id = Some(selection.after);

@@ -9,7 +9,8 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::{
-    dead_letter_changes, dead_letters, events, keys, receipts, sse, stats, streams, users,
+    dead_letter_changes, dead_letters, events, keys, processors, receipts, sse, stats, streams,
+    users,
 };
 use super::{projection_changes, projections};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
@@ -37,6 +38,12 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         projection_changes::replace,
         projection_changes::delete,
         projection_changes::rebuild,
+        processors::list,
+        processors::read,
+        processors::create,
+        processors::change,
+        processors::toggle,
+        processors::delete,
         dead_letters::list,
         dead_letters::by_id,
         dead_letters::counts,

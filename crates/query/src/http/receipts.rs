@@ -6,6 +6,7 @@ use serde::Serialize;
 use service::Problem;
 use service::auth::Principal;
 use store::log::LOG;
+use store::processing::{self, StoredResult};
 use store::receipts::{self, Counted, Letter, LogPlace, Receipt, StoredUpTo};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -61,6 +62,8 @@ pub struct EventReceipt {
     /// The rows in which it is counted, as they are now.
     #[schema(required = true)]
     pub counted: Option<CountRows>,
+    /// What processors did with it, or have still to do.
+    pub processors: Vec<ProcessorRun>,
     /// Its announcement.
     pub announced: Announced,
     /// Its way to listeners.
@@ -69,6 +72,31 @@ pub struct EventReceipt {
     pub duplicates: Duplicates,
     /// Records of the same event that were refused.
     pub dead_letters: Vec<LetterInShort>,
+}
+
+/// What one processor did with an event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProcessorRun {
+    /// Its name.
+    pub processor_name: String,
+    /// `success`, `failed`, `skipped`, `retry` (tried again at `due_at`) or `pending`.
+    pub status: String,
+    /// What it said last.
+    #[schema(required = true)]
+    pub message: Option<String>,
+    /// How often it was begun.
+    pub attempts: i32,
+    /// When the last attempt ended.
+    #[serde(serialize_with = "timestamp::serialize_option")]
+    #[schema(required = true)]
+    pub processed_at: Option<OffsetDateTime>,
+    /// How long that took.
+    #[schema(required = true)]
+    pub duration_ms: Option<i32>,
+    /// When it is to be done, or while it is under way is taken for lost; null once there is an outcome.
+    #[serde(serialize_with = "timestamp::serialize_option")]
+    #[schema(required = true)]
+    pub due_at: Option<OffsetDateTime>,
 }
 
 /// The rows of the counts that an event is part of.
@@ -188,7 +216,7 @@ pub async fn read(
         .map(Uuid::to_string)
         .chain([id.clone()])
         .collect();
-    let (receipt, letters, positions) = state
+    let (receipt, letters, positions, runs) = state
         .read("receipt", async |client| {
             let mut receipt = None;
             for id in &ids {
@@ -196,6 +224,12 @@ pub async fn read(
                     receipt = receipts::read(client, &tenant, *id).await?;
                 }
             }
+            let runs = match &receipt {
+                Some(of) => {
+                    processing::results_of(client, &tenant, of.event.event.event_id).await?
+                }
+                None => vec![],
+            };
             let letters = match &receipt {
                 Some(of) => {
                     let id = of.event.event.event_id;
@@ -207,7 +241,7 @@ pub async fn read(
                 Some(_) => vec![],
                 None => receipts::stored_up_to(client).await?,
             };
-            Ok((receipt, letters, positions))
+            Ok((receipt, letters, positions, runs))
         })
         .await?;
     let user = |receipt: &Receipt| receipt.event.event.user_id.clone();
@@ -220,7 +254,7 @@ pub async fn read(
     };
     let dead_letters = letters.into_iter().map(LetterInShort::from).collect();
     match receipt {
-        Some(receipt) => Ok(fresh(&written(receipt, dead_letters))),
+        Some(receipt) => Ok(fresh(&written(receipt, dead_letters, runs))),
         None => Ok(HttpResponse::NotFound()
             .content_type("application/problem+json")
             .json(NoReceipt {
@@ -234,7 +268,11 @@ pub async fn read(
     }
 }
 
-fn written(receipt: Receipt, dead_letters: Vec<LetterInShort>) -> EventReceipt {
+fn written(
+    receipt: Receipt,
+    dead_letters: Vec<LetterInShort>,
+    runs: Vec<StoredResult>,
+) -> EventReceipt {
     let stored = receipt.event;
     let event: &Event = &stored.event;
     let counted = receipt.counted.map(|counted| counts(event, counted));
@@ -249,6 +287,7 @@ fn written(receipt: Receipt, dead_letters: Vec<LetterInShort>) -> EventReceipt {
         stream_id: stream::stream_id(event),
         stream_version: stored.stream_version,
         counted,
+        processors: runs.into_iter().map(ProcessorRun::from).collect(),
         announced: Announced {
             topic: domain::subject::ANNOUNCEMENTS,
             waits: receipt.announcement_waits,
@@ -289,6 +328,20 @@ impl From<LogPlace> for Place {
             topic: (!is_postgres).then_some(place.topic),
             partition: place.partition,
             offset: place.offset,
+        }
+    }
+}
+
+impl From<StoredResult> for ProcessorRun {
+    fn from(stored: StoredResult) -> Self {
+        Self {
+            processor_name: stored.processor_name,
+            status: stored.status,
+            message: stored.message,
+            attempts: stored.attempts,
+            processed_at: stored.processed_at,
+            duration_ms: stored.duration_ms,
+            due_at: stored.due_at,
         }
     }
 }

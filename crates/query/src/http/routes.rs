@@ -6,7 +6,9 @@ use service::auth::Access;
 use service::http::{and, get, on, post};
 
 use super::sse::tickets;
-use super::{dead_letter_changes, dead_letters, events, keys, receipts, stats, streams, users};
+use super::{
+    dead_letter_changes, dead_letters, events, keys, processors, receipts, stats, streams, users,
+};
 use super::{projection_changes, projections};
 
 /// Everything is served under both (C01).
@@ -56,9 +58,6 @@ pub const ROUTES: &[Route] = &[
     alias("/streams/{stream_id}", "/stream/{stream_id}", |path| {
         get(path, Access::Own, streams::read)
     }),
-    route("/dead-letters", |path| {
-        get(path, Access::Admin, dead_letters::list)
-    }),
     route("/projections", |path| {
         let create = on(
             Method::POST,
@@ -95,6 +94,21 @@ pub const ROUTES: &[Route] = &[
     }),
     route("/dead-letters", |path| {
         get(path, Access::Admin, dead_letters::list)
+    }),
+    route("/processors", |path| {
+        let create = on(Method::POST, path, Access::Admin, processors::create);
+        let list = get(path, Access::Admin, processors::list);
+        and(list, [create], "GET, HEAD, POST")
+    }),
+    route("/processors/{processor_id}", |path| {
+        let change = on(Method::PUT, path, Access::Admin, processors::change);
+        let delete = on(Method::DELETE, path, Access::Admin, processors::delete);
+        let read = get(path, Access::Admin, processors::read);
+        and(read, [change, delete], "GET, HEAD, PUT, DELETE")
+    }),
+    route("/processors/{processor_id}/toggle", |path| {
+        let toggle = on(Method::PUT, path, Access::Admin, processors::toggle);
+        and(actix_web::web::resource(path.to_owned()), [toggle], "PUT")
     }),
     alias("/dead_letters", "/dead-letters", |path| {
         get(path, Access::Admin, dead_letters::list)

@@ -7,6 +7,7 @@ mod common;
 mod dead_letters;
 mod listings;
 mod outage;
+mod processors;
 mod query;
 mod robust;
 mod slow;

@@ -156,7 +156,9 @@ async fn delete_ids(
     let delete = client
         .prepare(&format!(
             "with gone as ({gone}), ids as (delete from event_ids i using gone g \
-             where i.event_id = g.event_id and i.tenant_id = g.tenant_id returning 1) \
+             where i.event_id = g.event_id and i.tenant_id = g.tenant_id returning 1), \
+             results as (delete from processing_results r using gone g \
+             where r.event_id = g.event_id and r.tenant_id = g.tenant_id) \
              select (select count(*) from gone), (select count(*) from ids)"
         ))
         .await?;

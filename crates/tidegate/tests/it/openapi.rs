@@ -10,13 +10,14 @@ const SCHEMAS: &str = "#/components/schemas/";
 fn merged() -> String {
     let mut all = query::http::openapi::document()
         .merge_from(ingest::openapi::document())
-        .merge_from(processor::bridge::admin::description());
+        .merge_from(processor::bridge::admin::description())
+        .merge_from(processor::status::description());
     all.info.title = "Tidegate".to_owned();
     all.info.description = Some(
         "Takes events, keeps each exactly once, counts them, pushes them live and answers questions \
          about them. Errors are application/problem+json with a `detail`.\n\nAll routes have one \
          address at the edge proxy and in the all-in-one process. Of separate services, ingest has \
-         those that take events, the processor those of the bridge, and query all others; every one \
+         those that take events, the processor those of the bridge and the coordinator, and query all others; every one \
          has this description."
             .to_owned(),
     );
