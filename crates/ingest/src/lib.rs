@@ -15,6 +15,7 @@ pub mod client_info;
 pub mod config;
 pub mod http;
 pub mod metrics;
+pub mod middleware;
 pub mod openapi;
 pub mod record;
 mod routes;
@@ -121,6 +122,15 @@ impl Gateway {
             topics_ready,
             state,
         })
+    }
+
+    /// The same with these steps before and after publishing. To be called once, before
+    /// [`Gateway::configure`].
+    #[must_use]
+    pub fn with_middleware(self, chain: middleware::Chain) -> Self {
+        // A second chain has no effect: the first may be in use.
+        let _ = self.state.steps.set(chain);
+        self
     }
 
     /// Adds what /ready checks.

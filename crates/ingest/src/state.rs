@@ -1,7 +1,7 @@
 //! What the handlers share.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use domain::subject;
 use eventlog::ByteBudget;
@@ -9,6 +9,7 @@ use prometheus::Registry;
 
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::middleware::Chain;
 use crate::spill::{Logs, Writer};
 use crate::waiters::Waiters;
 
@@ -22,6 +23,7 @@ pub struct State {
     pub budget: Arc<ByteBudget>,
     /// The metrics.
     pub metrics: Metrics,
+    pub(crate) steps: OnceLock<Chain>,
     /// Clients that wait until their events are stored; `None` without a database.
     pub waiters: Option<Waiters>,
     topics: [(&'static str, Arc<str>); subject::EVENT_TOPICS.len()],
@@ -40,11 +42,18 @@ impl State {
             metrics: Metrics::new(registry, &writer, &budget)?,
             topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),
             waiters: config.spill.named.as_ref().map(Waiters::new).transpose()?,
+            steps: OnceLock::new(),
             turn: AtomicU32::new(0),
             config,
             writer,
             budget,
         })
+    }
+
+    /// The steps before and after publishing.
+    pub(crate) fn middleware(&self) -> &Chain {
+        static NONE: Chain = Chain::empty();
+        self.steps.get().unwrap_or(&NONE)
     }
 
     /// The full name of a topic an event travels on.

@@ -71,14 +71,22 @@ pub(super) async fn many<E: Into<Refusal>>(
     let result: Result<_, Refusal> = async {
         let wait = request.wait()?;
         let admitted = request.admit(payload).await?;
-        let batch = read(&admitted.body, &request.intake(&admitted), partial);
-        let mut batch = batch.map_err(Into::into)?;
+        let intake = request.intake(&admitted);
+        let batch = read(&admitted.body, &intake, partial);
+        let batch = batch.map_err(Into::into)?;
+        let steps = state.middleware();
+        let mut batch = steps.before_many(batch, &intake, partial)?;
+        let events = steps.noted(&batch.accepted);
         let answer = match wait {
             None => {
                 let answer = write(&batch, partial, &[]);
                 let accepted = std::mem::take(&mut batch.accepted);
                 let published = request.publish(accepted, admitted, answer.len());
-                Ok((route.success(), Answer::new(answer, published.await?)))
+                let held = published.await?;
+                Ok((
+                    route.success(),
+                    Answer::new(steps.after(&events, answer), held),
+                ))
             }
             Some(wait) => {
                 let accepted = std::mem::take(&mut batch.accepted);
@@ -87,7 +95,7 @@ pub(super) async fn many<E: Into<Refusal>>(
                 let status = wait::status(Some(&batch.rejected), &outcomes);
                 status.map(|status| {
                     let answer = write(&batch, partial, &outcomes);
-                    (status, Answer::new(answer, held))
+                    (status, Answer::new(steps.after(&events, answer), held))
                 })
             }
         };

@@ -84,17 +84,25 @@ pub(super) async fn single(
     let result: Result<_, Refusal> = async {
         let wait = request.wait()?;
         let admitted = request.admit(payload).await?;
-        let accepted = accept::one(&admitted.body, &request.intake(&admitted))?;
+        let intake = request.intake(&admitted);
+        let steps = state.middleware();
+        let accepted = steps.before(accept::one(&admitted.body, &intake)?, &intake)?;
+        let events = steps.noted(std::slice::from_ref(&accepted));
         let Some(wait) = wait else {
             let answer = write(&accepted.event, None);
             let published = request.publish(vec![accepted], admitted, answer.len());
-            return Ok((route.success(), Answer::new(answer, published.await?)));
+            let held = published.await?;
+            return Ok((
+                route.success(),
+                Answer::new(steps.after(&events, answer), held),
+            ));
         };
         let (kept, outcomes, held) = request.store(vec![accepted], admitted, wait).await?;
         let status = wait::status(None, &outcomes)?;
         let outcome = outcomes.first().and_then(Option::as_ref);
         let answer = kept.first().map(|one| write(&one.event, outcome));
-        Ok((status, Answer::new(answer.unwrap_or_default(), held)))
+        let answer = steps.after(&events, answer.unwrap_or_default());
+        Ok((status, Answer::new(answer, held)))
     }
     .await;
     request.finish(result)

@@ -9,6 +9,7 @@
 mod command;
 mod dev;
 mod dev_faults;
+mod embedded;
 mod key;
 mod migration;
 mod no_dependencies;
