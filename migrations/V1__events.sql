@@ -391,3 +391,39 @@ create table api_keys (
     revoked_at timestamptz
 );
 create index api_keys_tenant_idx on api_keys (tenant_id, created_at);
+
+-- Replays (S4-32 to S4-38, docs/decisions/0020): stored events that are run again.
+create table replays (
+    id             uuid        primary key default gen_random_uuid(),
+    tenant_id      varchar(64) collate "C" not null,
+    -- The request as it came.
+    selection      jsonb       not null,
+    target_service varchar(100),
+    projections    text[],
+    -- Events a second at most.
+    rate           integer     not null,
+    -- running, paused, cancelled, completed or failed.
+    state          varchar(10) collate "C" not null default 'running',
+    -- How many there are, how many were replayed, and how many could not be.
+    events         bigint      not null default 0,
+    replayed       bigint      not null default 0,
+    failed         bigint      not null default 0,
+    problem        text,
+    -- The processor that runs it, as long as it says so.
+    leased_by      uuid,
+    leased_until   timestamptz,
+    created_at     timestamptz not null default now(),
+    started_at     timestamptz,
+    ended_at       timestamptz
+);
+create index replays_tenant_idx on replays (tenant_id, created_at desc);
+create index replays_running_idx on replays (created_at) where state = 'running';
+
+-- The events of a replay in its order, until it has ended.
+create table replay_events (
+    replay    uuid        not null references replays on delete cascade,
+    n         bigint      not null,
+    event_id  uuid        not null,
+    timestamp timestamptz not null,
+    primary key (replay, n)
+);

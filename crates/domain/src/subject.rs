@@ -31,12 +31,27 @@ pub const HEADER_TRACEPARENT: &str = "traceparent";
 /// if and only if that one is, whatever version it expects.
 pub const HEADER_FOLLOWS: &str = "follows";
 
+/// Header with the service that a replayed event is for.
+pub const HEADER_TARGET_SERVICE: &str = "target_service";
+/// Header with the id of the replay.
+pub const HEADER_REPLAY_ID: &str = "replay-id";
+
 /// Media type of the canonical form.
 pub const CONTENT_TYPE: &str = "application/json";
 /// Subject of the announcement that an event is stored.
 pub const EVENT_STORED: &str = "event.stored";
+/// Subjects of the announcements that a replay begins, and that it has ended (S4-102).
+pub const REPLAY_STARTED: &str = "event.replay.started";
+/// See [`REPLAY_STARTED`].
+pub const REPLAY_COMPLETED: &str = "event.replay.completed";
 /// Subject of the announcement that a projection is built for the first time (S4-103).
 pub const PROJECTION_CREATED: &str = "event.projection.created";
+
+/// The topic of what is replayed for a service, without the deployment's prefix.
+#[must_use]
+pub fn replay_topic(service: &str) -> String {
+    format!("replay.{service}")
+}
 
 /// The topic an event travels on.
 #[must_use]

@@ -15,6 +15,7 @@ pub mod pipeline;
 mod processing;
 mod projections;
 pub mod record;
+mod replays;
 pub mod rules;
 pub mod state;
 pub mod status;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::fold::Extensions;
 use domain::processor::{Action, ProcessorType, Settings};
 use domain::retry::RetryPolicy;
 use domain::selector::Selector;
@@ -103,6 +104,7 @@ pub(crate) struct Processing {
     pub(crate) db: Database,
     pub(crate) rules: RuleCache,
     pub(crate) handlers: Handlers,
+    pub(crate) extensions: Arc<Extensions>,
     /// None without Kafka: then nothing is announced either.
     pub(crate) forwarding: Option<Forwarding>,
     pub(crate) metrics: ProcessingMetrics,
@@ -144,7 +146,11 @@ impl Jobs for Processing {
         };
         match settings.action {
             Action::Handler(name) => match self.handlers.0.get(&name) {
-                Some(handler) => handler.handle(event).await,
+                // In the newest version of its schema (S3-34).
+                Some(handler) => match self.extensions.upcasters.current(event) {
+                    Ok(event) => handler.handle(&event).await,
+                    Err(problem) => Err(anyhow::anyhow!(problem)),
+                },
                 None => Ok(Outcome::Retry(format!(
                     "this process has no handler {name}"
                 ))),

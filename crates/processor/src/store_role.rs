@@ -14,6 +14,7 @@ use service::health::Health;
 use store::{Database, migrate, server_settings};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use uuid::Uuid;
 
 use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
@@ -28,6 +29,7 @@ use crate::pipeline::{After, Pipeline};
 use crate::processing::{Forwarding, Handlers, Processing};
 use crate::projections::Projections;
 use crate::record::RecordDecoder;
+use crate::replays::{Kafka, Replays};
 use crate::rules::RuleCache;
 use crate::state::{Sources, State};
 use crate::status::Coordinator;
@@ -85,7 +87,8 @@ impl StoreRole {
             metrics: Arc::clone(&metrics),
         };
         let mut pipelines = vec![];
-        let (mut from_kafka, mut producer, mut forwarding) = (None, None, None);
+        let (mut from_kafka, mut producer) = (None, None);
+        let (mut forwarding, mut replays_to) = (None, None);
         if let Some(kafka) = &config.kafka {
             let topics: Vec<Arc<str>> = stored_topics(&config.domain_topics)
                 .iter()
@@ -119,6 +122,12 @@ impl StoreRole {
                 ensured: Arc::default(),
                 read: stored_topics(&config.domain_topics),
             });
+            let replays = Kafka {
+                config: kafka.clone(),
+                producer: Arc::clone(&announces),
+                read: topics,
+            };
+            replays_to = Some(replays);
             (from_kafka, producer) = (Some(consumer), Some(announces));
         }
         // What comes through Kafka reaches the bridge through Kafka; this is for the rest.
@@ -147,6 +156,7 @@ impl StoreRole {
             db: db.clone(),
             rules: rules.clone(),
             handlers,
+            extensions: Arc::clone(extensions),
             forwarding,
             metrics: ProcessingMetrics::register(registry)?,
         };
@@ -169,6 +179,13 @@ impl StoreRole {
         let announces = sources.kafka.is_some();
         let projections = Projections::new(db.clone(), Arc::clone(extensions), announces);
         background.spawn(projections.build());
+        let replays = Replays {
+            db: db.clone(),
+            extensions: Arc::clone(extensions),
+            kafka: replays_to,
+            owner: Uuid::now_v7(),
+        };
+        background.spawn(replays.run());
         background.spawn(prepare(
             db,
             config.migrate_on_start,

@@ -12,6 +12,8 @@ pub mod processors;
 pub mod projection_changes;
 pub mod projections;
 pub mod receipts;
+pub mod replay_preview;
+pub mod replays;
 mod request;
 pub mod routes;
 pub mod sse;

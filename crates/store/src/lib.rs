@@ -18,6 +18,7 @@ pub mod processors;
 pub mod projections;
 pub mod reader;
 pub mod receipts;
+pub mod replays;
 pub mod rules;
 pub mod server_settings;
 pub mod sql;

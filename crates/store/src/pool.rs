@@ -137,6 +137,8 @@ pub struct Database {
     tls: MakeTlsConnector,
 }
 
+/// A connection of its own, see [`Database::connect`].
+pub type Connection = tokio_postgres::Client;
 /// A connection of the pool.
 pub type Client = deadpool_postgres::Object;
 

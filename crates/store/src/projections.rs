@@ -10,4 +10,4 @@ mod refold;
 
 pub use definitions::StoredDefinition;
 pub(crate) use history::USER;
-pub use refold::{refold, refold_late};
+pub use refold::{preview, refold, refold_late};

@@ -44,6 +44,12 @@ impl Sql {
         self
     }
 
+    /// Puts what there is between two fragments.
+    pub(crate) fn surround(&mut self, before: &'static str, after: &'static str) -> &mut Self {
+        self.text = format!("{before}{}{after}", self.text);
+        self
+    }
+
     /// The text, with `$1`, `$2`, … for the parameters.
     #[must_use]
     pub fn text(&self) -> &str {

@@ -44,6 +44,8 @@ mod processors;
 mod projections;
 #[path = "../it/receipts.rs"]
 mod receipts;
+#[path = "../it/replays.rs"]
+mod replays;
 #[path = "../it/same_id.rs"]
 mod same_id;
 #[path = "../it/streams.rs"]

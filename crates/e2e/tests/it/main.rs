@@ -35,6 +35,7 @@ mod projections;
 mod readable;
 mod receipts;
 mod recovery;
+mod replays;
 mod rewind;
 mod sabotage;
 mod same_id;

@@ -17,7 +17,7 @@ const ORDERS: usize = 300;
 const PATH: &str = "/api/v1/events/projections";
 
 /// Asks until there is an answer that is no outage.
-async fn ask(method: Method, url: &str, body: &Value) -> (StatusCode, Value) {
+pub(crate) async fn ask(method: Method, url: &str, body: &Value) -> (StatusCode, Value) {
     eventually("an answer", PATIENCE, || async {
         let request = client().request(method.clone(), url).json(body);
         let answer = request.send().await.map_err(|error| error.to_string())?;
@@ -31,11 +31,11 @@ async fn ask(method: Method, url: &str, body: &Value) -> (StatusCode, Value) {
     .await
 }
 
-async fn get(system: &System, path: &str) -> (StatusCode, Value) {
+pub(crate) async fn get(system: &System, path: &str) -> (StatusCode, Value) {
     ask(Method::GET, &system.query_url(path), &Value::Null).await
 }
 
-async fn define(system: &System, definition: Value) {
+pub(crate) async fn define(system: &System, definition: Value) {
     let (status, body) = ask(Method::POST, &system.query_url(PATH), &definition).await;
     assert_eq!(status, 201, "{body}");
     assert_eq!(body["state"], "building");
@@ -57,7 +57,7 @@ async fn live(system: &System, name: &str, version: i64) {
     .await;
 }
 
-async fn send(system: &System, events: &[Value]) {
+pub(crate) async fn send(system: &System, events: &[Value]) {
     for events in events.chunks(100) {
         let url = system.ingest_url("/api/events/batch");
         let (status, body) = ask(Method::POST, &url, &json!(events)).await;

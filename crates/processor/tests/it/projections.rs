@@ -1,15 +1,18 @@
 //! Reducers and upcasters that a composition brings along (S3-34).
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use anyhow::Result;
 use config::Env;
-use domain::TenantId;
 use domain::fold::{Definition, Extensions, Reducer};
 use domain::upcast::Upcasters;
+use domain::{Event, TenantId};
 use eventlog::postgres::{PostgresLog, PostgresLogConfig};
 use eventlog::{Headers, Outgoing, Publisher as _};
+use futures_util::future::BoxFuture;
 use processor::config::Config;
+use processor::handler::{EventHandler, Outcome};
 use processor::{Deps, Processor};
 use serde_json::{Value, json};
 use store::Database;
@@ -26,6 +29,25 @@ fn paid() -> Reducer {
         state.insert("cents".to_owned(), (before + cents).into());
         Ok(state)
     })
+}
+
+/// Notes the data it gets.
+#[derive(Default)]
+struct Seen(Mutex<Vec<Value>>);
+
+impl EventHandler for Seen {
+    fn name(&self) -> &str {
+        "seen"
+    }
+
+    fn event_types(&self) -> Vec<String> {
+        vec!["paid".to_owned()]
+    }
+
+    fn handle<'a>(&'a self, event: &'a Event) -> BoxFuture<'a, Result<Outcome>> {
+        self.0.lock().unwrap().push(event.data.to_value());
+        Box::pin(async { Ok(Outcome::Success) })
+    }
 }
 
 #[tokio::test]
@@ -46,7 +68,9 @@ async fn reducers_and_upcasters_of_the_composition_fold() {
     };
     let register = upcasters.register("paid", "1.0.0", "2", Arc::new(in_cents));
     register.unwrap();
+    let seen = Arc::new(Seen::default());
     let deps = Deps {
+        handlers: vec![Arc::clone(&seen) as _],
         folding: Arc::new(Extensions {
             reducers: HashMap::from([("paid".to_owned(), paid())]),
             upcasters,
@@ -73,6 +97,9 @@ async fn reducers_and_upcasters_of_the_composition_fold() {
     // One before the projection is there: it is folded when that is built.
     publish("1.0.0", json!({"euros": 3})).await;
     testkit::eventually_eq("stored events", 1, || database.count("events")).await;
+    let handled = async || Ok(seen.0.lock().unwrap().clone());
+    let in_cents = vec![json!({"euros": null, "cents": 300})];
+    testkit::eventually_eq("handled events", in_cents, handled).await;
     let definition = Definition::parse(&json!({"name": "paid", "entity_type": "user",
         "fold": {"rule": "reducer", "name": "paid"}}));
     let definition = definition.unwrap();
@@ -82,7 +109,7 @@ async fn reducers_and_upcasters_of_the_composition_fold() {
     publish("2", json!({"cents": 50})).await;
     publish("2", json!({})).await;
     let states = async || {
-        let sql = "select jsonb_build_object('state', state, 'version', p.version, 'error', error) \
+        let sql = "select jsonb_build_object('state', p.state, 'version', p.version, 'error', error) \
             from event_projections p join projection_definitions d on d.id = definition \
             where d.state = 'live'";
         let rows = database.rows(sql, &[]).await?;

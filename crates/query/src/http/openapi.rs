@@ -12,7 +12,7 @@ use super::{
     dead_letter_changes, dead_letters, events, keys, processors, receipts, sse, stats, streams,
     users,
 };
-use super::{projection_changes, projections};
+use super::{projection_changes, projections, replays};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
 #[derive(OpenApi)]
@@ -44,6 +44,10 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         processors::change,
         processors::toggle,
         processors::delete,
+        replays::create,
+        replays::list,
+        replays::read_one,
+        replays::change,
         dead_letters::list,
         dead_letters::by_id,
         dead_letters::counts,

@@ -9,7 +9,7 @@ use super::sse::tickets;
 use super::{
     dead_letter_changes, dead_letters, events, keys, processors, receipts, stats, streams, users,
 };
-use super::{projection_changes, projections};
+use super::{projection_changes, projections, replays};
 
 /// Everything is served under both (C01).
 pub const PREFIXES: [&str; 2] = ["/api/v1/events", "/api/events"];
@@ -109,6 +109,16 @@ pub const ROUTES: &[Route] = &[
     route("/processors/{processor_id}/toggle", |path| {
         let toggle = on(Method::PUT, path, Access::Admin, processors::toggle);
         and(actix_web::web::resource(path.to_owned()), [toggle], "PUT")
+    }),
+    route("/replay", |path| {
+        post(path, Access::Replay, replays::create)
+    }),
+    route("/replays", |path| get(path, Access::Replay, replays::list)),
+    route("/replays/{replay_id}", |path| {
+        get(path, Access::Replay, replays::read_one)
+    }),
+    route("/replays/{replay_id}/{verb}", |path| {
+        post(path, Access::Replay, replays::change)
     }),
     alias("/dead_letters", "/dead-letters", |path| {
         get(path, Access::Admin, dead_letters::list)

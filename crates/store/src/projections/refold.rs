@@ -32,6 +32,23 @@ pub(crate) struct Folded {
 }
 
 impl Folded {
+    /// Folds what is left of a history.
+    async fn read(
+        &mut self,
+        client: &Client,
+        extensions: &Extensions,
+        of: &StoredDefinition,
+        history: &mut History<'_>,
+    ) -> Result<(), Error> {
+        loop {
+            let events = history.next(client).await?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            self.fold(of, extensions, &events);
+        }
+    }
+
     fn fold(&mut self, of: &StoredDefinition, extensions: &Extensions, events: &[StoredEvent]) {
         for StoredEvent { event, .. } in events {
             self.seen += 1;
@@ -54,6 +71,30 @@ impl Folded {
     }
 }
 
+/// The state that the whole history of an entity comes to, with the number of its events and the error of
+/// the last that could not be folded; `None` if there is nothing.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn preview(
+    client: &Client,
+    extensions: &Extensions,
+    of: &StoredDefinition,
+    entity_id: &str,
+) -> Result<Option<(State, i64, Option<String>)>, Error> {
+    let mut history = History::of(&of.tenant_id, &of.definition.entity_type, entity_id);
+    let mut folded = Folded::default();
+    folded.read(client, extensions, of, &mut history).await?;
+    let Folded {
+        state,
+        version,
+        error,
+        ..
+    } = folded;
+    let some = version > 0 || error.is_some();
+    Ok(some.then(|| (state, version, error.map(|(why, _)| why))))
+}
+
 /// Folds the whole history of an entity, and puts the result in the place of its state; returns how many
 /// events there are. Reads ahead without a lock, so that a writer waits only for what came meanwhile.
 ///
@@ -68,13 +109,7 @@ pub async fn refold(
     let entity_type = of.definition.entity_type.as_str();
     let mut history = History::of(&of.tenant_id, entity_type, entity_id);
     let mut folded = Folded::default();
-    loop {
-        let events = history.next(client).await?;
-        folded.fold(of, extensions, &events);
-        if events.is_empty() {
-            break;
-        }
-    }
+    folded.read(client, extensions, of, &mut history).await?;
     let tx = client.transaction().await?;
     tx.execute(
         LOCK,
@@ -93,13 +128,9 @@ pub async fn refold(
         history = History::of(&of.tenant_id, entity_type, entity_id);
         folded = Folded::default();
     }
-    loop {
-        let events = history.next(tx.client()).await?;
-        folded.fold(of, extensions, &events);
-        if events.is_empty() {
-            break;
-        }
-    }
+    folded
+        .read(tx.client(), extensions, of, &mut history)
+        .await?;
     if folded.is_nothing() {
         tx.rollback().await?;
         return Ok(folded.seen);

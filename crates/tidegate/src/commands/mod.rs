@@ -13,6 +13,7 @@ mod key;
 mod migrate;
 mod projection;
 mod receipt;
+mod replay;
 mod retention;
 mod send;
 mod serve;
@@ -36,6 +37,7 @@ Examples:
   tidegate tail --user u-1 --type 'order.*'
   tidegate stream order:7               show the history of an aggregate
   tidegate projection show order 7      show what its events are folded into
+  tidegate replay start --stream order:7 --dry-run
   tidegate dead-letters counts          count what could not be stored
   tidegate receipt ID                   show what happened to an event
   tidegate key create shop --write      make a key that may send events
@@ -55,6 +57,7 @@ pub(crate) enum Command {
     Tail(tail::Options),
     Stream(stream::Options),
     Projection(projection::Options),
+    Replay(replay::Options),
     DeadLetters(dead_letters::Options),
     Receipt(receipt::Options),
     Retention(retention::Options),
@@ -77,6 +80,7 @@ impl Command {
             Self::Tail(options) => tail::run(options).await,
             Self::Stream(options) => stream::run(options).await,
             Self::Projection(options) => projection::run(options).await,
+            Self::Replay(options) => replay::run(options).await,
             Self::DeadLetters(options) => dead_letters::run(options).await,
             Self::Receipt(options) => receipt::run(options).await,
             Self::Key(options) => key::run(options).await,

@@ -1,0 +1,360 @@
+//! Replays: events run again for a service or for projections. The processor runs them.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpRequest, HttpResponse, web};
+use domain::field::Code;
+use domain::{TenantId, timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use service::Problem;
+use store::replays::{self, MAX_EVENTS, Request, Selection};
+use time::OffsetDateTime;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::page::fresh;
+use super::replay_preview::{self, ReplayPreview};
+use super::request::{body, tenant};
+use crate::parameters::Parameters;
+use crate::state::State;
+
+/// Ids of one request.
+const MAX_IDS: usize = 10_000;
+
+/// What to replay, and for whom (S4-32). Of `event_ids`, `stream_id` and `start_time` with `end_time`, the
+/// first that is there selects (S4-33).
+#[derive(Debug, Deserialize, ToSchema)]
+#[expect(
+    dead_code,
+    reason = "describes the body; Parameters reads it, naming every wrong field"
+)]
+pub struct EventReplayRequest {
+    /// These, as far as they are there.
+    event_ids: Option<Vec<String>>,
+    /// `{aggregate_type}:{aggregate_id}`, or `user:{user_id}`
+    #[schema(example = "order:7")]
+    stream_id: Option<String>,
+    #[schema(format = DateTime)]
+    start_time: Option<String>,
+    #[schema(format = DateTime)]
+    end_time: Option<String>,
+    /// Only this type.
+    event_type: Option<String>,
+    /// The service that gets the events, on the topic `replay.{target_service}`. Without one, the
+    /// projections of their entities are folded anew.
+    #[schema(pattern = "^[a-zA-Z0-9._-]{1,100}$")]
+    target_service: Option<String>,
+    /// Only these projections.
+    projections: Option<Vec<String>>,
+    /// Shows the events and what would change; changes nothing.
+    #[schema(default = false)]
+    dry_run: Option<bool>,
+    /// Events a second at most.
+    #[schema(minimum = 1, maximum = 100_000, default = 1_000)]
+    rate: Option<u32>,
+    /// Dry run: how many of the events to show.
+    #[schema(minimum = 1, maximum = 1_000, default = 100)]
+    limit: Option<u32>,
+}
+
+/// A replay that has begun (S4-34).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReplayStarted {
+    /// `replay_started`
+    pub status: &'static str,
+    /// `Event replay has been initiated`
+    pub message: &'static str,
+    /// Always false.
+    pub dry_run: bool,
+    /// What to ask `GET /replays/{id}` for.
+    pub replay_id: Uuid,
+    /// How many events it is about.
+    pub events_count: i64,
+}
+
+/// A replay and how far it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Replay {
+    /// Its id.
+    pub replay_id: Uuid,
+    /// `running`, `paused`, `cancelled`, `completed` or `failed`.
+    #[schema(example = "running")]
+    pub status: String,
+    /// What it was asked for.
+    #[schema(value_type = Object)]
+    pub request: Value,
+    /// How many events it is about.
+    pub events_count: i64,
+    /// How many were replayed.
+    pub replayed: i64,
+    /// How many could not be: too large, of a version that cannot be read, or removed meanwhile.
+    pub failed: i64,
+    /// What keeps it from going on, or has ended it.
+    #[schema(required = true)]
+    pub problem: Option<String>,
+    /// When it was asked for.
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub created_at: OffsetDateTime,
+    /// When the processor began.
+    #[serde(serialize_with = "timestamp::serialize_option")]
+    #[schema(required = true)]
+    pub started_at: Option<OffsetDateTime>,
+    /// When it ended.
+    #[serde(serialize_with = "timestamp::serialize_option")]
+    #[schema(required = true)]
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+/// Replays, the newest first.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ReplayList {
+    /// The replays.
+    pub replays: Vec<Replay>,
+}
+
+impl From<replays::Replay> for Replay {
+    fn from(of: replays::Replay) -> Self {
+        Self {
+            replay_id: of.id,
+            status: of.state,
+            request: of.selection,
+            events_count: of.events,
+            replayed: of.replayed,
+            failed: of.failed,
+            problem: of.problem,
+            created_at: of.created_at,
+            started_at: of.started_at,
+            ended_at: of.ended_at,
+        }
+    }
+}
+
+/// Runs stored events again: for a service, or for projections. Nothing is stored or counted once more,
+/// and no webhook or listener hears of it.
+///
+/// # Errors
+/// 422 for a wrong selection, for one of nothing, and for one of too much; 503 while the database does
+/// not answer.
+#[utoipa::path(post, path = "/api/v1/events/replay", tag = "replays",
+    request_body = EventReplayRequest,
+    responses((status = 202, body = ReplayStarted), (status = 200, body = ReplayPreview, description = "A dry run"),
+        (status = 400, description = "No JSON"), (status = 422, description = "A wrong selection, or nothing to replay"),
+        (status = 503, description = "Database down")))]
+pub async fn create(
+    request: HttpRequest,
+    state: web::Data<State>,
+    payload: web::Payload,
+) -> Result<HttpResponse, Problem> {
+    let body = body(&request, payload).await?;
+    let mut parameters = Parameters::from_json(&body)?;
+    let dry_run = parameters.boolean("dry_run").unwrap_or(false);
+    let (limit, _) = parameters.page(100);
+    let asked = read(&mut parameters, tenant(&request), &body);
+    parameters.finish()?;
+    let Some(asked) = asked else {
+        let message = "is needed, or stream_id, or start_time and end_time";
+        return Err(Problem::unprocessable("event_ids", Code::Missing, message));
+    };
+    if dry_run {
+        let shown = replay_preview::answer(&state, &asked, limit).await?;
+        return shown.map_err(|events| unfit(&asked, events));
+    }
+    let begun = state.change("replay", async |db| replays::begin(db, &asked).await);
+    let replay = begun.await?.map_err(|events| unfit(&asked, events))?;
+    Ok(HttpResponse::Accepted()
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .json(ReplayStarted {
+            status: "replay_started",
+            message: "Event replay has been initiated",
+            dry_run: false,
+            replay_id: replay.id,
+            events_count: replay.events,
+        }))
+}
+
+fn read(parameters: &mut Parameters<'_>, tenant_id: TenantId, body: &[u8]) -> Option<Request> {
+    let asked: Value = serde_json::from_slice(body).unwrap_or_else(|_| json!({}));
+    let ids = texts(parameters, &asked, "event_ids", MAX_IDS);
+    let stream = parameters.raw_text("stream_id");
+    let times = (
+        parameters.time(&["start_time", "started_at"]),
+        parameters.time(&["end_time", "ended_at"]),
+    );
+    let selection = match (ids, stream, times) {
+        (Some(ids), ..) => {
+            let candidates = ids
+                .iter()
+                .flat_map(|id| domain::id::candidates(&tenant_id, id));
+            Some(Selection::Ids(candidates.collect()))
+        }
+        (None, Some(stream), _) => Some(Selection::Stream(stream)),
+        (None, None, (Some(start), Some(end))) if start <= end => Some(Selection::Time(start, end)),
+        (None, None, (Some(_), Some(_))) => {
+            parameters.refuse(
+                "end_time",
+                Code::OutOfRange,
+                "must not be before start_time",
+            );
+            None
+        }
+        (None, None, (Some(_), None)) => {
+            parameters.refuse("end_time", Code::Missing, "is needed beside start_time");
+            None
+        }
+        (None, None, (None, Some(_))) => {
+            parameters.refuse("start_time", Code::Missing, "is needed beside end_time");
+            None
+        }
+        (None, None, (None, None)) => None,
+    };
+    let target_service = parameters.text("target_service");
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if let Some(name) = &target_service
+        && !((1..=100).contains(&name.len()) && name.chars().all(plain))
+    {
+        let message = "must be of 1 to 100 letters, digits, dots, dashes and underscores";
+        parameters.refuse("target_service", Code::BadFormat, message);
+    }
+    let projections = texts(parameters, &asked, "projections", 100);
+    if projections.is_some() && target_service.is_some() {
+        let message = "must not stand beside target_service: replay once for each";
+        parameters.refuse("projections", Code::OutOfRange, message);
+    }
+    let rate = parameters.integer("rate", 1, 100_000).unwrap_or(1_000);
+    let event_type = parameters.text("event_type");
+    Some(Request {
+        tenant_id,
+        selection: selection?,
+        event_type,
+        target_service,
+        projections,
+        rate: i32::try_from(rate).unwrap_or(i32::MAX),
+        asked,
+    })
+}
+
+/// An array of texts.
+fn texts(
+    parameters: &mut Parameters<'_>,
+    asked: &Value,
+    name: &str,
+    most: usize,
+) -> Option<Vec<String>> {
+    let value = asked.get(name).filter(|value| !value.is_null())?;
+    let texts: Option<Vec<String>> = serde_json::from_value(value.clone()).ok();
+    let texts = texts.filter(|texts| texts.len() <= most);
+    if texts.is_none() {
+        let message = format!("must be an array of at most {most} texts");
+        parameters.refuse(name, Code::WrongType, message);
+    }
+    texts
+}
+
+/// Why a replay of so many events does not begin.
+fn unfit(asked: &Request, events: i64) -> Problem {
+    let field = match asked.selection {
+        Selection::Ids(_) => "event_ids",
+        Selection::Stream(_) => "stream_id",
+        Selection::Time(..) => "start_time",
+    };
+    let message = if events == 0 {
+        "selects no event".to_owned()
+    } else {
+        format!("selects more than {MAX_EVENTS} events; replay a part at a time")
+    };
+    Problem::unprocessable(field, Code::OutOfRange, message)
+}
+
+/// Replays and how far they are, the newest first.
+///
+/// # Errors
+/// 503 while the database does not answer.
+#[utoipa::path(get, path = "/api/v1/events/replays", tag = "replays",
+    params(("limit" = Option<u32>, Query, description = "1 to 1000, default 100")),
+    responses((status = 200, body = ReplayList), (status = 422, description = "A wrong parameter"),
+        (status = 503, description = "Database down")))]
+pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
+    let mut parameters = Parameters::from_query(request.query_string())?;
+    let (limit, _) = parameters.page(100);
+    parameters.finish()?;
+    let tenant = tenant(&request);
+    let found = state
+        .read("replays", async |client| {
+            replays::list(client, &tenant, None, i64::from(limit)).await
+        })
+        .await?;
+    let replays = found.into_iter().map(Into::into).collect();
+    Ok(fresh(&ReplayList { replays }))
+}
+
+/// A replay and how far it is.
+///
+/// # Errors
+/// 404 if there is none, 503 while the database does not answer.
+#[utoipa::path(get, path = "/api/v1/events/replays/{replay_id}", tag = "replays",
+    params(("replay_id" = String, Path, description = "The id of the replay")),
+    responses((status = 200, body = Replay), (status = 404, description = "No such replay"),
+        (status = 503, description = "Database down")))]
+pub async fn read_one(
+    request: HttpRequest,
+    state: web::Data<State>,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let (tenant, id) = (tenant(&request), known(&id)?);
+    let found = state
+        .read("replay", async |client| {
+            replays::list(client, &tenant, Some(id), 1).await
+        })
+        .await?;
+    let found = found.into_iter().next();
+    Ok(fresh(&Replay::from(found.ok_or_else(unknown)?)))
+}
+
+/// Halts a replay, has it go on, or ends it for good.
+///
+/// # Errors
+/// 404 if there is none, 409 if it is not in a state that allows it, 503 while the database does not
+/// answer.
+#[utoipa::path(post, path = "/api/v1/events/replays/{replay_id}/{verb}", tag = "replays",
+    params(("replay_id" = String, Path, description = "The id of the replay"),
+        ("verb" = String, Path, description = "`pause`, `resume` or `cancel`")),
+    responses((status = 200, body = Replay), (status = 404, description = "No such replay"),
+        (status = 409, description = "It has ended, or is not paused"), (status = 503, description = "Database down")))]
+pub async fn change(
+    request: HttpRequest,
+    state: web::Data<State>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (id, verb) = path.into_inner();
+    let (from, to): (&[&str], &str) = match verb.as_str() {
+        "pause" => (&["running"], "paused"),
+        "resume" => (&["paused"], "running"),
+        "cancel" => (&["running", "paused"], "cancelled"),
+        _ => return Err(Problem::not_found("Not found")),
+    };
+    let (tenant, id) = (tenant(&request), known(&id)?);
+    let changed = state
+        .read("replay", async |client| {
+            let changed = replays::change(client, &tenant, id, from, to).await?;
+            let now = replays::list(client, &tenant, Some(id), 1).await?;
+            Ok((changed.is_some(), now.into_iter().next()))
+        })
+        .await?;
+    match changed {
+        (true, Some(replay)) => Ok(fresh(&Replay::from(replay))),
+        (false, Some(replay)) => {
+            let detail = format!("The replay is {}: {verb} means nothing to it", replay.state);
+            Err(Problem::new(StatusCode::CONFLICT, detail))
+        }
+        (_, None) => Err(unknown()),
+    }
+}
+
+fn known(id: &str) -> Result<Uuid, Problem> {
+    Uuid::try_parse(id).map_err(|_| unknown())
+}
+
+fn unknown() -> Problem {
+    Problem::not_found("Replay not found")
+}

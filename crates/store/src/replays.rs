@@ -1,0 +1,411 @@
+//! Replays: which events are run again, for whom, and how far that is (S4-32 to S4-38).
+//!
+//! What a replay selects is fixed when it is asked for, in an order in which each stream keeps its own.
+
+use domain::TenantId;
+use serde_json::Value;
+use time::OffsetDateTime;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Row, Transaction};
+use uuid::Uuid;
+
+use crate::error::Error;
+use crate::event_reads::StoredEvent;
+use crate::event_reads::row::EVENT;
+use crate::outbox::Message;
+use crate::pool::Database;
+use crate::sql::Sql;
+use crate::write::announce;
+
+/// Events of one replay.
+pub const MAX_EVENTS: i64 = 1_000_000;
+
+const COLUMNS: &str = "id, tenant_id, selection, target_service, projections, rate, state, events, \
+    replayed, failed, problem, created_at, started_at, ended_at";
+
+const LEASED: &str = "leased_by = $1, leased_until = now() + interval '10 s'";
+
+/// Which events: by their ids, else of a stream, else of a time (S4-33).
+#[derive(Debug, Clone, PartialEq)]
+pub enum Selection {
+    /// These, as far as they are there.
+    Ids(Vec<Uuid>),
+    /// Of a stream; `user:{user_id}` is that of a user.
+    Stream(String),
+    /// Of a part of time, both ends included.
+    Time(OffsetDateTime, OffsetDateTime),
+}
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Whose events.
+    pub tenant_id: TenantId,
+    /// Which of them.
+    pub selection: Selection,
+    /// Only of this type.
+    pub event_type: Option<String>,
+    /// The service that gets them, on a topic of its own; without one, projections are folded anew.
+    pub target_service: Option<String>,
+    /// Only the projections of these names.
+    pub projections: Option<Vec<String>>,
+    /// Events a second at most.
+    pub rate: i32,
+    /// The request as it came, for those who look at the replay.
+    pub asked: Value,
+}
+
+/// A replay as it stands.
+#[derive(Debug, Clone)]
+#[expect(missing_docs, reason = "explained in Request and in the migration")]
+pub struct Replay {
+    pub id: Uuid,
+    pub tenant_id: TenantId,
+    pub selection: Value,
+    pub target_service: Option<String>,
+    pub projections: Option<Vec<String>>,
+    pub rate: i32,
+    pub state: String,
+    pub events: i64,
+    pub replayed: i64,
+    pub failed: i64,
+    pub problem: Option<String>,
+    pub created_at: OffsetDateTime,
+    pub started_at: Option<OffsetDateTime>,
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+impl Replay {
+    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            id: row.try_get(0)?,
+            tenant_id: TenantId::parse(row.try_get(1)?).unwrap_or_default(),
+            selection: row.try_get(2)?,
+            target_service: row.try_get(3)?,
+            projections: row.try_get(4)?,
+            rate: row.try_get(5)?,
+            state: row.try_get(6)?,
+            events: row.try_get(7)?,
+            replayed: row.try_get(8)?,
+            failed: row.try_get(9)?,
+            problem: row.try_get(10)?,
+            created_at: row.try_get(11)?,
+            started_at: row.try_get(12)?,
+            ended_at: row.try_get(13)?,
+        })
+    }
+
+    /// The events that are dealt with.
+    #[must_use]
+    pub fn done(&self) -> i64 {
+        self.replayed + self.failed
+    }
+}
+
+/// Selects, at most one event more than a replay may have: id, time and place in the order. Within a
+/// stream the order is that of its versions, and otherwise that of the times.
+fn select(request: &Request, most: i64) -> Sql {
+    let mut sql = Sql::new(
+        "select event_id, timestamp, \
+             row_number() over (order by reached, stream, version, timestamp, event_id) as n \
+         from (select *, max(timestamp) over (partition by stream \
+             order by version, timestamp, event_id) as reached \
+         from (select e.event_id, e.timestamp, coalesce(i.stream_id, 'user:' || e.user_id, \
+             e.event_id::text) as stream, i.stream_version as version \
+         from events e join event_ids i on i.event_id = e.event_id and i.tenant_id = e.tenant_id \
+             and i.timestamp = e.timestamp where e.tenant_id = ",
+    );
+    let tenant = || request.tenant_id.as_str().to_owned();
+    sql.bind(tenant(), Type::TEXT);
+    match &request.selection {
+        Selection::Ids(ids) => {
+            // Through their times, so that few partitions are looked at.
+            sql.push(
+                " and (e.timestamp, e.event_id) in (select timestamp, event_id from event_ids \
+                 where event_id = any(",
+            )
+            .bind(ids.clone(), Type::UUID_ARRAY)
+            .push("))");
+        }
+        Selection::Stream(id) => match id.strip_prefix("user:") {
+            Some(user) => {
+                // The first condition follows from the second; it has indexes.
+                sql.push(" and (e.user_id = ")
+                    .bind(user.to_owned(), Type::TEXT)
+                    .push(" or e.aggregate_id = ")
+                    .bind(user.to_owned(), Type::TEXT)
+                    .push(") and (i.stream_id = ")
+                    .bind(id.clone(), Type::TEXT)
+                    .push(" or i.stream_id is null and e.user_id = ")
+                    .bind(user.to_owned(), Type::TEXT)
+                    .push(")");
+            }
+            None => {
+                sql.push(" and i.stream_version is not null and i.stream_id = ")
+                    .bind(id.clone(), Type::TEXT);
+            }
+        },
+        Selection::Time(start, end) => {
+            sql.push(" and e.timestamp >= ")
+                .bind(*start, Type::TIMESTAMPTZ)
+                .push(" and e.timestamp <= ")
+                .bind(*end, Type::TIMESTAMPTZ);
+        }
+    }
+    if let Some(event_type) = &request.event_type {
+        sql.push(" and e.event_type = ")
+            .bind(event_type.clone(), Type::TEXT);
+    }
+    sql.push(" limit ")
+        .bind(most, Type::INT8)
+        .push(") selected) ordered");
+    sql
+}
+
+/// What a replay would be about: how many events, and the first of them in its order.
+///
+/// # Errors
+/// The database does not answer in time.
+pub async fn preview(
+    client: &Client,
+    request: &Request,
+    shown: i64,
+) -> Result<(i64, Vec<StoredEvent>), Error> {
+    let mut sql = select(request, MAX_EVENTS + 1);
+    sql.surround(
+        "with s as materialized (",
+        ") select count(*) over (), event_id, timestamp from s order by n limit ",
+    );
+    sql.bind(shown, Type::INT8);
+    let rows = sql.rows(client).await?;
+    let count = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
+    let mut places = Vec::with_capacity(rows.len());
+    for row in &rows {
+        places.push((row.try_get(2)?, row.try_get(1)?));
+    }
+    Ok((count, events(client, &request.tenant_id, &places).await?))
+}
+
+/// Begins a replay; `None` if there is nothing to replay, or more than [`MAX_EVENTS`].
+///
+/// # Errors
+/// The database does not answer.
+pub async fn begin(db: &Database, request: &Request) -> Result<Result<Replay, i64>, Error> {
+    let mut client = db.client().await?;
+    let tx = client.transaction().await?;
+    tx.batch_execute("set local statement_timeout = '60s'")
+        .await?;
+    let insert = format!(
+        "insert into replays (tenant_id, selection, target_service, projections, rate) \
+         values ($1, $2, $3, $4, $5) returning {COLUMNS}"
+    );
+    let row = tx
+        .query_one(
+            &insert,
+            &[
+                &request.tenant_id.as_str(),
+                &request.asked,
+                &request.target_service,
+                &request.projections,
+                &request.rate,
+            ],
+        )
+        .await?;
+    let mut replay = Replay::from_row(&row)?;
+    let mut sql = select(request, MAX_EVENTS + 1);
+    sql.surround(
+        "with s as (",
+        ") insert into replay_events (replay, event_id, timestamp, n) select ",
+    );
+    sql.bind(replay.id, Type::UUID).push(", * from s");
+    let selected = tx.client().execute_typed(sql.text(), &sql.params()).await?;
+    replay.events = i64::try_from(selected).unwrap_or(i64::MAX);
+    if !(1..=MAX_EVENTS).contains(&replay.events) {
+        tx.rollback().await?;
+        return Ok(Err(replay.events));
+    }
+    let count = "update replays set events = $2 where id = $1";
+    tx.execute(count, &[&replay.id, &replay.events]).await?;
+    tx.commit().await?;
+    Ok(Ok(replay))
+}
+
+/// The replays of a tenant, the newest first, or the one of an id.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn list(
+    client: &Client,
+    tenant: &TenantId,
+    id: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Replay>, Error> {
+    let sql = format!(
+        "select {COLUMNS} from replays where tenant_id = $1 and ($2::uuid is null or id = $2) \
+         order by created_at desc, id limit $3"
+    );
+    let rows = client.query(&sql, &[&tenant.as_str(), &id, &limit]).await?;
+    let replays = rows.iter().map(Replay::from_row);
+    Ok(replays.collect::<Result<_, _>>()?)
+}
+
+/// Moves a replay from one of these states into another; `None` if it is in none of them.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn change(
+    client: &Client,
+    tenant: &TenantId,
+    id: Uuid,
+    from: &[&str],
+    to: &str,
+) -> Result<Option<Replay>, Error> {
+    let sql = format!(
+        "update replays set state = $4::text, leased_until = null, \
+         ended_at = case when $4::text = 'cancelled' then now() end \
+         where tenant_id = $1 and id = $2 and state = any($3::text[]) returning {COLUMNS}"
+    );
+    let row = client
+        .query_opt(&sql, &[&tenant.as_str(), &id, &from, &to])
+        .await?;
+    Ok(row.as_ref().map(Replay::from_row).transpose()?)
+}
+
+/// Takes a running replay that nobody works on. One that begins tells so with the message of `started`.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn claim(
+    client: &mut Client,
+    owner: Uuid,
+    started: Option<fn(&Replay) -> Message>,
+) -> Result<Option<Replay>, Error> {
+    let tx = client.transaction().await?;
+    let sql = format!(
+        "update replays set {LEASED} where id = (select id from replays where state = 'running' \
+         and (leased_until is null or leased_until < now()) order by created_at limit 1 \
+         for update skip locked) returning {COLUMNS}"
+    );
+    let Some(row) = tx.query_opt(&sql, &[&owner]).await? else {
+        return Ok(None);
+    };
+    let replay = Replay::from_row(&row)?;
+    if replay.started_at.is_none() {
+        let begin = "update replays set started_at = now() where id = $1";
+        tx.execute(begin, &[&replay.id]).await?;
+        tell(&tx, started, &replay).await?;
+    }
+    tx.commit().await?;
+    Ok(Some(replay))
+}
+
+/// The next events of a replay, in its order, with how many of it they stand for: what retention or
+/// erasure has removed meanwhile is passed over.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn next(
+    client: &Client,
+    replay: &Replay,
+    limit: i64,
+) -> Result<(i64, Vec<StoredEvent>), Error> {
+    let sql = "select timestamp, event_id from replay_events where replay = $1 and n > $2 \
+        order by n limit $3";
+    let rows = client
+        .query(sql, &[&replay.id, &replay.done(), &limit])
+        .await?;
+    let places: Vec<_> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let count = i64::try_from(places.len()).unwrap_or(i64::MAX);
+    Ok((count, events(client, &replay.tenant_id, &places).await?))
+}
+
+/// Notes how far a replay is; at its end it is completed. False if another has it, or it was paused or
+/// cancelled.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn advance(
+    client: &mut Client,
+    owner: Uuid,
+    replay: &Replay,
+    completed: Option<fn(&Replay) -> Message>,
+) -> Result<bool, Error> {
+    let tx = client.transaction().await?;
+    let ended = replay.done() >= replay.events;
+    let sql = format!(
+        "update replays set {LEASED}, replayed = $3, failed = $4, problem = $5, \
+         state = case when $6::bool then 'completed' else state end, \
+         ended_at = case when $6::bool then now() end \
+         where id = $2 and leased_by = $1 and state = 'running'"
+    );
+    let Replay {
+        id,
+        replayed,
+        failed,
+        problem,
+        ..
+    } = replay;
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
+        [&owner, id, replayed, failed, problem, &ended];
+    if tx.execute(&sql, &values).await? == 0 {
+        return Ok(false);
+    }
+    if ended {
+        tx.execute("delete from replay_events where replay = $1", &[id])
+            .await?;
+        tell(&tx, completed, replay).await?;
+    }
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Ends a replay that cannot be run.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn fail(client: &Client, replay: &Replay, problem: &str) -> Result<(), Error> {
+    let sql = "update replays set state = 'failed', ended_at = now(), problem = $2 where id = $1";
+    client.execute(sql, &[&replay.id, &problem]).await?;
+    Ok(())
+}
+
+async fn tell(
+    tx: &Transaction<'_>,
+    message: Option<fn(&Replay) -> Message>,
+    replay: &Replay,
+) -> Result<(), Error> {
+    match message {
+        Some(message) => announce(tx, &[message(replay)]).await,
+        None => Ok(()),
+    }
+}
+
+/// The events at these times and of these ids, in that order, as far as they are there.
+async fn events(
+    client: &Client,
+    tenant: &TenantId,
+    places: &[(OffsetDateTime, Uuid)],
+) -> Result<Vec<StoredEvent>, Error> {
+    let (times, ids): (Vec<_>, Vec<_>) = places.iter().copied().unzip();
+    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
+        return Ok(vec![]);
+    };
+    let mut sql = Sql::new(EVENT);
+    sql.push(" from events e join unnest(")
+        .bind(times.clone(), Type::TIMESTAMPTZ_ARRAY)
+        .push(", ")
+        .bind(ids, Type::UUID_ARRAY)
+        .push(
+            ") with ordinality p(timestamp, event_id, n) on e.timestamp = p.timestamp \
+             and e.event_id = p.event_id where e.timestamp >= ",
+        )
+        .bind(*first, Type::TIMESTAMPTZ)
+        .push(" and e.timestamp <= ")
+        .bind(*last, Type::TIMESTAMPTZ)
+        .push(" and e.tenant_id = ")
+        .bind(tenant.as_str().to_owned(), Type::TEXT)
+        .push(" order by p.n");
+    let rows = sql.rows(client).await?;
+    let events = rows.iter().map(StoredEvent::from_row);
+    Ok(events.collect::<Result<_, _>>()?)
+}
