@@ -104,15 +104,14 @@ pub async fn purge(client: &Client) -> Result<u64, Error> {
     Ok(client.execute(sql, &[]).await?)
 }
 
-/// Those a tenant sees: its own and those of all; those of higher priority first.
+/// Those a tenant sees: its own. What is for all, and its errors, is for the default one to see and switch.
+/// Those of higher priority first.
 ///
 /// # Errors
 /// The database does not answer.
 pub async fn list(client: &Client, tenant: &TenantId) -> Result<Vec<StoredProcessor>, Error> {
     let mut sql = Sql::new(COLUMNS);
-    sql.push(" where deleted_at is null and coalesce(tenant_id, ")
-        .bind(tenant.as_str().to_owned(), Type::TEXT)
-        .push(") = ")
+    sql.push(" where deleted_at is null and coalesce(tenant_id, 'default') = ")
         .bind(tenant.as_str().to_owned(), Type::TEXT)
         .push(" order by priority desc, created_at, processor_id limit 1000");
     all(client, &sql).await
@@ -168,9 +167,7 @@ pub async fn find(
     let mut sql = Sql::new(COLUMNS);
     sql.push(" where deleted_at is null and processor_id = ")
         .bind(id, Type::UUID)
-        .push(" and coalesce(tenant_id, ")
-        .bind(tenant.as_str().to_owned(), Type::TEXT)
-        .push(") = ")
+        .push(" and coalesce(tenant_id, 'default') = ")
         .bind(tenant.as_str().to_owned(), Type::TEXT);
     Ok(all(client, &sql).await?.pop())
 }
@@ -268,7 +265,7 @@ pub async fn toggle(
     let tx = client.transaction().await?;
     rules::change(&tx).await?;
     let sql = "update event_processors set enabled = coalesce($3, not enabled), updated_at = now() \
-        where processor_id = $1 and coalesce(tenant_id, $2) = $2 and deleted_at is null";
+        where processor_id = $1 and coalesce(tenant_id, 'default') = $2 and deleted_at is null";
     if tx.execute(sql, &[&id, &tenant.as_str(), &enabled]).await? == 0 {
         return Ok(Changed::Missing);
     }

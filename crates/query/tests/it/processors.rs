@@ -71,6 +71,39 @@ async fn each_wrong_field_of_a_processor_is_named() {
 }
 
 #[tokio::test]
+async fn what_runs_for_all_is_the_default_tenants_to_see_and_switch() {
+    let world = World::start_with(&[("AUTH_MODE", "off")]).await;
+    let client = world.database.connect().await.unwrap();
+    let sql = "insert into event_processors (processor_name, processor_type, from_code, tenant_id) \
+        values ('h', 'handler', true, null), ('own', 'log', false, 'acme') returning processor_id::text";
+    let id: String = client.query(sql, &[]).await.unwrap()[0].get(0);
+    let ask = async |method: &str, path: &str| {
+        let path = format!("/api/v1/events/processors{path}");
+        let request = world.request(method, &path).header("x-tenant-id", "acme");
+        Answer::of(request.send().await.unwrap()).await
+    };
+    let listed = ask("GET", "").await.ok();
+    assert_eq!(
+        (&listed["total"], &listed["processors"][0]["processor_name"]),
+        (&json!(1), &json!("own"))
+    );
+    ask("GET", &format!("/{id}")).await.problem(404);
+    ask("PUT", &format!("/{id}/toggle")).await.problem(404);
+    assert_eq!(
+        world.get("/api/v1/events/processors").await.ok()["processors"][0]["from_code"],
+        true
+    );
+    assert_eq!(
+        world
+            .database
+            .count("event_processors where enabled")
+            .await
+            .unwrap(),
+        2
+    );
+}
+
+#[tokio::test]
 async fn a_handler_of_the_code_is_only_switched_on_and_off() {
     let world = World::start().await;
     let client = world.database.connect().await.unwrap();
