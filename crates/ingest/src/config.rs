@@ -30,6 +30,8 @@ pub struct Config {
     pub max_batch_events: usize,
     /// Most bytes of requests being read or waiting for their acknowledgement.
     pub max_inflight_bytes: usize,
+    /// How many events of one tenant it takes in a second; 0 is no limit.
+    pub tenant_events_per_second: u32,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call; `None` is any.
@@ -74,6 +76,12 @@ impl Config {
                 64 * 1024 * 1024,
                 4096..=1 << 40,
                 "Most bytes of requests being read or waiting for the log, and of answers not yet taken by their clients; more are refused (503).",
+            ),
+            tenant_events_per_second: env.get_in(
+                &["TENANT_EVENTS_PER_SECOND"],
+                0,
+                0..=10_000_000,
+                "Events of one tenant that a gateway takes in a second (429), five times as many at once after a pause; 0 is no limit.",
             ),
             trusted_proxies: service::auth::config::trusted_proxies(env),
             cors_origins: service::cors::origins(env),

@@ -23,6 +23,7 @@ pub mod segment;
 pub mod signature;
 pub mod spill;
 pub mod state;
+pub mod tenant_rate;
 pub mod waiters;
 
 use std::sync::Arc;

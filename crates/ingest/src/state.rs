@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::middleware::Chain;
 use crate::spill::{Logs, Writer};
+use crate::tenant_rate::TenantRate;
 use crate::waiters::Waiters;
 
 /// One for the process; every worker thread holds a reference.
@@ -21,6 +22,8 @@ pub struct State {
     pub writer: Arc<Writer>,
     /// Bytes in flight.
     pub budget: Arc<ByteBudget>,
+    /// What each tenant may still send; `None` without a limit.
+    pub rate: Option<TenantRate>,
     /// The metrics.
     pub metrics: Metrics,
     pub(crate) steps: OnceLock<Chain>,
@@ -41,6 +44,7 @@ impl State {
         Ok(Self {
             metrics: Metrics::new(registry, &writer, &budget)?,
             topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),
+            rate: TenantRate::new(config.tenant_events_per_second, config.max_batch_events),
             waiters: config.spill.named.as_ref().map(Waiters::new).transpose()?,
             steps: OnceLock::new(),
             turn: AtomicU32::new(0),

@@ -29,6 +29,8 @@ pub(crate) enum Refusal {
     Signature,
     /// A user sends events of another (403).
     OtherUser,
+    /// The tenant sends more than it may; after so many seconds it may again (429).
+    TenantRate(u32),
     /// The log does not take records of that size (413).
     RecordTooLarge,
     /// Nothing tells whether events are stored (501).
@@ -82,6 +84,7 @@ impl Refusal {
             Self::Content(error) => error.reason(),
             Self::Signature => "signature",
             Self::OtherUser => "other_user",
+            Self::TenantRate(_) => "tenant_rate",
             Self::RecordTooLarge => "too_large",
             Self::NoDatabase => "no_database",
             Self::NotStored { errors, .. } => errors.first().map_or("not_stored", |e| e.code),
@@ -111,6 +114,10 @@ impl Refusal {
             }
             Self::Signature => Problem::new(StatusCode::UNAUTHORIZED, "Invalid signature"),
             Self::OtherUser => Problem::forbidden(),
+            Self::TenantRate(seconds) => Problem::too_many(
+                "The tenant sends more events than it may in a second",
+                seconds,
+            ),
             Self::RecordTooLarge => Problem::too_large("an event is too large for the event log"),
             Self::NoDatabase => Problem::new(
                 StatusCode::NOT_IMPLEMENTED,

@@ -163,6 +163,10 @@ impl<'a> Request<'a> {
             return Err(Refusal::OtherUser);
         }
         let count = accepted.len();
+        if let Some(rate) = &state.rate {
+            let taken = rate.take(&self.who.tenant, count, Instant::now());
+            taken.map_err(Refusal::TenantRate)?;
+        }
         let traceparent = traceparent(self.http.headers());
         let follows = follows(&accepted);
         let records: Vec<_> = accepted

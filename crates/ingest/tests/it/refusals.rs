@@ -287,3 +287,34 @@ async fn invalid_settings_are_named_and_end_the_process() {
         "{log}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_sends_too_much_waits_and_no_other() {
+    let gateway = Gateway::with(|builder| {
+        builder
+            .env("TENANT_EVENTS_PER_SECOND", 1)
+            .env("MAX_BATCH_EVENTS", 10)
+    })
+    .await;
+    let send = async |tenant: &str, count: usize| {
+        let batch = format!(
+            "[{}]",
+            vec![r#"{"event_type":"a","data":{}}"#; count].join(",")
+        );
+        let headers = [
+            ("content-type", "application/json"),
+            ("x-tenant-id", tenant),
+        ];
+        gateway
+            .send("POST", "/api/events/batch", &headers, batch)
+            .await
+    };
+    assert_eq!(send("acme", 10).await.status, 201, "a whole batch at once");
+    let refused = send("acme", 10).await;
+    assert_eq!(refused.status, 429, "{refused:?}");
+    let seconds: u32 = refused.header("retry-after").parse().unwrap();
+    assert!((1..=10).contains(&seconds), "{seconds}");
+    assert_eq!(send("other", 10).await.status, 201);
+    let metrics = gateway.send("GET", "/metrics", &[], "").await.text;
+    assert!(metrics.contains(r#"reason="tenant_rate""#), "{metrics}");
+}

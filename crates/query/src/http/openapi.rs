@@ -3,9 +3,10 @@
 use domain::{EventCategory, EventSource, EventStatus};
 use serde_json::{Value, json};
 use service::problem::ProblemBody;
-use utoipa::OpenApi;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
+use utoipa::{Modify, OpenApi};
 
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::{
@@ -60,9 +61,22 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         keys::rotate,
         keys::revoke
     ),
-    components(schemas(ProblemBody))
+    components(schemas(ProblemBody)),
+    security((), ("key" = [])),
+    modifiers(&Credentials)
 )]
 struct Described;
+
+/// How credentials are sent; where they are needed AUTH_MODE says.
+struct Credentials;
+
+impl Modify for Credentials {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let bearer = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        let components = openapi.components.get_or_insert_default();
+        components.add_security_scheme("key", bearer);
+    }
+}
 
 /// Routes outside the prefixes, with what they answer.
 pub const COMMON: [(&str, &str, &str); 6] = [
@@ -270,6 +284,7 @@ mod tests {
                     .map(move |route| format!("{prefix}{}", route.path))
             })
             .chain([sse::PATH.to_owned()])
+            .chain(OTHER_ROUTES.iter().map(|route| route.path.to_owned()))
             .chain(COMMON.iter().map(|(path, ..)| (*path).to_owned()))
             .collect();
         let described: BTreeSet<String> = document().paths.paths.into_keys().collect();
