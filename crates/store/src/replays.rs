@@ -5,7 +5,7 @@
 use domain::TenantId;
 use serde_json::Value;
 use time::OffsetDateTime;
-use tokio_postgres::types::Type;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
@@ -179,10 +179,7 @@ pub async fn preview(
     sql.bind(shown, Type::INT8);
     let rows = sql.rows(client).await?;
     let count = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
-    let mut places = Vec::with_capacity(rows.len());
-    for row in &rows {
-        places.push((row.try_get(2)?, row.try_get(1)?));
-    }
+    let places: Vec<_> = rows.iter().map(|row| (row.get(2), row.get(1))).collect();
     Ok((count, events(client, &request.tenant_id, &places).await?))
 }
 
@@ -193,30 +190,26 @@ pub async fn preview(
 pub async fn begin(db: &Database, request: &Request) -> Result<Result<Replay, i64>, Error> {
     let mut client = db.client().await?;
     let tx = client.transaction().await?;
-    tx.batch_execute("set local statement_timeout = '60s'")
-        .await?;
+    let patience = "set local statement_timeout = '60s'";
+    tx.batch_execute(patience).await?;
     let insert = format!(
         "insert into replays (tenant_id, selection, target_service, projections, rate) \
          values ($1, $2, $3, $4, $5) returning {COLUMNS}"
     );
-    let row = tx
-        .query_one(
-            &insert,
-            &[
-                &request.tenant_id.as_str(),
-                &request.asked,
-                &request.target_service,
-                &request.projections,
-                &request.rate,
-            ],
-        )
-        .await?;
+    let Request {
+        asked,
+        target_service,
+        projections,
+        rate,
+        ..
+    } = request;
+    let tenant = request.tenant_id.as_str();
+    let values: [&(dyn ToSql + Sync); 5] = [&tenant, asked, target_service, projections, rate];
+    let row = tx.query_one(&insert, &values).await?;
     let mut replay = Replay::from_row(&row)?;
     let mut sql = select(request, MAX_EVENTS + 1);
-    sql.surround(
-        "with s as (",
-        ") insert into replay_events (replay, event_id, timestamp, n) select ",
-    );
+    let insert = ") insert into replay_events (replay, event_id, timestamp, n) select ";
+    sql.surround("with s as (", insert);
     sql.bind(replay.id, Type::UUID).push(", * from s");
     let selected = tx.client().execute_typed(sql.text(), &sql.params()).await?;
     replay.events = i64::try_from(selected).unwrap_or(i64::MAX);
@@ -245,8 +238,10 @@ pub async fn list(
          order by created_at desc, id limit $3"
     );
     let rows = client.query(&sql, &[&tenant.as_str(), &id, &limit]).await?;
-    let replays = rows.iter().map(Replay::from_row);
-    Ok(replays.collect::<Result<_, _>>()?)
+    Ok(rows
+        .iter()
+        .map(Replay::from_row)
+        .collect::<Result<_, _>>()?)
 }
 
 /// Moves a replay from one of these states into another; `None` if it is in none of them.
@@ -265,9 +260,8 @@ pub async fn change(
          ended_at = case when $4::text = 'cancelled' then now() end \
          where tenant_id = $1 and id = $2 and state = any($3::text[]) returning {COLUMNS}"
     );
-    let row = client
-        .query_opt(&sql, &[&tenant.as_str(), &id, &from, &to])
-        .await?;
+    let values: [&(dyn ToSql + Sync); 4] = [&tenant.as_str(), &id, &from, &to];
+    let row = client.query_opt(&sql, &values).await?;
     Ok(row.as_ref().map(Replay::from_row).transpose()?)
 }
 
@@ -338,15 +332,9 @@ pub async fn advance(
          ended_at = case when $6::bool then now() end \
          where id = $2 and leased_by = $1 and state = 'running'"
     );
-    let Replay {
-        id,
-        replayed,
-        failed,
-        problem,
-        ..
-    } = replay;
-    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
-        [&owner, id, replayed, failed, problem, &ended];
+    let (id, counts) = (&replay.id, (&replay.replayed, &replay.failed));
+    let values: [&(dyn ToSql + Sync); 6] =
+        [&owner, id, counts.0, counts.1, &replay.problem, &ended];
     if tx.execute(&sql, &values).await? == 0 {
         return Ok(false);
     }
@@ -374,10 +362,8 @@ async fn tell(
     message: Option<fn(&Replay) -> Message>,
     replay: &Replay,
 ) -> Result<(), Error> {
-    match message {
-        Some(message) => announce(tx, &[message(replay)]).await,
-        None => Ok(()),
-    }
+    let messages: Vec<Message> = message.iter().map(|of| of(replay)).collect();
+    announce(tx, &messages).await
 }
 
 /// The events at these times and of these ids, in that order, as far as they are there.
@@ -406,6 +392,8 @@ async fn events(
         .bind(tenant.as_str().to_owned(), Type::TEXT)
         .push(" order by p.n");
     let rows = sql.rows(client).await?;
-    let events = rows.iter().map(StoredEvent::from_row);
-    Ok(events.collect::<Result<_, _>>()?)
+    Ok(rows
+        .iter()
+        .map(StoredEvent::from_row)
+        .collect::<Result<_, _>>()?)
 }

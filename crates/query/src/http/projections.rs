@@ -189,13 +189,36 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
     responses((status = 200, body = EventProjection), (status = 404, description = "No such state"),
         (status = 422, description = "A wrong parameter, or several projections"),
         (status = 503, description = "Database down")))]
-pub async fn read(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
-    // `…/rebuild` is an entity too.
-    let path = |name: &str| request.match_info().query(name).to_owned();
-    let (entity_type, entity_id) = match request.match_info().get("entity_type") {
-        Some(_) => (path("entity_type"), path("entity_id")),
-        None => (path("projection"), "rebuild".to_owned()),
-    };
+pub async fn read(
+    request: HttpRequest,
+    state: web::Data<State>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, Problem> {
+    let (entity_type, entity_id) = path.into_inner();
+    show(&request, &state, entity_type, entity_id).await
+}
+
+/// The state of the entity `rebuild`.
+pub(super) async fn read_rebuild(
+    request: HttpRequest,
+    state: web::Data<State>,
+    entity_type: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
+    show(
+        &request,
+        &state,
+        entity_type.into_inner(),
+        "rebuild".to_owned(),
+    )
+    .await
+}
+
+async fn show(
+    request: &HttpRequest,
+    state: &State,
+    entity_type: String,
+    entity_id: String,
+) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::from_query(request.query_string())?;
     let filter = Filter {
         name: parameters.text("name"),
@@ -205,7 +228,7 @@ pub async fn read(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
     };
     let entity_type = storable(&mut parameters, "entity_type", entity_type).unwrap_or_default();
     parameters.finish()?;
-    let tenant = tenant(&request);
+    let tenant = tenant(request);
     let max_bytes = state.max_response_bytes;
     let found = state
         .read("projection", async |client| {

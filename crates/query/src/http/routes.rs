@@ -85,7 +85,7 @@ pub const ROUTES: &[Route] = &[
         and(read, [replace, delete], "GET, HEAD, PUT, DELETE")
     }),
     route("/projections/{projection}/rebuild", |path| {
-        let entity = on(Method::GET, path, Access::Read, projections::read);
+        let entity = on(Method::GET, path, Access::Read, projections::read_rebuild);
         let rebuild = post(path, Access::Replay, projection_changes::rebuild);
         and(rebuild, [entity], "GET, POST")
     }),

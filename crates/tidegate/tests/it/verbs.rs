@@ -83,6 +83,21 @@ async fn streams_dead_letters_and_receipts_are_shown() {
     );
     let list = run(&["projection", "list", "--url", &url]).await;
     assert!(list.out.contains("steps 1  order:*  live"), "{list:?}");
+    let start = ["replay", "start", "--stream", "order:7/b", "--url", &url];
+    let dry = run(&[&start[..], &["--dry-run"]].concat()).await;
+    assert!(dry.out.starts_with("3 events to projections\n"), "{dry:?}");
+    assert!(dry.out.contains("steps order:7/b stays"), "{dry:?}");
+    let replayed = run(&[&start[..], &["--json"]].concat()).await;
+    assert_eq!(
+        lines(&replayed.out)[0]["status"],
+        "completed",
+        "{replayed:?}"
+    );
+    let replays = run(&["replay", "list", "--url", &url]).await;
+    assert!(
+        replays.out.contains("completed  3/3 events, 0 failed"),
+        "{replays:?}"
+    );
     let rebuilt = run(&["projection", "rebuild", "steps", "--json", "--url", &url]).await;
     assert_eq!(lines(&rebuilt.out)[0]["version"], 2, "{rebuilt:?}");
     let deleted = run(&["projection", "delete", "steps", "--url", &url]).await;
