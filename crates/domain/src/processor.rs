@@ -104,7 +104,7 @@ impl Settings {
             30,
             &mut wrong,
         );
-        let concurrency = number(config, "concurrency", MAX_CONCURRENCY, 16, &mut wrong);
+        let concurrency = number(config, "concurrency", MAX_CONCURRENCY, 64, &mut wrong);
         let retry = RetryPolicy::read(config, "retry_policy", &mut wrong);
         errors.extend(wrong.into_iter().map(|error| error.under("config")));
         Self {
@@ -165,7 +165,7 @@ mod tests {
     fn absent_settings_have_defaults() {
         let settings = read(ProcessorType::Log, json!({})).unwrap();
         assert_eq!(settings.action, Action::Log);
-        assert_eq!((settings.timeout.as_secs(), settings.concurrency), (30, 16));
+        assert_eq!((settings.timeout.as_secs(), settings.concurrency), (30, 64));
         assert_eq!(settings.retry, RetryPolicy::default());
         let settings = read(
             ProcessorType::Kafka,

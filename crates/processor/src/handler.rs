@@ -37,7 +37,7 @@ impl Default for Options {
         Self {
             priority: 0,
             timeout: Duration::from_secs(30),
-            concurrency: 16,
+            concurrency: 64,
             retry: RetryPolicy::default(),
         }
     }

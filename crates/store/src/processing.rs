@@ -162,8 +162,10 @@ pub async fn record(db: &Database, runs: &[Run]) -> Result<usize, Error> {
         .iter()
         .filter_map(|run| run.announcement.clone())
         .collect();
-    let statement = tx.prepare(outbox::INSERT).await?;
-    outbox::insert(&tx, &statement, &announced).await?;
+    if !announced.is_empty() {
+        let statement = tx.prepare(outbox::INSERT).await?;
+        outbox::insert(&tx, &statement, &announced).await?;
+    }
     let left: HashSet<(Uuid, &str)> = open
         .iter()
         .map(|(id, tenant, ..)| (*id, tenant.as_str()))

@@ -145,6 +145,9 @@ pub async fn forget(db: &Database, gone: &[&Claimed]) -> Result<(), Error> {
 /// # Errors
 /// The database does not answer.
 pub async fn drop(tx: &Transaction<'_>, ended: &[&Claimed]) -> Result<(), Error> {
+    if ended.is_empty() {
+        return Ok(());
+    }
     let Keys {
         events,
         tenants,
@@ -167,6 +170,9 @@ pub async fn postpone(
     tx: &Transaction<'_>,
     again: &[(&Claimed, Duration, &str)],
 ) -> Result<(), Error> {
+    if again.is_empty() {
+        return Ok(());
+    }
     let claimed: Vec<&Claimed> = again.iter().map(|(claimed, ..)| *claimed).collect();
     let Keys {
         events,

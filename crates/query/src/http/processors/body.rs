@@ -43,7 +43,7 @@ pub struct ProcessorRequest {
     /// that is not said means all.
     #[schema(value_type = Option<Object>, example = json!({"event_types": ["order.*"]}))]
     filters: Option<Value>,
-    /// `topic` (kafka) or `handler` (handler), `timeout_seconds` (30), `concurrency` (16), `retry_policy`.
+    /// `topic` (kafka) or `handler` (handler), `timeout_seconds` (30), `concurrency` (64), `retry_policy`.
     #[schema(value_type = Option<Object>, example = json!({"topic": "billing.orders"}))]
     config: Option<Value>,
 }
