@@ -3,9 +3,12 @@
 
 use utoipa::OpenApi;
 use utoipa::openapi::path::PathItem;
+use utoipa::openapi::{Content, Ref, RefOr};
 
 use crate::http::route::{FRONTEND_HEALTH, Route};
+use crate::http::schema::{SegmentCall, SegmentTrack};
 use crate::http::{batch, events, frontend, segment};
+use crate::segment::call;
 
 #[derive(OpenApi)]
 #[openapi(
@@ -24,7 +27,8 @@ use crate::http::{batch, events, frontend, segment};
         frontend::health,
         segment::take,
         segment::webhook
-    )
+    ),
+    components(schemas(SegmentCall, SegmentTrack))
 )]
 struct Api;
 
@@ -45,6 +49,17 @@ pub fn document() -> utoipa::openapi::OpenApi {
         for alias in aliases {
             let mut item: PathItem = item.clone();
             for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+                if let (Some(RefOr::T(body)), Some(call)) =
+                    (&mut operation.request_body, call(alias))
+                {
+                    let schema = match call {
+                        "track" => "SegmentTrack",
+                        _ => "SegmentCall",
+                    };
+                    let content = Content::new(Some(Ref::from_schema_name(schema)));
+                    body.content
+                        .insert("application/json".to_owned(), content.into());
+                }
                 if let Some(id) = &mut operation.operation_id {
                     id.push_str(&suffix(alias));
                 }

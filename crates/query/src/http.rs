@@ -1,6 +1,7 @@
 //! The HTTP side: the routes and what surrounds them.
 
 pub mod dead_letter_changes;
+pub mod dead_letter_schema;
 pub mod dead_letters;
 pub mod events;
 pub mod faults;

@@ -24,7 +24,7 @@ use crate::state::State;
     summary = "Take many events",
     description = "A bare array. One bad element refuses all, unless `partial=true`; the answer is then an object of the accepted events and the errors.",
     params(
-        ("wait" = Option<String>, Query, description = "`stored`: answer once all are stored (201), one conflicts with what is (409), or 10 seconds are over (202)."),
+        ("wait" = Option<String>, Query, pattern = "^stored$", description = "`stored`: answer once all are stored (201), one conflicts with what is (409), or 10 seconds are over (202)."),
         ("Prefer" = Option<String>, Header, description = "`wait=SECONDS`: the same, at most 60 seconds."),
         ("partial" = Option<bool>, Query, description = "Take the good elements and list the bad ones."),
         ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$", description = "1 to 255 visible ASCII characters; an event without an id of its own gets the same id on every retry with the same content."),
@@ -35,6 +35,7 @@ use crate::state::State;
     )),
     responses(
         (status = 201, description = "Taken", body = BatchAnswer),
+        (status = 202, description = "Taken, not stored within the time", body = BatchAnswer),
         (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]

@@ -33,6 +33,7 @@ use crate::state::State;
     )),
     responses(
         (status = 202, description = "Taken", body = Received),
+        (status = 201, description = "Stored, where the request waited for it", body = Received),
         (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]
@@ -61,6 +62,7 @@ pub async fn receive(
     )),
     responses(
         (status = 201, description = "Taken", body = EventResponse),
+        (status = 202, description = "Taken, not stored within the time", body = EventResponse),
         (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
     ),
 )]

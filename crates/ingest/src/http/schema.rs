@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 
+use domain::envelope::segment::CALLS;
 use serde_json::{Value, json};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -56,6 +57,7 @@ macro_rules! body {
                     ("EventRequest".to_owned(), EventRequest::schema()),
                     ("FrontendRequest".to_owned(), FrontendRequest::schema()),
                     ("CloudEvent".to_owned(), CloudEvent::schema()),
+                    ("SegmentMessage".to_owned(), SegmentMessage::schema()),
                 ]);
             }
         }
@@ -109,6 +111,39 @@ body!(
     batch("CloudEvent")
 );
 body!(
+    /// A message of Segment's or RudderStack's clients (S4-54).
+    SegmentMessage,
+    segment_message()
+);
+body!(
+    /// The same where the path names the call.
+    SegmentCall,
+    segment(&[])
+);
+body!(
+    /// What happened, where the path says `track`.
+    SegmentTrack,
+    segment(&["event"])
+);
+body!(
+    /// Many messages, with what holds for all of them.
+    SegmentBatch,
+    json!({
+        "type": "object",
+        "required": ["batch"],
+        "properties": {
+            "batch": batch("SegmentMessage"),
+            "context": nullable(object("Around all of them.")),
+            "sentAt": time("What the client's clock showed when it sent them."),
+        },
+    })
+);
+body!(
+    /// What RudderStack's webhook sends.
+    RudderstackMessages,
+    json!({"oneOf": [{"$ref": "#/components/schemas/SegmentMessage"}, batch("SegmentMessage")]})
+);
+body!(
     /// Many events of a browser or app (S0-22).
     FrontendBatchRequest,
     json!({
@@ -121,23 +156,35 @@ body!(
     })
 );
 
+/// A text of at most that many characters, spaces at its ends aside.
 fn text(max: u32, says: &str) -> Value {
+    let word = word(max);
     json!({
-        "description": says, "type": ["string", "null"], "maxLength": max,
-        "pattern": format!("^[{SPACES}]*[^{CONTROLS}]*[{SPACES}]*$"),
+        "description": says, "type": ["string", "null"],
+        "pattern": format!("^[{SPACES}]*(?:{word})?[{SPACES}]*$"),
     })
 }
 
 /// A text that is not blank.
 fn required_text(max: u32, says: &str) -> Value {
+    let word = word(max);
     json!({
-        "description": says, "type": "string", "minLength": 1, "maxLength": max,
-        "pattern": format!("^[{SPACES}]*[^{CONTROLS}{SPACES}][^{CONTROLS}]*[{SPACES}]*$"),
+        "description": says, "type": "string",
+        "pattern": format!("^[{SPACES}]*{word}[{SPACES}]*$"),
     })
 }
 
+/// One to that many characters without a space at either end.
+fn word(max: u32) -> String {
+    let ends = format!("[^{CONTROLS}{SPACES}]");
+    format!("{ends}(?:[^{CONTROLS}]{{0,{}}}{ends})?", max - 2)
+}
+
 fn time(says: &str) -> Value {
-    json!({"description": says, "type": ["string", "null"], "format": "date-time"})
+    json!({
+        "description": says, "type": ["string", "null"], "format": "date-time",
+        "pattern": "^(?:19[7-9][0-9]|[2-9][0-9]{3})-",
+    })
 }
 
 fn cloudevent() -> Value {
@@ -201,7 +248,58 @@ fn event(own: Value) -> Value {
     let mut event = object("One event. Unknown members are ignored.");
     event["required"] = json!(["event_type"]);
     event["properties"] = properties;
-    event
+    let part = |says| required_text(255, says);
+    let aggregate = json!({
+        "aggregate_type": part("Needed beside a version."), "aggregate_id": part("Needed beside a version."),
+    });
+    let unversioned = json!({"expected_version": {"type": "null"}});
+    json!({"allOf": [event, {"anyOf": [
+        {"type": "object", "required": ["aggregate_type", "aggregate_id"], "properties": aggregate},
+        {"type": "object", "properties": unversioned},
+    ]}]})
+}
+
+/// A message of Segment's clients: with its call in `type`, or by the path with what it requires.
+fn segment(requires: &[&str]) -> Value {
+    let mut message = object("A message of Segment's or RudderStack's clients.");
+    message["required"] = json!(requires);
+    message["properties"] = json!({
+        "messageId": text(255, "A retry with the same id is stored once."),
+        "event": text(255, "What happened; of `track`, which needs it."),
+        "properties": nullable(object("What happened, in the client's words.")),
+        "traits": nullable(object("About who did it.")),
+        "context": nullable(object("Around it.")),
+        "timestamp": time("When it happened."),
+        "originalTimestamp": time("When it happened, by the client's clock."),
+        "sentAt": time("What the client's clock showed when it sent the message."),
+        "receivedAt": time("When a service before this one took it."),
+    });
+    if requires.contains(&"event") {
+        message["properties"]["event"] = required_text(255, "What happened.");
+    }
+    let who = ["userId", "anonymousId"].map(|name| {
+        let who = required_text(255, "Who did it; one of the two is needed.");
+        json!({"type": "object", "required": [name], "properties": {name: who}})
+    });
+    let both = json!({"type": "object", "properties": {
+        "userId": text(255, "Who did it."), "anonymousId": text(255, "Who did it, before signing in."),
+    }});
+    json!({"allOf": [message, both, {"anyOf": who}]})
+}
+
+/// A message that names its call.
+fn segment_message() -> Value {
+    let call =
+        |call: Value| json!({"type": "object", "required": ["type"], "properties": {"type": call}});
+    let others: Vec<_> = CALLS.into_iter().filter(|call| *call != "track").collect();
+    let mut track = call(json!({"type": "string", "enum": ["track"]}));
+    track["required"] = json!(["type", "event"]);
+    track["properties"]["event"] = required_text(255, "What happened.");
+    let mut message = segment(&[]);
+    if let Some(parts) = message["allOf"].as_array_mut() {
+        parts.push(json!({"anyOf": [track, call(json!({"type": "string", "enum": others}))]}));
+    }
+    message
 }
 
 fn name(says: &str, example: &str) -> Value {
@@ -245,8 +343,23 @@ mod tests {
     fn schemas_are_what_was_meant() {
         for (schema, telling) in [
             (AnyJson::schema(), "/anyOf/3/additionalProperties/$ref"),
-            (EventRequest::schema(), "/properties/event_type/pattern"),
-            (FrontendRequest::schema(), "/properties/category/enum/3"),
+            (
+                EventRequest::schema(),
+                "/allOf/0/properties/event_type/pattern",
+            ),
+            (
+                FrontendRequest::schema(),
+                "/allOf/0/properties/category/enum/3",
+            ),
+            (
+                EventRequest::schema(),
+                "/allOf/1/anyOf/1/properties/expected_version",
+            ),
+            (
+                SegmentMessage::schema(),
+                "/allOf/3/anyOf/0/properties/event",
+            ),
+            (SegmentTrack::schema(), "/allOf/2/anyOf/1/required/0"),
             (EventBatch::schema(), "/items/$ref"),
             (CloudEvent::schema(), "/properties/specversion/enum/0"),
             (

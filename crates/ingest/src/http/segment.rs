@@ -8,6 +8,7 @@ use super::answer::{self, Messages, Queued};
 use super::batch::many;
 use super::refusal::Refusal;
 use super::route::Route;
+use super::schema::{RudderstackMessages, SegmentBatch};
 use crate::segment;
 use crate::state::State;
 
@@ -22,7 +23,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static("x-signature");
     tag = "segment",
     summary = "Take messages of Segment's and RudderStack's clients",
     description = "A batch, of which the good messages are taken, or by the path one message. Any Content-Type is read as JSON; the write key comes as the user of Basic authentication.",
-    request_body = Object,
+    request_body = SegmentBatch,
     responses(
         (status = 200, description = "Taken", body = Messages),
         (status = "default", description = "Refused", body = ProblemBody, content_type = "application/problem+json"),
@@ -53,7 +54,7 @@ pub async fn take(
     summary = "Take messages of RudderStack's webhook",
     description = "One message, or an array of them, of which the good ones are taken.",
     params(("X-Signature" = Option<String>, Header, description = "Needed where RUDDERSTACK_WEBHOOK_SECRET is set: the HMAC-SHA256 of the body in hexadecimal.")),
-    request_body = Object,
+    request_body = RudderstackMessages,
     responses(
         (status = 200, description = "Taken", body = Queued),
         (status = 401, description = "A wrong signature", body = ProblemBody, content_type = "application/problem+json"),

@@ -9,7 +9,7 @@ use domain::TenantId;
 use domain::field::Code;
 use domain::redriven::{HEADER_DEAD_LETTER, Place, header_value};
 use domain::subject::HEADER_TENANT;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use service::Problem;
 use store::dead_letter_changes::{self, Again, Selection, WITHOUT_EVENT};
 use store::dead_letter_reads::StoredDeadLetter;
@@ -18,6 +18,7 @@ use store::processing::HANDLER_FAILED;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::dead_letter_schema::{DeadLetterDiscard, DeadLetterRedrive};
 use super::dead_letters::filter;
 use super::page::fresh;
 use super::request::{body, tenant};
@@ -29,45 +30,6 @@ const SLICE: u32 = 100;
 const SLICE_BYTES: usize = 8 * 1024 * 1024;
 /// The longest a request goes on.
 const LONGEST: Duration = Duration::from_secs(60);
-
-/// Which dead letters, and what to do with them.
-#[derive(Debug, Deserialize, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes the body; Parameters reads it, naming every wrong field"
-)]
-pub struct DeadLetterSelection {
-    /// These. Without them, all under the conditions; one condition is needed, or `all`.
-    ids: Option<Vec<i64>>,
-    /// All that are open.
-    all: Option<bool>,
-    reason: Option<String>,
-    /// Full name.
-    topic: Option<String>,
-    /// `open` (default), `discarded` or `redriven`.
-    state: Option<String>,
-    #[schema(format = DateTime)]
-    start_time: Option<String>,
-    #[schema(format = DateTime)]
-    end_time: Option<String>,
-    /// Only those with a greater id: the `last_id` of the answer before.
-    after_id: Option<i64>,
-    /// Counts, changes nothing.
-    #[schema(default = false)]
-    dry_run: Option<bool>,
-    /// Most of them.
-    #[schema(minimum = 1, maximum = 10_000, default = 1_000)]
-    limit: Option<u32>,
-    /// Redrive: so many a second at most.
-    #[schema(minimum = 1, maximum = 10_000, default = 1_000)]
-    rate: Option<u32>,
-    /// Redrive of one id: this text instead of the record's bytes.
-    payload: Option<String>,
-    /// Redrive of one id: these bytes instead of the record's.
-    payload_base64: Option<String>,
-    /// Discard: why; required.
-    note: Option<String>,
-}
 
 /// What was done.
 #[derive(Debug, Serialize, ToSchema)]
@@ -96,12 +58,12 @@ struct Request {
 /// Has the records stored again: puts them on the Postgres log, whose consumer stores them as it does
 /// all others. What fails again is back under the same id, with its history; what is stored is gone
 /// from here. Where a processor gave up on a stored event (`handler_failed`), that processor runs again.
-/// Goes on for at most a minute.
+/// Goes on for at most a minute; `last_id` is where the next request goes on.
 ///
 /// # Errors
 /// 400 and 422 for a wrong selection, 503 while the database does not answer.
 #[utoipa::path(post, path = "/api/v1/events/dead-letters/redrive", tag = "dead letters",
-    request_body = DeadLetterSelection,
+    request_body = DeadLetterRedrive,
     responses((status = 200, body = DeadLettersChanged), (status = 400, description = "No JSON, or an unknown value"),
         (status = 422, description = "A wrong selection"), (status = 503, description = "Database down")))]
 pub async fn redrive(
@@ -117,11 +79,6 @@ pub async fn redrive(
     if fixed.is_some() && asked.selection.ids.len() != 1 {
         parameters.refuse("ids", Code::OutOfRange, "must be one id beside a payload");
     }
-    if f64::from(asked.limit) / f64::from(rate) > LONGEST.as_secs_f64() {
-        let message =
-            "would take longer than a minute at that rate; ask for fewer, and go on with last_id";
-        parameters.refuse("limit", Code::OutOfRange, message);
-    }
     parameters.finish()?;
     let mut answer = asked.count(&state).await?;
     if answer.dry_run {
@@ -130,14 +87,18 @@ pub async fn redrive(
     let started = Instant::now();
     let mut selection = asked.selection.clone();
     let mut taken = 0;
-    while taken < asked.limit {
-        let limit = SLICE.min(asked.limit - taken);
+    let mut ended = false;
+    while taken < asked.limit && started.elapsed() < LONGEST {
+        let limit = SLICE.min(asked.limit - taken).min(rate);
         let found = state
             .read("redrive", async |client| {
                 dead_letter_changes::next(client, &selection, limit, SLICE_BYTES).await
             })
             .await?;
-        let Some(last) = found.rows.last() else { break };
+        let Some(last) = found.rows.last() else {
+            ended = true;
+            break;
+        };
         selection.after = last.id;
         taken += u32::try_from(found.rows.len()).unwrap_or(limit);
         let (to_run, to_store): (Vec<_>, Vec<_>) = found
@@ -172,7 +133,7 @@ pub async fn redrive(
         redriven = answer.changed,
         "dead letters are to be stored again"
     );
-    answer.ends_if(taken < asked.limit);
+    answer.ends_if(ended);
     Ok(fresh(&answer))
 }
 
@@ -181,7 +142,7 @@ pub async fn redrive(
 /// # Errors
 /// As [`redrive`].
 #[utoipa::path(post, path = "/api/v1/events/dead-letters/discard", tag = "dead letters",
-    request_body = DeadLetterSelection,
+    request_body = DeadLetterDiscard,
     responses((status = 200, body = DeadLettersChanged), (status = 400, description = "No JSON, or an unknown value"),
         (status = 422, description = "A wrong selection, or no note"), (status = 503, description = "Database down")))]
 pub async fn discard(

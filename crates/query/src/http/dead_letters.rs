@@ -170,7 +170,7 @@ pub async fn counts(
         ("limit" = Option<u32>, Query, description = "1 to 1000, default 100"),
         ("offset" = Option<u32>, Query), ("cursor" = Option<String>, Query),
         ("count" = Option<bool>, Query, description = "false spares the counting")),
-    responses((status = 200, body = DeadLetterList), (status = 422, description = "A wrong parameter"),
+    responses((status = 200, body = DeadLetterList), (status = 400, description = "An unknown value"), (status = 422, description = "A wrong parameter"),
         (status = 503, description = "Database down")))]
 pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let mut parameters = Parameters::from_query(request.query_string())?;

@@ -152,7 +152,8 @@ fn accepted(name: &str) -> Value {
         "status" => json!({"enum": names(EventStatus::ALL, EventStatus::as_str)}),
         "format" => json!({"enum": ["short", "full"]}),
         "direction" => json!({"enum": ["forward", "backward"]}),
-        "from_version" => json!({"minimum": 0}),
+        "from_version" => json!({"minimum": 0, "maximum": u32::MAX, "format": "int64"}),
+        "state" => json!({"enum": ["open", "redriven", "discarded"]}),
         "entity_type" | "entity_id" | "name" | "value" => text(r"^[^\x00]*$"),
         "start_time" | "started_at" | "end_time" | "ended_at" | "created_start" | "created_end" => {
             json!({"format": "date-time"})
@@ -219,10 +220,12 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
             }
         }
     }
-    let question = &mut all["components"]["schemas"]["EventQuery"]["properties"];
-    for (name, schema) in question.as_object_mut().into_iter().flatten() {
+    let question = &mut all["components"]["schemas"]["EventQuery"];
+    for (name, schema) in question["properties"].as_object_mut().into_iter().flatten() {
         add(schema, name);
     }
+    question["propertyNames"] = json!({"type": "string", "pattern": r"^[^\x00]*$"});
+    question["additionalProperties"] = json!({"$ref": "#/components/schemas/AnyJson"});
     serde_json::from_value(all).unwrap_or(document)
 }
 

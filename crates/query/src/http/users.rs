@@ -8,7 +8,7 @@ use store::event_reads;
 use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
-use super::listing::{self, Page};
+use super::listing::{self, EventList, Page};
 use super::page::page;
 use super::request::{only_about, tenant};
 use crate::parameters::Parameters;
@@ -25,6 +25,16 @@ pub struct TrackedEvent {
     /// About the event.
     #[schema(value_type = Object)]
     pub metadata: Json,
+}
+
+/// The answer, by its format.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum UserEvents<'a> {
+    /// `short`
+    Short(Vec<TrackedEvent>),
+    /// `full`
+    Full(EventList<'a>),
 }
 
 #[derive(Clone, Copy)]
@@ -49,7 +59,7 @@ enum Format {
         ("limit" = Option<u32>, Query, description = "1 to 1000, default 100"),
         ("offset" = Option<u32>, Query),
         ("cursor" = Option<String>, Query, description = "with format=full")),
-    responses((status = 200, body = Vec<TrackedEvent>), (status = 400, description = "An unknown value"),
+    responses((status = 200, body = UserEvents), (status = 400, description = "An unknown value"),
         (status = 422, description = "A wrong parameter"), (status = 503, description = "Database down")))]
 pub async fn events(
     request: HttpRequest,
