@@ -222,11 +222,18 @@ impl Env {
         }
     }
 
-    /// Variables of another transport that mean nothing here yet (C32): to be warned of once logs
-    /// are on.
+    /// Variables of NATS that mean nothing here (C32): to be warned of once logs are on.
     #[must_use]
     pub fn ignored(&self) -> Vec<String> {
-        let nats = self.values.keys().filter(|name| name.starts_with("NATS_"));
+        const READ: [&str; 5] = [
+            "NATS_URL",
+            "NATS_STREAM",
+            "NATS_SUBJECT",
+            "NATS_CONSUMER",
+            "NATS_TENANT",
+        ];
+        let unread = |name: &&String| name.starts_with("NATS_") && !READ.contains(&name.as_str());
+        let nats = self.values.keys().filter(unread);
         let mut names: Vec<String> = nats.cloned().collect();
         names.sort();
         names

@@ -11,6 +11,7 @@ use service::config::HttpConfig;
 use store::DatabaseConfig;
 
 use crate::body::Bounds;
+use crate::nats::config::NatsConfig;
 use crate::signature::Signature;
 
 /// The settings of the gateway.
@@ -20,6 +21,8 @@ pub struct Config {
     pub http: HttpConfig,
     /// The log.
     pub kafka: KafkaConfig,
+    /// Where messages come from that are events; `None` without NATS.
+    pub nats: Option<NatsConfig>,
     /// Where events go while Kafka is down.
     pub spill: SpillConfig,
     /// What one event may be.
@@ -49,6 +52,7 @@ impl Config {
         let config = Self {
             http: HttpConfig::from_env(env, "INGEST_PORT", 8230),
             kafka: KafkaConfig::from_env(env),
+            nats: NatsConfig::from_env(env),
             spill: SpillConfig::from_env(env),
             limits: service::config::limits(env),
             body: Bounds {

@@ -16,6 +16,7 @@ pub mod config;
 pub mod http;
 pub mod metrics;
 pub mod middleware;
+pub mod nats;
 pub mod openapi;
 pub mod record;
 mod routes;
@@ -37,7 +38,7 @@ use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
 use eventlog::postgres::PostgresLog;
 use prometheus::Registry;
 use service::auth::Authenticator;
-use service::health::Health;
+use service::health::{Check, Health};
 use store::Database;
 use tokio::task::JoinHandle;
 
@@ -104,6 +105,7 @@ pub struct Gateway {
     state: web::Data<State>,
     topics_ready: Arc<AtomicBool>,
     creating_topics: Option<JoinHandle<()>>,
+    nats: Option<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -120,6 +122,12 @@ impl Gateway {
                 let (kafka, ready) = (state.config.kafka.clone(), Arc::clone(&topics_ready));
                 tokio::spawn(create_topics(kafka, ready))
             }),
+            nats: state
+                .config
+                .nats
+                .clone()
+                .zip(state.nats.clone())
+                .map(|(config, status)| tokio::spawn(nats::run(config, status, state.clone()))),
             topics_ready,
             state,
         })
@@ -141,9 +149,21 @@ impl Gateway {
             Arc::clone(&self.state.writer),
             Arc::clone(&self.topics_ready),
         );
-        health.check(writer.kind().name(), move || {
+        let health = health.check(writer.kind().name(), move || {
             writer.check(topics.load(Ordering::Relaxed))
-        })
+        });
+        let Some(nats) = self.state.nats.clone() else {
+            return health;
+        };
+        // What comes over HTTP is taken without it.
+        let nats = Health::new("").check("nats", move || {
+            if nats.connected() {
+                Check::ok("connected")
+            } else {
+                Check::failed("no server is connected")
+            }
+        });
+        health.advisory(nats, &[])
     }
 
     /// Adds the routes to an application or a scope.
@@ -163,8 +183,8 @@ impl Gateway {
     /// Waits until the logs have acknowledged what was published, at most `limit`. The server must
     /// have stopped before.
     pub async fn stop(self, limit: Duration) {
-        if let Some(creating) = &self.creating_topics {
-            creating.abort();
+        for task in [&self.creating_topics, &self.nats].into_iter().flatten() {
+            task.abort();
         }
         let limit = limit.max(Duration::from_millis(100));
         if let Err(error) = self.state.writer.flush(limit).await {

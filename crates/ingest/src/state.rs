@@ -10,6 +10,7 @@ use prometheus::Registry;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::middleware::Chain;
+use crate::nats::status::Status;
 use crate::spill::{Logs, Writer};
 use crate::tenant_rate::TenantRate;
 use crate::waiters::Waiters;
@@ -29,6 +30,8 @@ pub struct State {
     pub(crate) steps: OnceLock<Chain>,
     /// Clients that wait until their events are stored; `None` without a database.
     pub waiters: Option<Waiters>,
+    /// The connection to NATS; `None` without one.
+    pub nats: Option<Arc<Status>>,
     topics: [(&'static str, Arc<str>); subject::EVENT_TOPICS.len()],
     turn: AtomicU32,
 }
@@ -48,6 +51,10 @@ impl State {
             waiters: config.spill.named.as_ref().map(Waiters::new).transpose()?,
             steps: OnceLock::new(),
             turn: AtomicU32::new(0),
+            nats: match config.nats {
+                Some(_) => Some(Arc::new(Status::new(registry)?)),
+                None => None,
+            },
             config,
             writer,
             budget,

@@ -50,7 +50,7 @@ pub fn print_settings<C>(
 /// Logs the variables that are set and have no effect.
 pub fn warn_of_ignored(env: &Env) {
     for variable in env.ignored() {
-        tracing::warn!(variable, "ignored: there is no NATS connector yet");
+        tracing::warn!(variable, "ignored: no setting of NATS that Tidegate reads");
     }
 }
 

@@ -5,7 +5,7 @@
 //! - [`TestService`]: a running `ingest`, `processor`, `query` or `tidegate`.
 //! - [`Kcat`]: an independent Kafka client. [`event`]: request bodies.
 //! - [`SseStream`]: an independent reader of server-sent events. [`Proxy`]: one address for
-//!   several servers, whose connections can be cut. [`Browser`]: Chromium.
+//!   several servers, whose connections can be cut. [`Browser`]: Chromium. [`Nats`]: JetStream.
 //! - [`eventually`], [`eventually_eq`]: waiting for other processes.
 //!
 //! Helpers panic when they fail, except where a test expects a failure for a while (a query while
@@ -16,6 +16,7 @@ mod database;
 pub mod event;
 mod kcat;
 mod names;
+mod nats;
 mod parts;
 mod port;
 mod process;
@@ -29,6 +30,7 @@ mod wait;
 pub use browser::{Browser, Tab};
 pub use database::Database;
 pub use kcat::{Kcat, Message, topic_prefix};
+pub use nats::Nats;
 pub use parts::{Edge, Part, Parts, Paused};
 pub use process::{ProcessMemory, cpu, memory};
 pub use proxy::Proxy;

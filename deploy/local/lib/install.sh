@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Installs what is missing, from the distribution's packages. What only some tests need comes
-# when asked for: `install --with browser`, `--with monitoring`, `--with sdks`, and what only the
+# when asked for: `install --with browser`, `--with monitoring`, `--with nats`, `--with sdks`, and what only the
 # benchmarks do: `--with bench`. The all-in-one shape needs less: `--only all-in-one`.
 
 # "package" lines for whatever this machine lacks to build and run everything.
@@ -18,6 +18,7 @@ missing_packages() {
     ! contains monitoring "$@" || command -v promtool >/dev/null || echo prometheus
     ! contains monitoring "$@" || command -v npm >/dev/null || printf '%s\n' nodejs npm
     ! contains pgbouncer "$@" || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
+    ! contains nats "$@" || command -v nats-server >/dev/null || echo nats-server
     ! contains sdks "$@" || command -v npm >/dev/null || printf '%s\n' nodejs npm
     ! contains sdks "$@" || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     ! contains bench "$@" || command -v wrk >/dev/null || echo wrk
@@ -48,8 +49,8 @@ cmd_install() {
     local missing as_root=() with=()
     while [ $# -gt 0 ]; do
         case "$1 ${2:-}" in
-            '--with browser' | '--with pgbouncer' | '--with sdks' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
-            *) die "install takes nothing, --only all-in-one, --with browser, --with pgbouncer, --with sdks, --with monitoring or --with bench: $*" ;;
+            '--with browser' | '--with pgbouncer' | '--with nats' | '--with sdks' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
+            *) die "install takes nothing, --only all-in-one, --with browser, --with pgbouncer, --with nats, --with sdks, --with monitoring or --with bench: $*" ;;
         esac
         shift 2
     done
@@ -106,7 +107,7 @@ install_packages() {
     [ -z "$ours" ] || ${as_root[@]+"${as_root[@]}"} rm -f -- "$policy"
     [ "$status" -eq 0 ] || die "apt-get could not install: $*"
     # Nor shall they start at the next boot.
-    for service in postgresql pgbouncer redis-server nginx prometheus; do
+    for service in postgresql pgbouncer redis-server nginx nats-server prometheus; do
         contains "$service" "$@" || continue
         if command -v systemctl >/dev/null; then
             ${as_root[@]+"${as_root[@]}"} systemctl --quiet disable "$service"

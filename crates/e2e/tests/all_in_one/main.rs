@@ -36,6 +36,8 @@ mod faults;
 mod idle;
 #[path = "../it/memory.rs"]
 mod memory;
+#[path = "../it/nats.rs"]
+mod nats;
 #[path = "../it/poison.rs"]
 mod poison;
 #[path = "../it/processors.rs"]

@@ -29,6 +29,7 @@ mod idle;
 mod keys;
 mod live;
 mod memory;
+mod nats;
 mod poison;
 mod processors;
 mod projections;

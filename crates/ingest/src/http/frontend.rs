@@ -86,7 +86,7 @@ pub struct FrontendHealth {
     service: &'static str,
     /// Whether the event log can be reached.
     kafka_connected: bool,
-    /// The same, under its older name (C05).
+    /// Whether NATS can be reached; where there is none the same as `kafka_connected` (C05).
     nats_connected: bool,
     /// Now.
     #[schema(value_type = String, format = DateTime)]
@@ -107,7 +107,10 @@ pub async fn health(state: web::Data<State>) -> HttpResponse {
         status: "healthy",
         service: "frontend-event-collection",
         kafka_connected: connected,
-        nats_connected: connected,
+        nats_connected: state
+            .nats
+            .as_ref()
+            .map_or(connected, |nats| nats.connected()),
         timestamp: timestamp::format(service::clock::now()),
     })
 }

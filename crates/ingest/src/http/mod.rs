@@ -3,7 +3,7 @@
 pub mod answer;
 pub mod batch;
 pub mod browser_client;
-mod cloudevent;
+pub(crate) mod cloudevent;
 pub mod events;
 pub mod frontend;
 mod refusal;

@@ -219,15 +219,15 @@ async fn probes_metrics_and_description() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_of_nats_are_ignored_with_a_warning() {
-    let gateway = Gateway::with(|builder| builder.env("NATS_URL", "nats://127.0.0.1:4222")).await;
+async fn unknown_settings_of_nats_are_ignored_with_a_warning() {
+    let gateway = Gateway::with(|builder| builder.env("NATS_CLUSTER_ID", "events")).await;
     let log = gateway.service.log();
     let warning = log
         .lines()
-        .find(|line| line.contains("there is no NATS connector yet"));
+        .find(|line| line.contains("no setting of NATS that Tidegate reads"));
     let warning: serde_json::Value = serde_json::from_str(warning.unwrap()).unwrap();
     assert_eq!(warning["level"], "WARN");
-    assert_eq!(warning["variable"], "NATS_URL");
+    assert_eq!(warning["variable"], "NATS_CLUSTER_ID");
 }
 
 #[tokio::test(flavor = "multi_thread")]
