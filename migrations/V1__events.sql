@@ -427,3 +427,54 @@ create table replay_events (
     timestamp timestamptz not null,
     primary key (replay, n)
 );
+
+-- Subscriptions (S4-78): who is sent which events. Changed by the query API, followed by the processor.
+create table event_subscriptions (
+    subscription_id    uuid         primary key,
+    tenant_id          varchar(64)  collate "C" not null default 'default',
+    subscriber_name    varchar(255) collate "C" not null,
+    subscriber_type    varchar(100) collate "C" not null,
+    event_types        text[]       not null default '{}',
+    event_sources      text[]       not null default '{}',
+    event_categories   text[]       not null default '{}',
+    users              text[]       not null default '{}',
+    filter             jsonb,
+    callback_url       text         not null,
+    -- Messages are signed with it, so it cannot be kept as a hash; no role but the services' own reads it.
+    webhook_secret     text         not null,
+    -- The one before, which holds too until then.
+    previous_secret    text,
+    previous_secret_until timestamptz,
+    retry_policy       jsonb        not null default '{}',
+    enabled            boolean      not null default true,
+    -- request, gone (the endpoint answered 410) or failing (for days).
+    disabled_reason    varchar(20)  collate "C",
+    -- Since when no delivery succeeded.
+    failing_since      timestamptz,
+    created_at         timestamptz  not null default now(),
+    updated_at         timestamptz  not null default now(),
+    unique (tenant_id, subscriber_name)
+);
+
+-- The attempts to deliver to subscriptions, kept for WEBHOOK_LOG_DAYS.
+create table webhook_attempts (
+    id              bigint       generated always as identity primary key,
+    subscription_id uuid         not null,
+    tenant_id       varchar(64)  collate "C" not null,
+    event_id        uuid         not null,
+    event_timestamp timestamptz  not null,
+    event_type      varchar(255) collate "C" not null,
+    attempt         integer      not null,
+    -- delivered, retry (at next_attempt_at) or failed.
+    outcome         varchar(10)  collate "C" not null,
+    status          integer,
+    duration_ms     integer      not null,
+    error           text,
+    -- The beginning of what the endpoint answered.
+    response        text,
+    next_attempt_at timestamptz,
+    at              timestamptz  not null default now()
+);
+create index webhook_attempts_subscription_idx on webhook_attempts (subscription_id, id desc);
+create index webhook_attempts_event_idx on webhook_attempts (event_id, id desc);
+create index webhook_attempts_at_idx on webhook_attempts using brin (at) with (pages_per_range = 32, autosummarize = on);

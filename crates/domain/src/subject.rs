@@ -46,6 +46,10 @@ pub const REPLAY_STARTED: &str = "event.replay.started";
 pub const REPLAY_COMPLETED: &str = "event.replay.completed";
 /// Subject of the announcement that a projection is built for the first time (S4-103).
 pub const PROJECTION_CREATED: &str = "event.projection.created";
+/// Subject of the announcement that a subscription was made.
+pub const SUBSCRIPTION_CREATED: &str = "event.subscription.created";
+/// Subject of the announcement that a subscription was disabled by what its endpoint does.
+pub const SUBSCRIPTION_DISABLED: &str = "event.subscription.disabled";
 
 /// The topic of what is replayed for a service, without the deployment's prefix.
 #[must_use]

@@ -9,6 +9,7 @@ use live::redis::RedisConfig;
 use service::config::{HttpConfig, limits};
 use store::DatabaseConfig;
 use store::partitions::Policy;
+use webhook::WebhookConfig;
 
 use crate::bridge::config::{BridgeConfig, stored_topics};
 use crate::pipeline::batch::BatchLimits;
@@ -40,6 +41,8 @@ pub struct Config {
     pub types_a_day: usize,
     /// How often it is looked for what is to be done with stored events and what a crash left.
     pub sweep: Duration,
+    /// What is sent to subscribers.
+    pub webhooks: WebhookLimits,
     /// Bytes of records between the log and the database.
     pub buffer_bytes: usize,
     /// The time partitions of `events`.
@@ -50,6 +53,46 @@ pub struct Config {
     pub redis: RedisConfig,
     /// Redis is named, rather than looked for where it usually is.
     pub has_redis: bool,
+}
+
+/// How webhooks are delivered.
+#[derive(Debug, Clone)]
+pub struct WebhookLimits {
+    /// How endpoints are reached.
+    pub http: WebhookConfig,
+    /// Messages under way to one endpoint.
+    pub concurrency: usize,
+    /// How long deliveries may fail before a subscription is disabled.
+    pub disable_after: Duration,
+    /// How long attempts are kept in the log.
+    pub log: Duration,
+}
+
+impl WebhookLimits {
+    fn from_env(env: &Env) -> Self {
+        let days = |names, default, doc| {
+            Duration::from_secs(86_400 * env.get_in(names, default, 1..=3_650, doc))
+        };
+        Self {
+            http: WebhookConfig::from_env(env),
+            concurrency: env.get_in(
+                &["WEBHOOK_CONCURRENCY"],
+                8,
+                1..=256,
+                "Messages under way to one endpoint at a time, in each processor.",
+            ),
+            disable_after: days(
+                &["WEBHOOK_DISABLE_AFTER_DAYS"],
+                5,
+                "Days without a successful delivery after which a subscription is disabled.",
+            ),
+            log: days(
+                &["WEBHOOK_LOG_DAYS"],
+                30,
+                "Days that attempts to deliver are kept in the log.",
+            ),
+        }
+    }
 }
 
 /// What a processor does: every role can run alone.
@@ -140,6 +183,7 @@ impl Config {
                 1..=64,
                 "Writers, each with a connection of its own; the default is the number of cores.",
             ),
+            webhooks: WebhookLimits::from_env(env),
             sweep: Duration::from_secs(env.get_in(
                 &["PROCESSING_INTERVAL"],
                 5,

@@ -24,6 +24,8 @@ use crate::rules::{RuleCache, Rules};
 const MARGIN: Duration = Duration::from_secs(30);
 /// Most begun at once.
 const CLAIMED: usize = 256;
+/// Most under way.
+const UNDER_WAY: usize = 2_048;
 
 /// A rule whose work can be done in this process.
 #[derive(Debug, Clone, Copy)]
@@ -146,13 +148,15 @@ impl<J: Jobs> Runner<J> {
             .iter()
             .map(|one| (one.rule_id, one.timeout))
             .collect();
-        let mut left = CLAIMED;
+        let left = UNDER_WAY.saturating_sub(self.tasks.len()).min(CLAIMED);
+        if left == 0 {
+            return Ok(());
+        }
         let mut slots = vec![];
         for one in runnable {
             let running = self.running.get(&one.rule_id).copied().unwrap_or(0);
-            let free = one.concurrency.saturating_sub(running).min(left);
+            let free = one.concurrency.saturating_sub(running);
             if free > 0 {
-                left -= free;
                 slots.push(Slot {
                     rule_id: one.rule_id,
                     free,
@@ -163,7 +167,7 @@ impl<J: Jobs> Runner<J> {
         if slots.is_empty() {
             return Ok(());
         }
-        let claimed = work::claim(&self.db, &slots).await?;
+        let claimed = work::claim(&self.db, &slots, left).await?;
         if claimed.is_empty() {
             return Ok(());
         }
@@ -250,4 +254,10 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "without words".to_owned())
+}
+
+/// Spreads retries of what failed together, from 0 to 1.
+pub(crate) fn jitter(event_id: Uuid) -> f64 {
+    let [.., one, two] = *event_id.as_bytes();
+    f64::from(u16::from_be_bytes([one, two])) / f64::from(u16::MAX)
 }

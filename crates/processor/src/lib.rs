@@ -21,6 +21,7 @@ pub mod state;
 pub mod status;
 mod store_role;
 pub mod tenant_topics;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -82,6 +82,18 @@ service::metrics! {
     }
 }
 
+service::metrics! {
+    /// Deliveries of webhooks.
+    pub struct WebhookMetrics {
+        /// Attempts to deliver by result: delivered, retry, failed.
+        pub attempts: IntCounterVec("tidegate_webhook_attempts_total", ["result"]),
+        /// Duration of one attempt.
+        pub seconds: Histogram("tidegate_webhook_attempt_seconds", buckets = exponential(0.001, 4.0, 10)),
+        /// Endpoints that nothing is sent to for the moment, because they failed in a row.
+        pub open: IntGauge("tidegate_webhook_breakers_open"),
+    }
+}
+
 impl Metrics {
     /// A transaction is committed: so many events were to be stored, and that became of them.
     pub(crate) fn written(

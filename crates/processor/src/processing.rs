@@ -23,7 +23,7 @@ use store::{Database, Error};
 use uuid::Uuid;
 
 use crate::handler::{EventHandler, Outcome};
-use crate::jobs::{Done, Ended, Jobs, Runnable};
+use crate::jobs::{Done, Ended, Jobs, Runnable, jitter};
 use crate::metrics::ProcessingMetrics;
 use crate::rules::{RuleCache, Rules};
 
@@ -325,12 +325,6 @@ fn verdict(ended: &Ended<anyhow::Result<Outcome>>) -> Verdict {
         outcome,
         error_type,
     }
-}
-
-/// Spreads retries of what failed together, from 0 to 1.
-fn jitter(event_id: Uuid) -> f64 {
-    let [.., one, two] = *event_id.as_bytes();
-    f64::from(u16::from_be_bytes([one, two])) / f64::from(u16::MAX)
 }
 
 fn headers(event: &Event, processor: &str) -> Headers {

@@ -6,6 +6,7 @@
 //! a second is for those who act on rules after the storing. A further kind of rule is read in
 //! [`RuleCache::load`], and has its matchers there.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use domain::selector::{Selector, View};
 use domain::{Event, TenantId};
 use store::processors::{self, FromCode, StoredProcessor};
 use store::rules::RuleKind;
+use store::subscriptions::{self, Subscription};
 use store::write::Due;
 use store::{Database, Error, rules};
 use tokio::sync::watch;
@@ -29,6 +31,8 @@ pub struct Rules {
     pub version: Uuid,
     /// The processors that have something to do, those of higher priority first.
     pub processors: Vec<Arc<StoredProcessor>>,
+    /// The subscriptions that are enabled.
+    pub webhooks: HashMap<Uuid, Arc<Subscription>>,
     matchers: Vec<Matcher>,
 }
 
@@ -148,9 +152,21 @@ impl RuleCache {
             }
         };
         let matching = processors.iter().filter(|one| !one.deleted);
+        let mut matchers: Vec<Matcher> = matching.filter_map(matcher).collect();
+        let webhooks = subscriptions::active(&client).await?;
+        matchers.extend(webhooks.iter().map(|one| Matcher {
+            rule_id: one.subscription_id,
+            kind: RuleKind::Webhook,
+            tenant: Some(one.tenant_id.clone()),
+            selector: one.settings.selector.clone(),
+        }));
+        let webhooks = webhooks
+            .into_iter()
+            .map(|one| (one.subscription_id, Arc::new(one)));
         Ok(Rules {
             version,
-            matchers: matching.filter_map(matcher).collect(),
+            matchers,
+            webhooks: webhooks.collect(),
             processors: processors.into_iter().map(Arc::new).collect(),
         })
     }

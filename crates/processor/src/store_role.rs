@@ -20,7 +20,7 @@ use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
 use crate::jobs::Runner;
-use crate::metrics::{Metrics, ProcessingMetrics, StateMetrics};
+use crate::metrics::{Metrics, ProcessingMetrics, StateMetrics, WebhookMetrics};
 use crate::partitions::Partitions;
 use crate::pipeline::detour::Detour;
 use crate::pipeline::placement::Placement;
@@ -33,6 +33,7 @@ use crate::replays::{Kafka, Replays};
 use crate::rules::RuleCache;
 use crate::state::{Sources, State};
 use crate::status::Coordinator;
+use crate::webhooks::Webhooks;
 
 /// Beside Kafka the Postgres log is small: it has what was spilled.
 const SPILL_BUFFER: usize = 4 * 1024 * 1024;
@@ -49,7 +50,7 @@ pub(crate) struct StoreRole {
     background: JoinSet<()>,
     jobs: JoinSet<()>,
     /// Dropped, it has no more work begun.
-    work: oneshot::Sender<()>,
+    work: [oneshot::Sender<()>; 2],
 }
 
 impl StoreRole {
@@ -161,9 +162,20 @@ impl StoreRole {
             metrics: ProcessingMetrics::register(registry)?,
         };
         let watched = rules.clone();
-        let (work, stop) = oneshot::channel();
+        let webhooks = Webhooks {
+            db: db.clone(),
+            rules: rules.clone(),
+            client: webhook::Client::new(&config.webhooks.http)?,
+            limits: config.webhooks.clone(),
+            announces: config.kafka.is_some(),
+            metrics: WebhookMetrics::register(registry)?,
+            breakers: std::sync::Mutex::default(),
+        };
+        background.spawn(Webhooks::forget(db.clone(), config.webhooks.log));
+        let ((work, stop), (more_work, more_stop)) = (oneshot::channel(), oneshot::channel());
         let mut jobs = JoinSet::new();
-        jobs.spawn(Runner::new(db.clone(), rules, processing, config.sweep).run(stop));
+        jobs.spawn(Runner::new(db.clone(), rules.clone(), processing, config.sweep).run(stop));
+        jobs.spawn(Runner::new(db.clone(), rules, webhooks, config.sweep).run(more_stop));
         let gauges = StateMetrics::register(registry)?;
         let partitions = Partitions::new(
             db.clone(),
@@ -211,7 +223,7 @@ impl StoreRole {
             pipelines,
             background,
             jobs,
-            work,
+            work: [work, more_work],
         })
     }
 

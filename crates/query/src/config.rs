@@ -7,6 +7,7 @@ use domain::subject;
 use live::redis::RedisConfig;
 use service::config::HttpConfig;
 use store::DatabaseConfig;
+use webhook::WebhookConfig;
 
 /// Everything the query service reads from its environment.
 #[derive(Debug, Clone)]
@@ -33,6 +34,10 @@ pub struct Config {
     pub cors_origins: Option<Vec<String>>,
     /// The topics that the processor reads, without the deployment's prefix.
     pub read_topics: Vec<String>,
+    /// How endpoints of subscriptions are reached.
+    pub webhooks: WebhookConfig,
+    /// Whether there is an `event-stream` to announce to.
+    pub announces: bool,
 }
 
 impl Config {
@@ -85,6 +90,8 @@ impl Config {
                     "Topics consumed besides the specification's four, by commas.",
                 ))
                 .collect(),
+            webhooks: WebhookConfig::from_env(env),
+            announces: true,
         };
         env.finish()?;
         Ok(config)

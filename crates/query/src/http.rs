@@ -20,6 +20,7 @@ pub mod routes;
 pub mod sse;
 pub mod stats;
 pub mod streams;
+pub mod subscriptions;
 pub mod users;
 
 use std::time::Instant;

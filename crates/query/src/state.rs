@@ -47,6 +47,10 @@ pub struct State {
     pub cors_origins: Option<Vec<String>>,
     /// The topics that the processor reads, without the deployment's prefix.
     pub read_topics: Vec<String>,
+    /// Sends to the endpoints of subscriptions.
+    pub webhooks: webhook::Client,
+    /// Whether somebody sends what is left in the outbox.
+    pub announces: bool,
     database: Arc<AtomicBool>,
     schema: Arc<AtomicBool>,
 }
@@ -83,6 +87,9 @@ impl State {
             cors_origins: config.cors_origins.clone(),
             metrics,
             read_topics: config.read_topics.clone(),
+            webhooks: webhook::Client::new(&config.webhooks)
+                .map_err(|error| Error::Pool(error.to_string()))?,
+            announces: config.announces,
             database: Arc::default(),
             schema: Arc::default(),
         })

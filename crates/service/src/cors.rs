@@ -46,6 +46,7 @@ pub fn layer(origins: Option<&[String]>) -> Cors {
         Method::HEAD,
         Method::POST,
         Method::PUT,
+        Method::PATCH,
         Method::DELETE,
         Method::OPTIONS,
     ])

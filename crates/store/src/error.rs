@@ -21,6 +21,9 @@ pub enum Error {
     /// The rules have changed since the events were matched with them.
     #[error("the rules have changed")]
     Rules,
+    /// A row holds what this program did not write.
+    #[error("a row cannot be read: {0}")]
+    Stored(String),
 }
 
 /// What to do about an [`Error`].
@@ -47,7 +50,7 @@ impl Error {
         match self {
             Self::Conflict(_) => Kind::Conflict,
             Self::Rules => Kind::Rules,
-            Self::Pool(_) | Self::Migration(_) => Kind::Transient,
+            Self::Pool(_) | Self::Migration(_) | Self::Stored(_) => Kind::Transient,
             Self::Database(error) => match error.code().map(SqlState::code) {
                 Some("P0001") => Kind::Data,
                 // No row is at fault: a partition was attached while the statement ran, and the row

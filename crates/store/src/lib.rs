@@ -24,7 +24,9 @@ pub mod server_settings;
 pub mod sql;
 pub mod statistics;
 pub mod stream_reads;
+pub mod subscriptions;
 pub mod timeout;
+pub mod webhooks;
 pub mod work;
 pub mod write;
 

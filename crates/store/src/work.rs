@@ -33,7 +33,7 @@ pub const CLAIM: &str = "with due as ( \
             select rule_id, event_id, tenant_id, r.lease from work \
             where work.rule_id = r.rule_id and due_at <= now() \
             order by due_at limit r.free for update skip locked \
-        ) w \
+        ) w limit $4 \
     ) update work w set attempt = w.attempt + 1, due_at = now() + due.lease * interval '1 second' \
     from due where w.event_id = due.event_id and w.tenant_id = due.tenant_id and w.rule_id = due.rule_id \
     returning w.rule_id, w.event_id, w.tenant_id, w.event_timestamp, w.attempt";
@@ -64,11 +64,11 @@ pub struct Claimed {
     pub attempt: i32,
 }
 
-/// Claims what is due of these rules.
+/// Claims what is due of these rules, at most so many.
 ///
 /// # Errors
 /// The database does not answer. If the commit fails, what was claimed is due again after its lease.
-pub async fn claim(db: &Database, slots: &[Slot]) -> Result<Vec<Claimed>, Error> {
+pub async fn claim(db: &Database, slots: &[Slot], most: usize) -> Result<Vec<Claimed>, Error> {
     let rules: Vec<Uuid> = slots.iter().map(|slot| slot.rule_id).collect();
     let free: Vec<i64> = slots
         .iter()
@@ -78,10 +78,19 @@ pub async fn claim(db: &Database, slots: &[Slot]) -> Result<Vec<Claimed>, Error>
     let mut client = db.client().await?;
     let tx = client.transaction().await?;
     tx.batch_execute(PLAN).await?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
     let types = [Type::UUID_ARRAY, Type::INT8_ARRAY, Type::FLOAT8_ARRAY];
     let [first, second, third] = types;
     let rows = tx
-        .query_typed(CLAIM, &[(&rules, first), (&free, second), (&leases, third)])
+        .query_typed(
+            CLAIM,
+            &[
+                (&rules, first),
+                (&free, second),
+                (&leases, third),
+                (&most, Type::INT8),
+            ],
+        )
         .await?;
     let claimed = rows
         .iter()

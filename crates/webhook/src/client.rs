@@ -15,6 +15,7 @@ use reqwest::redirect::Policy;
 use crate::address::Networks;
 use crate::config::WebhookConfig;
 use crate::endpoint::Endpoint;
+use crate::secret::Secret;
 
 /// Bytes read of an answer; the connection is closed if there are more.
 const MAX_ANSWER: usize = 16 * 1024;
@@ -49,6 +50,23 @@ pub struct Message<'a> {
     pub signature: String,
     /// JSON.
     pub body: Bytes,
+}
+
+impl<'a> Message<'a> {
+    /// A message with a signature of each secret.
+    #[must_use]
+    pub fn signed(id: &'a str, timestamp: i64, body: Bytes, secrets: &[Secret]) -> Self {
+        let signatures = secrets
+            .iter()
+            .map(|secret| secret.sign(id, timestamp, &body));
+        let signature = signatures.collect::<Vec<_>>().join(" ");
+        Self {
+            id,
+            timestamp,
+            signature,
+            body,
+        }
+    }
 }
 
 /// What came of an attempt.

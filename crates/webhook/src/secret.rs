@@ -42,6 +42,16 @@ impl Secret {
         Self(random.to_vec())
     }
 
+    /// A new one.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self::of(bytes))
+    }
+
     /// The text, for the one who is to have it.
     #[must_use]
     pub fn expose(&self) -> String {

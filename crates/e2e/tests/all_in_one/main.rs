@@ -56,6 +56,8 @@ mod streams;
 mod tenants;
 #[path = "../it/two_processors.rs"]
 mod two_processors;
+#[path = "../it/webhooks.rs"]
+mod webhooks;
 
 mod live;
 mod restart;

@@ -18,6 +18,7 @@ mod sender;
 mod system;
 mod world;
 
+mod announcements;
 mod attack;
 mod browser_client;
 mod conversation;
@@ -45,6 +46,7 @@ mod split;
 mod streams;
 mod tenants;
 mod two_processors;
+mod webhooks;
 
 /// These tests drive the three services.
 const SHAPE: world::Shape = world::Shape::Split;

@@ -9,6 +9,7 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
+use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
     dead_letter_changes, dead_letters, events, keys, processors, receipts, sse, stats, streams,
     users,
@@ -49,6 +50,20 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         replays::list,
         replays::read_one,
         replays::change,
+        reads::list,
+        reads::read,
+        changes::create,
+        changes::change,
+        changes::delete,
+        changes::enable,
+        changes::disable,
+        changes::rotate,
+        trials::dry_run,
+        trials::test,
+        deliveries::of_subscription,
+        deliveries::of_event,
+        deliveries::resend_one,
+        deliveries::resend,
         dead_letters::list,
         dead_letters::by_id,
         dead_letters::counts,
@@ -204,7 +219,7 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     });
     for (path, operation) in operations {
         // An empty question asks for everything.
-        if path.ends_with("/query")
+        if (path.ends_with("/query") || path.ends_with("/rotate") || path.ends_with("/dry-run"))
             && let Some(body) = operation.get_mut("requestBody")
         {
             body["required"] = false.into();
@@ -235,6 +250,7 @@ fn completed(mut item: PathItem, path: &str) -> PathItem {
         ("get", &mut item.get),
         ("post", &mut item.post),
         ("put", &mut item.put),
+        ("patch", &mut item.patch),
         ("delete", &mut item.delete),
     ] {
         let Some(operation) = operation else { continue };
@@ -305,7 +321,7 @@ mod tests {
             .paths
             .paths
             .values()
-            .flat_map(|item| [&item.get, &item.post, &item.put, &item.delete])
+            .flat_map(|item| [&item.get, &item.post, &item.put, &item.patch, &item.delete])
             .flatten()
             .map(|operation| operation.operation_id.clone().unwrap())
             .collect();

@@ -6,6 +6,7 @@ use service::auth::Access;
 use service::http::{and, get, on, post};
 
 use super::sse::tickets;
+use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
     dead_letter_changes, dead_letters, events, keys, processors, receipts, stats, streams, users,
 };
@@ -137,6 +138,45 @@ pub const ROUTES: &[Route] = &[
     }),
     alias("/dead_letters/{id}", "/dead-letters/{id}", |path| {
         get(path, Access::Admin, dead_letters::by_id)
+    }),
+    route("/subscriptions", |path| {
+        let create = on(Method::POST, path, Access::Admin, changes::create);
+        let list = get(path, Access::Admin, reads::list);
+        and(list, [create], "GET, HEAD, POST")
+    }),
+    route("/subscriptions/dry-run", |path| {
+        post(path, Access::Admin, trials::dry_run)
+    }),
+    route("/subscriptions/{subscription_id}", |path| {
+        let change = on(Method::PATCH, path, Access::Admin, changes::change);
+        let delete = on(Method::DELETE, path, Access::Admin, changes::delete);
+        let read = get(path, Access::Admin, reads::read);
+        and(read, [change, delete], "GET, HEAD, PATCH, DELETE")
+    }),
+    route("/subscriptions/{subscription_id}/enable", |path| {
+        post(path, Access::Admin, changes::enable)
+    }),
+    route("/subscriptions/{subscription_id}/disable", |path| {
+        post(path, Access::Admin, changes::disable)
+    }),
+    route("/subscriptions/{subscription_id}/rotate", |path| {
+        post(path, Access::Admin, changes::rotate)
+    }),
+    route("/subscriptions/{subscription_id}/test", |path| {
+        post(path, Access::Admin, trials::test)
+    }),
+    route("/subscriptions/{subscription_id}/deliveries", |path| {
+        get(path, Access::Admin, deliveries::of_subscription)
+    }),
+    route(
+        "/subscriptions/{subscription_id}/deliveries/{event_id}/resend",
+        |path| post(path, Access::Admin, deliveries::resend_one),
+    ),
+    route("/subscriptions/{subscription_id}/resend", |path| {
+        post(path, Access::Admin, deliveries::resend)
+    }),
+    route("/{event_id}/deliveries", |path| {
+        get(path, Access::Admin, deliveries::of_event)
     }),
     route("/user/{user_id}", |path| {
         get(path, Access::Own, users::events)

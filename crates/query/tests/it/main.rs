@@ -14,5 +14,6 @@ mod slow;
 mod sse;
 mod stats;
 mod streams;
+mod subscriptions;
 mod users;
 mod world;

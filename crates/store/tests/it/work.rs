@@ -37,7 +37,7 @@ async fn claiming_reads_no_more_than_it_takes_however_much_waits() {
         let (free, leases) = (vec![8_i64, 8], vec![60.0, 60.0]);
         let explain = format!("explain (analyze, format json) {CLAIM}");
         let row = tx
-            .query_one(&explain, &[&rules, &free, &leases])
+            .query_one(&explain, &[&rules, &free, &leases, &256_i64])
             .await
             .unwrap();
         let plan: Value = row.get(0);
@@ -64,7 +64,8 @@ async fn what_is_claimed_is_claimed_once_and_is_due_again_after_its_lease() {
         client.batch_execute(WAITING).await.unwrap();
         // Side by side; a rule of which little waits gets its share.
         let slots = [slot(2, 60), slot(1, 40), slot(3, 5)];
-        let claims = futures_util::future::join_all((0..3).map(|_| work::claim(&db, &slots))).await;
+        let claims =
+            futures_util::future::join_all((0..3).map(|_| work::claim(&db, &slots, 256))).await;
         let claimed: Vec<_> = claims.into_iter().flat_map(Result::unwrap).collect();
         let of = |rule: u128| {
             claimed
@@ -76,13 +77,13 @@ async fn what_is_claimed_is_claimed_once_and_is_due_again_after_its_lease() {
         let ids: BTreeSet<Uuid> = claimed.iter().map(|one| one.event_id).collect();
         assert_eq!(ids.len(), claimed.len());
         assert!(claimed.iter().all(|one| one.attempt == 1));
-        assert_eq!(work::claim(&db, &[slot(2, 9)]).await.unwrap(), []);
+        assert_eq!(work::claim(&db, &[slot(2, 9)], 256).await.unwrap(), []);
         let expired = "update work set due_at = now() where rule_id = $1";
         client
             .execute(expired, &[&Uuid::from_u128(2)])
             .await
             .unwrap();
-        let again = work::claim(&db, &[slot(2, 9)]).await.unwrap();
+        let again = work::claim(&db, &[slot(2, 9)], 256).await.unwrap();
         assert_eq!(again.len(), 9);
         assert!(again.iter().all(|one| one.attempt == 2));
         // The first attempt says something, too late; the second one's word counts.

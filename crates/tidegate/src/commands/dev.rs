@@ -243,6 +243,10 @@ fn config(options: &Options, port: u16, database: String) -> Result<Config, Conf
     ] {
         environment.insert(name.to_owned(), value);
     }
+    // What is tried here listens here.
+    environment
+        .entry("WEBHOOK_ALLOWED_NETWORKS".to_owned())
+        .or_insert_with(|| "127.0.0.0/8,::1".to_owned());
     Config::from_env(&Env::from_map(environment))
 }
 

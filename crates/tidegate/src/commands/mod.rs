@@ -10,6 +10,7 @@ mod config;
 mod dead_letters;
 mod dev;
 mod key;
+mod listen;
 mod migrate;
 mod projection;
 mod receipt;
@@ -20,6 +21,7 @@ mod serve;
 mod status;
 mod stream;
 mod tail;
+mod webhook;
 
 /// The description in `--help`.
 const ABOUT: &str = "\
@@ -41,6 +43,8 @@ Examples:
   tidegate dead-letters counts          count what could not be stored
   tidegate receipt ID                   show what happened to an event
   tidegate key create shop --write      make a key that may send events
+  tidegate listen --forward-to localhost:3000/hook
+                                        bring events to a local port, signed as webhooks
   tidegate status                       show the state of a running instance
   DATABASE_URL=postgresql://… AUTH_MODE=keys tidegate serve
 
@@ -60,6 +64,8 @@ pub(crate) enum Command {
     Replay(replay::Options),
     DeadLetters(dead_letters::Options),
     Receipt(receipt::Options),
+    Webhook(webhook::Options),
+    Listen(listen::Options),
     Retention(retention::Options),
     Key(key::Options),
     Status(status::Options),
@@ -84,6 +90,8 @@ impl Command {
             Self::DeadLetters(options) => dead_letters::run(options).await,
             Self::Receipt(options) => receipt::run(options).await,
             Self::Key(options) => key::run(options).await,
+            Self::Webhook(options) => webhook::run(options).await,
+            Self::Listen(options) => listen::run(options).await,
             Self::Retention(options) => retention::run(options).await,
             Self::Status(options) => status::run(options).await,
             Self::Config(options) => config::run(options),

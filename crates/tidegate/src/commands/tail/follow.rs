@@ -111,7 +111,7 @@ impl Follower {
             ));
         }
         for event in fresh.iter().rev().filter(|event| options.shows(event)) {
-            printer.event(event, "data");
+            printer.event(event, "data").await;
         }
         self.known.add(&fresh);
         self.known.forget();
@@ -154,7 +154,7 @@ impl Follower {
             printer.notice(&format!("only the newest {LOOK} events were searched"));
         }
         for event in shown.iter().rev() {
-            printer.event(event, "data");
+            printer.event(event, "data").await;
         }
         known.forget();
         (self.known, self.has_begun) = (known, true);

@@ -54,10 +54,11 @@ pub(super) async fn run(options: &Options, user: &str, printer: &Printer) -> any
                 let mut body = answer.bytes_stream();
                 loop {
                     match body.next().await {
-                        Some(Ok(bytes)) => reader
-                            .feed(&bytes)
-                            .iter()
-                            .for_each(|block| show(block, printer)),
+                        Some(Ok(bytes)) => {
+                            for block in &reader.feed(&bytes) {
+                                show(block, printer).await;
+                            }
+                        }
                         Some(Err(error)) => break client::reason(&error),
                         None => break "the stream ended".to_owned(),
                     }
@@ -88,7 +89,7 @@ pub(super) async fn run(options: &Options, user: &str, printer: &Printer) -> any
     }
 }
 
-fn show(block: &Block, printer: &Printer) {
+async fn show(block: &Block, printer: &Printer) {
     let data = block.data.as_deref().unwrap_or_default();
     let Ok(data) = serde_json::from_str::<Value>(data) else {
         return;
@@ -97,6 +98,6 @@ fn show(block: &Block, printer: &Printer) {
         let reason = data["reason"].as_str().unwrap_or("unknown");
         printer.notice(&format!("some events may have been missed here ({reason})"));
     } else {
-        printer.event(&data, "payload");
+        printer.event(&data, "payload").await;
     }
 }

@@ -8,8 +8,21 @@ mod sse;
 
 use std::process::ExitCode;
 
+use serde_json::Value;
+use tokio::sync::mpsc;
+
 pub(crate) use options::Options;
 use print::Printer;
+
+use crate::client::Instance;
+
+/// Hands over every event stored from now on, as the API shows it.
+///
+/// # Errors
+/// `--url` is not a URL, or the service refuses the request.
+pub(crate) async fn forward(instance: Instance, to: mpsc::Sender<Value>) -> anyhow::Result<()> {
+    follow::run(&Options::all(instance), &Printer::to(to)).await
+}
 
 /// Shows events until it is interrupted.
 ///

@@ -49,6 +49,18 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// All events, of those stored from now on.
+    pub(super) fn all(instance: Instance) -> Self {
+        Self {
+            instance,
+            user: None,
+            types: Vec::new(),
+            last_event_id: None,
+            lines: 0,
+            json: true,
+        }
+    }
+
     /// Whether an event is of one of the types.
     pub(super) fn shows(&self, event: &Value) -> bool {
         let kind = event["event_type"].as_str().unwrap_or_default();

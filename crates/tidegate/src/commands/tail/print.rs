@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use serde_json::Value;
+use tokio::sync::mpsc;
 
 use crate::output;
 use crate::style::{BOLD, CYAN, DIM, YELLOW};
@@ -14,6 +15,8 @@ const SHOWN: usize = 160;
 pub(super) struct Printer {
     json: bool,
     is_terminal: bool,
+    /// Takes the events instead.
+    to: Option<mpsc::Sender<Value>>,
 }
 
 impl Printer {
@@ -22,11 +25,25 @@ impl Printer {
         Self {
             json,
             is_terminal: std::io::stdout().is_terminal(),
+            to: None,
+        }
+    }
+
+    /// Hands the events over.
+    pub(super) fn to(sender: mpsc::Sender<Value>) -> Self {
+        Self {
+            to: Some(sender),
+            ..Self::new(true)
         }
     }
 
     /// Prints an event; `content` is the name of the member with its data.
-    pub(super) fn event(&self, event: &Value, content: &str) {
+    pub(super) async fn event(&self, event: &Value, content: &str) {
+        if let Some(to) = &self.to {
+            // Nobody takes them any more: the command ends.
+            let _ = to.send(event.clone()).await;
+            return;
+        }
         if self.json {
             output::line(event);
             return;
