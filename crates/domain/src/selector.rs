@@ -1,5 +1,6 @@
 //! Which events a rule is about: a subscription, a handler.
 
+mod compared;
 mod filter;
 
 use std::collections::HashSet;

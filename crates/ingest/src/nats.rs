@@ -20,6 +20,7 @@ use async_nats::{ConnectOptions, Event};
 use domain::TenantId;
 use eventlog::{Outgoing, PublishError};
 use futures_util::StreamExt as _;
+use percent_encoding::percent_decode_str;
 
 use crate::state::State;
 use config::NatsConfig;
@@ -33,7 +34,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_secs(1);
 /// After this a message that was not acknowledged is delivered again.
-const ACK_WAIT: Duration = Duration::from_secs(60);
+const ACK_WAIT: Duration = Duration::from_secs(10);
 
 /// Takes messages until it is aborted; what goes wrong is said and tried again.
 pub async fn run(config: NatsConfig, status: Arc<Status>, state: web::Data<State>) {
@@ -78,7 +79,7 @@ async fn session(
 /// Connects, and makes the stream and its consumer where there are none.
 async fn consumer(config: &NatsConfig, status: &Arc<Status>) -> anyhow::Result<PullConsumer> {
     let seen = Arc::clone(status);
-    let client = ConnectOptions::new()
+    let client = options(config)
         .name("tidegate-ingest")
         .connection_timeout(TIMEOUT)
         .event_callback(move |event| {
@@ -122,6 +123,23 @@ async fn consumer(config: &NatsConfig, status: &Arc<Status>) -> anyhow::Result<P
         config.subject
     );
     Ok(consumer)
+}
+
+/// With the user and password, or the token, that the first address names.
+fn options(config: &NatsConfig) -> ConnectOptions {
+    let named = config
+        .servers
+        .iter()
+        .find(|server| server.username().is_some());
+    let Some(server) = named else {
+        return ConnectOptions::new();
+    };
+    let plain = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let user = plain(server.username().unwrap_or_default());
+    match server.password() {
+        Some(password) => ConnectOptions::with_user_and_password(user, plain(password)),
+        None => ConnectOptions::with_token(user),
+    }
 }
 
 /// Has the log take the messages, then acknowledges them.

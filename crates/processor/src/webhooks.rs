@@ -28,6 +28,8 @@ use breaker::Breaker;
 
 /// Longest time that an endpoint can ask to be left alone for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
+/// The status of an endpoint that takes events, but not so many.
+const TOO_MANY: u16 = 429;
 /// Beyond what the client allows itself.
 const MARGIN: Duration = Duration::from_secs(2);
 /// How often the log is shortened.
@@ -228,6 +230,8 @@ impl Webhooks {
             let breaker = breakers.entry(attempt.claimed.rule_id).or_default();
             match attempt.end {
                 End::Delivered => breaker.succeeded(),
+                // It is well, and says when it wants this one again.
+                _ if attempt.status == Some(TOO_MANY) => {}
                 End::Retry(_) | End::Failed => again.extend(breaker.failed(now)),
                 End::Gone => {}
             }

@@ -52,6 +52,16 @@ impl Nats {
         format!("nats://{user}:{password}@127.0.0.1:{}", self.port.number())
     }
 
+    /// Its address without them, and the user and password.
+    #[must_use]
+    pub fn open_url(&self) -> (String, &'static str, &'static str) {
+        (
+            format!("nats://127.0.0.1:{}", self.port.number()),
+            USER.0,
+            USER.1,
+        )
+    }
+
     /// Kills it as SIGKILL does.
     pub async fn kill(&mut self) {
         if let Some(mut server) = self.server.take() {

@@ -7,7 +7,7 @@ use async_nats::jetstream::context::PublishAckFuture;
 use async_nats::jetstream::{self, Context, stream};
 use async_nats::{ConnectOptions, HeaderMap};
 use serde_json::{Value, json};
-use testkit::{LIMIT, Nats, ServiceBuilder, eventually, eventually_eq};
+use testkit::{LIMIT, Nats, ServiceBuilder, eventually};
 use uuid::Uuid;
 
 use crate::SHAPE;
@@ -21,9 +21,9 @@ fn gateway(world: &World, nats: &Nats) -> ServiceBuilder {
 }
 
 async fn client(nats: &Nats) -> Context {
-    let url = nats.url();
+    let (url, user, password) = nats.open_url();
     let client = eventually("a client", LIMIT, || {
-        ConnectOptions::new()
+        ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())
             .connection_timeout(Duration::from_secs(2))
             .connect(url.clone())
     });
@@ -68,6 +68,27 @@ async fn publish(context: &Context, from: u64, to: u64) {
     }
 }
 
+/// Waits until a value is the expected one.
+async fn becomes<T, F, R>(what: &str, expected: T, mut read: F)
+where
+    T: PartialEq + std::fmt::Debug,
+    F: FnMut() -> R,
+    R: Future<Output = T>,
+{
+    eventually(what, PATIENCE, || {
+        let value = read();
+        async {
+            let value = value.await;
+            if value == expected {
+                Ok(())
+            } else {
+                Err(value)
+            }
+        }
+    })
+    .await;
+}
+
 async fn stored(world: &World) -> i64 {
     world.database.count("events").await.unwrap_or(0)
 }
@@ -105,13 +126,10 @@ async fn twenty_thousand_messages_are_stored_once_whatever_dies() {
         gateway.restart().await;
     }
     sending.await.unwrap();
-    eventually_eq("all are stored", PATIENCE, MESSAGES as i64, || {
-        stored(&world)
-    })
-    .await;
+    becomes("all are stored", MESSAGES as i64, || stored(&world)).await;
     // And stay as many: what was delivered again is dropped.
     let context = client(&nats).await;
-    eventually_eq("nothing waits in the stream", PATIENCE, 0, || async {
+    becomes("nothing waits in the stream", 0, || async {
         let stream = context.get_stream("events").await.unwrap();
         let mut consumer: jetstream::consumer::PullConsumer =
             stream.get_consumer("tidegate").await.unwrap();
@@ -200,7 +218,7 @@ async fn every_envelope_is_understood_and_what_is_none_is_a_dead_letter() {
     }
     send(&[("note", "kept")], "{not json").await;
     send(&[], "").await;
-    eventually_eq("the events", PATIENCE, 7, || stored(&world)).await;
+    becomes("the events", 7, || stored(&world)).await;
     let rows = world
         .database
         .rows("select event_type, count(*) from events group by 1", &[])
@@ -222,7 +240,7 @@ async fn every_envelope_is_understood_and_what_is_none_is_a_dead_letter() {
         .await
         .unwrap();
     assert_eq!(known, 1);
-    eventually_eq("the dead letters", PATIENCE, 2, || async {
+    becomes("the dead letters", 2, || async {
         world.database.count("dead_letters").await.unwrap()
     })
     .await;
@@ -255,5 +273,5 @@ async fn every_envelope_is_understood_and_what_is_none_is_a_dead_letter() {
     };
     assert_eq!(health().await, (true, true));
     nats.kill().await;
-    eventually_eq("it shows", LIMIT, (false, true), health).await;
+    becomes("it shows", (false, true), health).await;
 }
