@@ -81,8 +81,10 @@ async fn without_kafka_every_route_says_so_and_memory_stays_bounded() {
                 // The answer may come while the body is still being sent, and break the sending.
                 for _ in 0..200 {
                     if let Ok(answer) = client.post(&url).body(body.clone()).send().await {
-                        assert_eq!(answer.status(), 503);
-                        refused += 1;
+                        // On a machine that stands still the head itself may come too late.
+                        let status = answer.status().as_u16();
+                        assert!([503, 408].contains(&status), "{status}");
+                        refused += i32::from(status == 503);
                     }
                     if refused == 8 {
                         return;
