@@ -93,7 +93,7 @@ impl Authenticator {
                 "AUTH_MODE, which is not set,"
             };
             if is_loopback(host) {
-                tracing::warn!("{said} lets every program on this machine do everything");
+                tracing::info!("{said} lets every program on this machine do everything");
             } else if config.known_to_be_open {
                 tracing::warn!(
                     "{said} LETS EVERYBODY WHO REACHES {host} READ AND CHANGE EVERYTHING"
