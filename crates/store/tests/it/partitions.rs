@@ -174,13 +174,18 @@ async fn an_idle_transaction_stops_no_writer_only_the_partition() {
             .await
             .unwrap();
         assert_eq!(ahead(&db, &POLICY).await.obstacle, Some(Obstacle::Locked));
-        let now = OffsetDateTime::now_utc();
+        // Their times spread over minutes, none of which is another day's.
+        let today = OffsetDateTime::now_utc().date().midnight().assume_utc();
         // Old ones, those of today, and those that no range covers.
         client
             .batch_execute("set lock_timeout = '1s'")
             .await
             .unwrap();
-        for from in [now - Duration::days(700), now, now + Duration::days(1)] {
+        for from in [
+            today - Duration::days(700),
+            today,
+            today + Duration::days(1),
+        ] {
             insert(&client, 20, from).await;
         }
         assert_eq!(number(&client, "select count(*) from events").await, 60);
