@@ -7,6 +7,7 @@ pub mod events;
 pub mod faults;
 pub mod keys;
 pub mod listing;
+mod members;
 pub mod openapi;
 mod page;
 pub mod processors;

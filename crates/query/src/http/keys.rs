@@ -1,6 +1,6 @@
 //! API keys, managed: made, listed, replaced, ended. A key is shown once, where it is made.
 
-use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::access::{KeyKind, Scope, Scopes};
 use domain::field::Code;
@@ -14,7 +14,7 @@ use time::{Duration, OffsetDateTime};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::fresh;
+use super::page::{fresh, fresh_as};
 use super::request::body;
 use crate::parameters::Parameters;
 use crate::state::State;
@@ -283,12 +283,11 @@ fn made(
 }
 
 fn shown(key: String, stored: StoredKey) -> HttpResponse {
-    HttpResponse::Created()
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .json(NewApiKey {
-            key,
-            about: stored.into(),
-        })
+    let new = NewApiKey {
+        key,
+        about: stored.into(),
+    };
+    fresh_as(StatusCode::CREATED, &new)
 }
 
 fn named(id: &str) -> Result<Uuid, Problem> {

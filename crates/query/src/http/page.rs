@@ -1,6 +1,7 @@
 //! What every listing answers with.
 
 use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
 use domain::field::Code;
 use eventlog::BytePermit;
 use serde::Serialize;
@@ -11,7 +12,12 @@ use crate::state::State;
 
 /// A small answer of the moment, not to be kept; others go through [`State::answer`].
 pub(super) fn fresh(body: &impl Serialize) -> HttpResponse {
-    HttpResponse::Ok()
+    fresh_as(StatusCode::OK, body)
+}
+
+/// The same with another status.
+pub(super) fn fresh_as(status: StatusCode, body: &impl Serialize) -> HttpResponse {
+    HttpResponse::build(status)
         .insert_header(("cache-control", "no-store"))
         .json(body)
 }

@@ -17,7 +17,8 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use self::body::{ProcessorRequest, members, read_members};
+use self::body::{ProcessorRequest, read_members};
+use super::members::members;
 use super::page::fresh;
 use super::request::{self, tenant};
 use crate::parameters::Parameters;

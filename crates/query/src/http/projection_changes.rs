@@ -1,7 +1,6 @@
 //! Defining projections: the processor folds and builds what is defined here.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::TenantId;
 use domain::field::Code;
@@ -12,6 +11,7 @@ use service::Problem;
 use store::projections::definitions::{self, Change, Changed};
 use utoipa::ToSchema;
 
+use super::page::fresh_as;
 use super::projections::ProjectionDefinition;
 use super::request::{body, tenant};
 use crate::parameters::Parameters;
@@ -153,9 +153,7 @@ async fn change_to(
         definitions::change(db, tenant, change).await
     });
     match changing.await? {
-        Changed::Building(defined) => Ok(HttpResponse::build(status)
-            .insert_header((CACHE_CONTROL, "no-store"))
-            .json(ProjectionDefinition::from(*defined))),
+        Changed::Building(defined) => Ok(fresh_as(status, &ProjectionDefinition::from(*defined))),
         Changed::Unknown => Err(Problem::not_found("Projection not found")),
         Changed::Exists => {
             let message = "there is one of that name, or it is being built just now";

@@ -1,7 +1,6 @@
 //! Replays: events run again for a service or for projections. The processor runs them.
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::field::Code;
 use domain::{TenantId, timestamp};
@@ -13,7 +12,7 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::page::fresh;
+use super::page::{fresh, fresh_as};
 use super::replay_preview::{self, ReplayPreview};
 use super::request::{body, tenant};
 use crate::parameters::Parameters;
@@ -162,15 +161,14 @@ pub async fn create(
     }
     let begun = state.change("replay", async |db| replays::begin(db, &asked).await);
     let replay = begun.await?.map_err(|events| unfit(&asked, events))?;
-    Ok(HttpResponse::Accepted()
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .json(ReplayStarted {
-            status: "replay_started",
-            message: "Event replay has been initiated",
-            dry_run: false,
-            replay_id: replay.id,
-            events_count: replay.events,
-        }))
+    let started = ReplayStarted {
+        status: "replay_started",
+        message: "Event replay has been initiated",
+        dry_run: false,
+        replay_id: replay.id,
+        events_count: replay.events,
+    };
+    Ok(fresh_as(StatusCode::ACCEPTED, &started))
 }
 
 fn read(parameters: &mut Parameters<'_>, tenant_id: TenantId, body: &[u8]) -> Option<Request> {

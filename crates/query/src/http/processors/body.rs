@@ -6,11 +6,10 @@ use domain::processor::{Action, ProcessorType, Settings};
 use domain::selector::Selector;
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use service::Problem;
 use store::processors::NewProcessor;
 use utoipa::ToSchema;
 
-use crate::parameters::Parameters;
+use crate::http::members::{enabled, unknown};
 
 const FIELDS: [&str; 6] = [
     "processor_name",
@@ -48,28 +47,12 @@ pub struct ProcessorRequest {
     config: Option<Value>,
 }
 
-/// The members of a body, which PostgreSQL can hold.
-pub(super) fn members(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    Parameters::from_json(body)?.finish()?;
-    let body = if body.trim_ascii().is_empty() {
-        b"{}"
-    } else {
-        body
-    };
-    serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))
-}
-
 /// Reads all that can be said of a processor. What is wrong is appended to `errors`.
 pub(super) fn read_members(
     members: &Map<String, Value>,
     errors: &mut Vec<FieldError>,
 ) -> (NewProcessor, Option<Action>) {
-    for name in members
-        .keys()
-        .filter(|name| !FIELDS.contains(&name.as_str()))
-    {
-        errors.push(FieldError::new(name, Code::IllegalValue, "is not known"));
-    }
+    unknown(members, &FIELDS, errors);
     let text = |name: &str, errors: &mut Vec<FieldError>| match members.get(name) {
         Some(Value::String(text)) if (1..=255).contains(&text.trim().chars().count()) => {
             text.trim().to_owned()
@@ -103,17 +86,7 @@ pub(super) fn read_members(
             message,
         ));
     }
-    let enabled = match members.get("enabled") {
-        None | Some(Value::Null) => true,
-        Some(value) => value.as_bool().unwrap_or_else(|| {
-            errors.push(FieldError::new(
-                "enabled",
-                Code::WrongType,
-                "must be true or false",
-            ));
-            true
-        }),
-    };
+    let enabled = enabled(members, errors);
     let priority = match members.get("priority") {
         None | Some(Value::Null) => 0,
         Some(value) => {

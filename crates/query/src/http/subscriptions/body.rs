@@ -5,12 +5,11 @@ use domain::retry::RetryPolicy;
 use domain::{FieldError, Selector};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use service::Problem;
 use store::subscriptions::{Settings, Subscription};
 use utoipa::ToSchema;
 use webhook::Secret;
 
-use crate::parameters::Parameters;
+use crate::http::members::{enabled, unknown};
 
 /// Fields beside those of a selector.
 const FIELDS: [&str; 6] = [
@@ -65,28 +64,6 @@ pub(super) struct Asked {
     pub(super) secret: Option<Secret>,
 }
 
-/// The members of a body.
-///
-/// # Errors
-/// 400 for what is no JSON, 422 for what is no object or cannot be kept.
-pub(super) fn members(body: &[u8]) -> Result<Map<String, Value>, Problem> {
-    Parameters::from_json(body)?;
-    if body.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Map::new());
-    }
-    serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))
-}
-
-/// Refuses members of other names than these.
-pub(super) fn unknown(members: &Map<String, Value>, known: &[&str], errors: &mut Vec<FieldError>) {
-    for name in members
-        .keys()
-        .filter(|name| !known.contains(&name.as_str()))
-    {
-        errors.push(FieldError::new(name, Code::IllegalValue, "is not known"));
-    }
-}
-
 impl Asked {
     /// Reads a subscription.
     ///
@@ -98,17 +75,7 @@ impl Asked {
         unknown(members, &known, &mut errors);
         let selector = Selector::read_from(members, &mut errors);
         let secret = secret(members, &mut errors);
-        let enabled = match members.get("enabled") {
-            None | Some(Value::Null) => true,
-            Some(value) => value.as_bool().unwrap_or_else(|| {
-                errors.push(FieldError::new(
-                    "enabled",
-                    Code::WrongType,
-                    "must be true or false",
-                ));
-                true
-            }),
-        };
+        let enabled = enabled(members, &mut errors);
         let settings = Settings {
             subscriber_name: text(members, "subscriber_name", None, 255, &mut errors),
             subscriber_type: text(

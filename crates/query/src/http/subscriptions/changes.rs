@@ -14,10 +14,11 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use webhook::Secret;
 
-use super::body::{Asked, SubscriptionRequest, members, secret, unknown};
+use super::body::{Asked, SubscriptionRequest, secret};
 use super::reads::{missing, number};
 use super::view::{SubscriptionView, moment};
-use crate::http::page::fresh;
+use crate::http::members::{members, unknown};
+use crate::http::page::{fresh, fresh_as};
 use crate::http::request::{body, tenant};
 use crate::state::State;
 
@@ -99,9 +100,7 @@ pub async fn create(
         webhook_secret: made,
         ..SubscriptionView::new(&subscription)
     };
-    Ok(HttpResponse::Created()
-        .insert_header(("cache-control", "no-store"))
-        .json(view))
+    Ok(fresh_as(StatusCode::CREATED, &view))
 }
 
 /// Changes the fields that are named; null sets one to its default.

@@ -11,9 +11,9 @@ use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::body::{members, unknown};
 use super::reads::{find, number};
 use super::view::moment;
+use crate::http::members::{members, unknown};
 use crate::http::page::fresh;
 use crate::http::request::{body, tenant};
 use crate::parameters::{MAX_LIMIT, Parameters};

@@ -16,8 +16,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 use webhook::{Message, Secret};
 
-use super::body::{members, unknown};
 use super::reads::find;
+use crate::http::members::{members, unknown};
 use crate::http::page::fresh;
 use crate::http::request::{body, tenant};
 use crate::parameters::{MAX_LIMIT, Parameters};
