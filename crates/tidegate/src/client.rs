@@ -52,6 +52,30 @@ impl Instance {
     }
 }
 
+/// Which instance a verb asks, and how it shows the answer.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// As JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) instance: Instance,
+}
+
+impl Common {
+    /// The URL of what these segments name below a path of the instance.
+    ///
+    /// # Errors
+    /// `--url` is not a URL of HTTP.
+    pub(crate) fn at(&self, path: &str, segments: &[&str]) -> anyhow::Result<Url> {
+        let mut url = self.instance.at(path)?;
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.extend(segments);
+        }
+        Ok(url)
+    }
+}
+
 /// A client that waits at most 60 s for an answer.
 ///
 /// # Errors

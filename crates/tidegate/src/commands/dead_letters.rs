@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use crate::client::{self, Instance};
+use crate::client::{self, Common};
 use crate::output;
 use crate::style::{BOLD, CYAN, DIM, RED};
 
@@ -71,15 +71,6 @@ enum Verb {
         #[command(flatten)]
         common: Common,
     },
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    instance: Instance,
 }
 
 #[derive(Debug, Args)]

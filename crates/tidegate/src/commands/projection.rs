@@ -7,10 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Client, RequestBuilder, Url};
+use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 
-use crate::client::{self, Instance};
+use crate::client::{self, Common};
 use crate::output;
 use crate::style::{BOLD, CYAN, DIM, RED};
 
@@ -82,25 +82,7 @@ enum Verb {
     },
 }
 
-#[derive(Debug, Args)]
-struct Common {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    instance: Instance,
-}
-
-impl Common {
-    /// The URL of what these segments name.
-    fn at(&self, segments: &[&str]) -> anyhow::Result<Url> {
-        let mut url = self.instance.at("/api/v1/events/projections")?;
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.extend(segments);
-        }
-        Ok(url)
-    }
-}
+const PATH: &str = "/api/v1/events/projections";
 
 /// Runs the verb.
 ///
@@ -110,7 +92,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let http = client::client()?;
     match options.verb {
         Verb::List(common) => {
-            let body = client::json(http.get(common.at(&[])?)).await?;
+            let body = client::json(http.get(common.at(PATH, &[])?)).await?;
             if common.json {
                 output::line(body);
             } else {
@@ -124,7 +106,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             name,
             common,
         } => {
-            let mut url = common.at(&[&entity_type, &entity_id])?;
+            let mut url = common.at(PATH, &[&entity_type, &entity_id])?;
             if let Some(name) = name {
                 url.query_pairs_mut().append_pair("name", &name);
             }
@@ -148,18 +130,18 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             let body = json!({"name": name, "entity_type": entity_type, "entity_id": entity,
                 "event_types": types, "fold": fold.as_deref().map(read).transpose()?});
             let request = if replace {
-                http.put(common.at(&[&name])?)
+                http.put(common.at(PATH, &[&name])?)
             } else {
-                http.post(common.at(&[])?)
+                http.post(common.at(PATH, &[])?)
             };
             build(&http, &common, request.json(&body)).await?;
         }
         Verb::Rebuild { name, common } => {
-            let request = http.post(common.at(&[&name, "rebuild"])?);
+            let request = http.post(common.at(PATH, &[&name, "rebuild"])?);
             build(&http, &common, request).await?;
         }
         Verb::Delete { name, common } => {
-            let (status, text) = client::text(http.delete(common.at(&[&name])?)).await?;
+            let (status, text) = client::text(http.delete(common.at(PATH, &[&name])?)).await?;
             if !status.is_success() {
                 bail!("{}", client::detail(&text));
             }
@@ -186,7 +168,7 @@ fn read(fold: &str) -> anyhow::Result<Value> {
 async fn build(http: &Client, common: &Common, request: RequestBuilder) -> anyhow::Result<()> {
     let asked = client::json(request).await?;
     let text = |key: &str| asked[key].as_str().unwrap_or_default();
-    let mut url = common.at(&[])?;
+    let mut url = common.at(PATH, &[])?;
     url.query_pairs_mut().append_pair("name", text("name"));
     let style = ProgressStyle::with_template("{msg} {wide_bar} {pos} entities, {elapsed}")?;
     let bar = ProgressBar::no_length().with_style(style);

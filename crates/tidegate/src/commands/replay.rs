@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::bail;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
-use reqwest::{Client, Url};
+use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::client::{self, Instance};
+use crate::client::{self, Common};
 use crate::output;
 use crate::style::{BOLD, CYAN, DIM, RED};
 
@@ -94,32 +94,7 @@ struct One {
     common: Common,
 }
 
-#[derive(Debug, Args)]
-struct Common {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    instance: Instance,
-}
-
-impl Common {
-    fn at(&self, segments: &[&str]) -> anyhow::Result<Url> {
-        let mut url = self.instance.at("/api/v1/events/replays")?;
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.extend(segments);
-        }
-        Ok(url)
-    }
-
-    fn show(&self, replay: &Value) {
-        if self.json {
-            output::line(replay);
-        } else {
-            show(replay);
-        }
-    }
-}
+const PATH: &str = "/api/v1/events/replays";
 
 /// Runs the verb.
 ///
@@ -130,9 +105,11 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let (one, verb) = match options.verb {
         Verb::Start { selection, common } => return start(&http, &selection, &common).await,
         Verb::List(common) => {
-            let body = client::json(http.get(common.at(&[])?)).await?;
+            let body = client::json(http.get(common.at(PATH, &[])?)).await?;
             let all = body["replays"].as_array();
-            all.into_iter().flatten().for_each(|one| common.show(one));
+            all.into_iter()
+                .flatten()
+                .for_each(|one| shown(&common, one));
             return Ok(ExitCode::SUCCESS);
         }
         Verb::Show(one) => (one, None),
@@ -141,10 +118,10 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         Verb::Cancel(one) => (one, Some("cancel")),
     };
     let request = match verb {
-        None => http.get(one.common.at(&[&one.id])?),
-        Some(verb) => http.post(one.common.at(&[&one.id, verb])?),
+        None => http.get(one.common.at(PATH, &[&one.id])?),
+        Some(verb) => http.post(one.common.at(PATH, &[&one.id, verb])?),
     };
-    one.common.show(&client::json(request).await?);
+    shown(&one.common, &client::json(request).await?);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -174,7 +151,7 @@ async fn start(http: &Client, of: &Selection, common: &Common) -> anyhow::Result
     bar.set_style(ProgressStyle::with_template(template)?);
     bar.set_message(id.to_owned());
     loop {
-        let now = client::json(http.get(common.at(&[id])?)).await?;
+        let now = client::json(http.get(common.at(PATH, &[id])?)).await?;
         let number = |key: &str| now[key].as_u64().unwrap_or(0);
         bar.set_position(number("replayed") + number("failed"));
         let status = now["status"].as_str().unwrap_or_default();
@@ -183,11 +160,19 @@ async fn start(http: &Client, of: &Selection, common: &Common) -> anyhow::Result
             continue;
         }
         bar.finish_and_clear();
-        common.show(&now);
+        shown(common, &now);
         if status == "failed" {
             bail!("{}", now["problem"].as_str().unwrap_or_default());
         }
         return Ok(ExitCode::SUCCESS);
+    }
+}
+
+fn shown(common: &Common, replay: &Value) {
+    if common.json {
+        output::line(replay);
+    } else {
+        show(replay);
     }
 }
 

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde_json::{Map, Value, json};
 
-use crate::client::{self, Instance};
+use crate::client::{self, Common};
 use crate::output;
 use crate::style::{BOLD, CYAN, DIM, RED};
 
@@ -90,15 +90,6 @@ enum Verb {
     },
     /// Send a test event, and show what the endpoint answers
     Test(Named),
-}
-
-#[derive(Debug, Args)]
-struct Common {
-    /// As JSON
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    instance: Instance,
 }
 
 #[derive(Debug, Args)]
