@@ -6,6 +6,7 @@ pub mod dead_letter_changes;
 pub mod dead_letter_reads;
 pub mod error;
 pub mod event_reads;
+mod lease;
 pub mod log;
 mod log_throttle;
 pub mod migrate;

@@ -58,6 +58,9 @@ pub async fn register(db: &Database, processors: &[FromCode]) -> Result<(), Erro
     const DIFFERENT: &str = "from unnest($1::text[], $2::int4[], $3::text[]) u(name, priority, filters) \
         left join event_processors p on p.processor_name = u.name and p.from_code and p.deleted_at is null \
         where (p.priority, p.filters) is distinct from (u.priority, u.filters::jsonb)";
+    if processors.is_empty() {
+        return Ok(());
+    }
     let names: Vec<&str> = processors.iter().map(|one| one.name.as_str()).collect();
     let priorities: Vec<i32> = processors.iter().map(|one| one.priority).collect();
     let filters: Vec<&str> = processors.iter().map(|one| one.filters.as_str()).collect();

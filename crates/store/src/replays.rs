@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::event_reads::StoredEvent;
 use crate::event_reads::row::EVENT;
+use crate::lease::LEASED;
 use crate::outbox::Message;
 use crate::pool::Database;
 use crate::sql::Sql;
@@ -22,8 +23,6 @@ pub const MAX_EVENTS: i64 = 1_000_000;
 
 const COLUMNS: &str = "id, tenant_id, selection, target_service, projections, rate, state, events, \
     replayed, failed, problem, created_at, started_at, ended_at";
-
-const LEASED: &str = "leased_by = $1, leased_until = now() + interval '10 s'";
 
 /// Which events: by their ids, else of a stream, else of a time (S4-33).
 #[derive(Debug, Clone, PartialEq)]

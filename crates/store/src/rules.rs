@@ -1,8 +1,9 @@
 //! The version of all rules: what is to be done with which events.
 //!
 //! A storing transaction reads it, and fails with [`Error::Rules`] if the rules it was prepared for are
-//! others; what is folded into projections it reads itself. Whoever changes a rule waits for the storing transactions that are open, and has new ones
-//! wait. So an event is stored either before the change is committed, or under the changed rules.
+//! others; what is folded into projections it reads itself. Whoever changes a rule waits for the storing
+//! transactions that are open, and has new ones wait. So an event is stored either before the change is
+//! committed, or under the changed rules.
 
 use futures_util::future::try_join;
 use tokio_postgres::{Client, Statement, Transaction};

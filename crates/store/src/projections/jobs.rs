@@ -2,8 +2,6 @@
 //! by whichever processor leases it; then the version takes the place of the one that is live. What a
 //! retired version leaves behind is removed.
 
-use std::time::Duration;
-
 use domain::fold::Extensions;
 use tokio_postgres::{Client, Transaction};
 use uuid::Uuid;
@@ -12,14 +10,10 @@ use super::definitions::{COLUMNS, StoredDefinition};
 use super::entities;
 use super::refold::refold;
 use crate::error::Error;
+use crate::lease::LEASED;
 use crate::outbox::Message;
 use crate::rules;
 use crate::write::announce;
-
-/// How long a processor that says nothing keeps its lease.
-pub const LEASE: Duration = Duration::from_secs(10);
-
-const LEASED: &str = "leased_by = $1, leased_until = now() + interval '10 s'";
 
 /// A definition that a processor builds, or removes.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ pub(super) const KNOWN: &str = "select e.event_id, e.tenant_id, e.content_hash f
     join unnest($1::uuid[], $2::text[]) u(event_id, tenant_id) using (event_id, tenant_id)";
 
 /// What the events of a batch are to the database.
+#[derive(Default)]
 pub(super) struct Selected<'a> {
     /// Not stored, each id once: the first in the batch.
     pub(super) new: Vec<Pending<'a>>,
@@ -43,11 +44,7 @@ pub(super) async fn select<'a>(
         }
     }
     if new.is_empty() {
-        return Ok(Selected {
-            new,
-            conflicts: again,
-            repeated: vec![],
-        });
+        return Ok(Selected::default());
     }
     let ids: Vec<Uuid> = new.iter().map(|pending| pending.event.event_id).collect();
     let tenants: Vec<&str> = new.iter().map(|pending| key(pending).1).collect();
