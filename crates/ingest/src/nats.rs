@@ -158,13 +158,8 @@ async fn take(
         status.seen(info.pending, info.delivered > 1);
         let place = (info.stream, info.stream_sequence);
         match message::record(&message.message, place, tenant, state) {
-            Taken::Event(record) => {
-                status.count("event");
-                records.push(record);
-                taken.push(message);
-            }
-            Taken::Undecodable(record) => {
-                status.count("undecodable");
+            Taken::Record { record, result } => {
+                status.count(result);
                 records.push(record);
                 taken.push(message);
             }

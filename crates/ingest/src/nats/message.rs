@@ -26,10 +26,13 @@ const HEADER_SEQUENCE: &str = "nats-sequence";
 /// What a message turned out to be, as the record that goes to the log.
 #[derive(Debug)]
 pub enum Taken {
-    /// An event, in its canonical form.
-    Event(Outgoing),
-    /// No event: its bytes as they came.
-    Undecodable(Outgoing),
+    /// An event, in its canonical form; or, where it is none (`undecodable`), its bytes as they came.
+    Record {
+        /// What goes to the log.
+        record: Outgoing,
+        /// The word for the metrics.
+        result: &'static str,
+    },
     /// An event that a step of the program that embeds the gateway refuses, for this reason.
     Refused(&'static str),
 }
@@ -80,12 +83,18 @@ pub fn record(
     }
     let Some(Ok(accepted)) = accepted else {
         let topic = state.topic(subject::BACKEND);
-        return Taken::Undecodable(as_it_came(message, (stream, sequence), tenant, topic));
+        return Taken::Record {
+            record: as_it_came(message, (stream, sequence), tenant, topic),
+            result: "undecodable",
+        };
     };
     let trace = headers.get(subject::HEADER_TRACEPARENT);
     let trace = trace.and_then(|value| value.to_str().ok());
     let topic = state.topic(subject::topic(&accepted.event));
-    Taken::Event(of_event(accepted, topic, trace, None))
+    Taken::Record {
+        record: of_event(accepted, topic, trace, None),
+        result: "event",
+    }
 }
 
 /// The headers that HTTP has too; values are as those of HTTP there.
