@@ -54,6 +54,8 @@ pub struct Env {
     values: HashMap<String, String>,
     settings: RefCell<Vec<Setting>>,
     problems: RefCell<Vec<String>>,
+    /// Variables whose value is not of the environment.
+    filled: Vec<&'static str>,
 }
 
 impl Env {
@@ -73,7 +75,22 @@ impl Env {
             values,
             settings: RefCell::default(),
             problems: RefCell::default(),
+            filled: Vec::new(),
         }
+    }
+
+    /// Gives a variable that is not set the value found elsewhere.
+    pub fn fill(&mut self, name: &'static str, value: String) {
+        if !self.is_set(name) {
+            self.values.insert(name.to_owned(), value);
+            self.filled.push(name);
+        }
+    }
+
+    /// The variables that were given a value found elsewhere, with it.
+    pub fn filled(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let value = |name: &'static str| (name, self.values.get(name).map_or("", String::as_str));
+        self.filled.iter().copied().map(value)
     }
 
     /// The value of the first of `names` that is set and not empty.

@@ -76,6 +76,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         signal = service::shutdown::requested() => {
             tracing::info!(signal = signal?, "draining");
             let began = Instant::now();
+            bound.handle.leave().await;
             gateway.drain();
             bound.handle.stop(true).await;
             gateway.stop(http.grace.saturating_sub(began.elapsed())).await;

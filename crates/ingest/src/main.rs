@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use ingest::Config;
+use service::consul::Part;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,7 +30,9 @@ enum Command {
 #[actix_web::main]
 async fn main() -> ExitCode {
     match Arguments::parse().command.unwrap_or(Command::Serve) {
-        Command::Serve => service::main("ingest", Config::from_env, ingest::run).await,
+        Command::Serve => {
+            service::main("ingest", &[Part::Kafka], Config::from_env, ingest::run).await
+        }
         Command::Config => service::print_settings("ingest", Config::from_env),
     }
 }

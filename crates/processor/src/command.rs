@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Subcommand;
 use processor::config::Config;
+use service::consul::Part;
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -41,13 +42,16 @@ pub(crate) enum BridgeCommand {
 pub(crate) async fn run(command: Command) -> ExitCode {
     let name = "processor";
     match command {
-        Command::Serve => service::main(name, Config::from_env, processor::run).await,
-        Command::Migrate => service::main(name, Config::from_env, migrate).await,
+        Command::Serve => {
+            let needed = [Part::Postgres, Part::Kafka, Part::Redis];
+            service::main(name, &needed, Config::from_env, processor::run).await
+        }
+        Command::Migrate => service::main(name, &[Part::Postgres], Config::from_env, migrate).await,
         Command::Bridge {
             command: BridgeCommand::TestEvent { file, publish },
         } => {
             let test = async |config| test_event(&config, &file, publish).await;
-            service::main(name, Config::from_env, test).await
+            service::main(name, &[Part::Redis], Config::from_env, test).await
         }
         Command::Config => service::print_settings(name, Config::from_env),
     }

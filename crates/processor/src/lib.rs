@@ -204,6 +204,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let signal = service::shutdown::requested().await?;
     tracing::info!(signal, "draining");
+    bound.handle.leave().await;
     processor.stop().await;
     bound.handle.stop(true).await;
     server.await.context("the HTTP server's task")??;

@@ -50,6 +50,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
     let signal = service::shutdown::requested().await?;
     tracing::info!(signal, "draining");
+    bound.handle.leave().await;
     query.drain().await;
     bound.handle.stop(true).await;
     server.await.context("the HTTP server's task")??;

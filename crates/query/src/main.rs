@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use query::config::Config;
+use service::consul::Part;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -29,7 +30,10 @@ enum Command {
 #[actix_web::main]
 async fn main() -> ExitCode {
     match Arguments::parse().command.unwrap_or(Command::Serve) {
-        Command::Serve => service::main("query", Config::from_env, query::run).await,
+        Command::Serve => {
+            let needed = [Part::Postgres, Part::Redis];
+            service::main("query", &needed, Config::from_env, query::run).await
+        }
         Command::Config => service::print_settings("query", Config::from_env),
     }
 }

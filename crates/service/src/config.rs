@@ -5,6 +5,7 @@ use std::time::Duration;
 use config::Env;
 
 use crate::auth::AuthConfig;
+use crate::consul::config::ConsulConfig;
 
 /// The settings of an HTTP server.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct HttpConfig {
     pub service_name: String,
     /// Who may ask.
     pub auth: AuthConfig,
+    /// In whose catalogue it stands, if in any.
+    pub consul: Option<ConsulConfig>,
 }
 
 impl HttpConfig {
@@ -28,6 +31,14 @@ impl HttpConfig {
     #[must_use]
     pub fn from_env(env: &Env, specific: &'static str, default_port: u16) -> Self {
         crate::telemetry::check(env);
+        crate::consul::services(env);
+        let role = specific.trim_end_matches("_PORT").to_lowercase();
+        // The one process is all of them.
+        let role = if role == "tidegate" {
+            ""
+        } else {
+            role.as_str()
+        };
         Self {
             host: env.get(&["EVENT_SERVICE_HOST"], "0.0.0.0", "Address to listen on."),
             port: env.get_in(
@@ -54,6 +65,7 @@ impl HttpConfig {
                 "Name in the health bodies.",
             ),
             auth: AuthConfig::from_env(env),
+            consul: ConsulConfig::from_env(env, role),
         }
     }
 }

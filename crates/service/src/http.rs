@@ -15,6 +15,7 @@ use crate::auth::Authenticator;
 use crate::auth::access::{self, Access, declare};
 use crate::auth::guard::guard as admit;
 use crate::config::HttpConfig;
+use crate::consul::registration::Registration;
 use crate::health::{self, Health};
 use crate::metrics::{self, Registries};
 use crate::openapi;
@@ -26,12 +27,34 @@ const ROUTES: &str = "/api/v1/admin/routes";
 
 /// A server that listens but is not polled yet.
 pub struct Bound {
-    /// The server, to be awaited or spawned; it ends after [`ServerHandle::stop`].
+    /// The server, to be awaited or spawned; it ends after [`Handle::stop`].
     pub server: Server,
     /// Stops the server.
-    pub handle: ServerHandle,
+    pub handle: Handle,
     /// The address it listens on, with the actual port where 0 was asked for.
     pub address: SocketAddr,
+}
+
+/// Ends a server.
+pub struct Handle {
+    server: ServerHandle,
+    registration: Option<Registration>,
+}
+
+impl Handle {
+    /// Takes the process out of Consul's catalogue, so that nobody new comes; to be called before what
+    /// it has is drained. A second call does nothing.
+    pub async fn leave(&self) {
+        if let Some(registration) = &self.registration {
+            registration.leave().await;
+        }
+    }
+
+    /// The same, and stops the server; `graceful`: after the open requests.
+    pub async fn stop(&self, graceful: bool) {
+        self.leave().await;
+        self.server.stop(graceful).await;
+    }
 }
 
 /// A resource that answers GET and HEAD to whom the rule admits, and 405 as JSON to everything else.
@@ -95,7 +118,8 @@ fn admitting(route: Route, access: Access) -> Route {
 }
 
 /// Binds a server with the probes, /metrics, /openapi.json, /docs, request ids, JSON 404, and the routes that `configure`
-/// adds after the common ones; `auth` finds out who is asking. `registries` is one `&Registry`, or those of several services.
+/// adds after the common ones; `auth` finds out who is asking. Once it answers it is registered with
+/// Consul, if that is asked for. `registries` is one `&Registry`, or those of several services.
 ///
 /// # Errors
 /// The address cannot be bound; the error names it.
@@ -110,8 +134,13 @@ where
     F: Fn(&mut web::ServiceConfig) + Send + Clone + 'static,
 {
     raise_file_limit();
-    let (registries, health, auth) = (registries.into(), health.clone(), auth.clone());
+    let (registries, auth) = (registries.into(), auth.clone());
     let stall = config.stall;
+    let registration = config.consul.as_ref().map(Registration::new).transpose()?;
+    let health = match &registration {
+        Some(registration) => registration.health(health.clone()),
+        None => health.clone(),
+    };
     let server = HttpServer::new(move || {
         let (health, configure) = (health.clone(), configure.clone());
         App::new()
@@ -154,8 +183,14 @@ where
         std::io::Error::other(format!("{} names no address to listen on", config.host))
     })?;
     let server = server.run();
+    if let Some(registration) = &registration {
+        registration.start(&config.host, address);
+    }
     Ok(Bound {
-        handle: server.handle(),
+        handle: Handle {
+            server: server.handle(),
+            registration,
+        },
         server,
         address,
     })

@@ -6,6 +6,7 @@ pub mod auth;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod consul;
 pub mod cors;
 pub mod declare;
 pub mod event_response;
@@ -21,4 +22,4 @@ pub mod telemetry;
 
 pub use event_response::EventResponse;
 pub use problem::Problem;
-pub use process::{main, print_settings, warn_of_ignored};
+pub use process::{main, print_settings, report_environment};

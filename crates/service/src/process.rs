@@ -6,23 +6,33 @@ use std::process::{ExitCode, Termination};
 
 use config::{ConfigError, Env};
 
+use crate::consul;
+
 /// The exit status for settings that cannot be used.
 const USAGE: u8 = 2;
 
-/// Reads the settings with `read`, turns logging on and runs `command`. Returns the exit status: 2
+/// Reads the settings with `read`, of the environment and of Consul for the parts that are `needed`, turns
+/// logging on and runs `command`. Returns the exit status: 2
 /// for wrong settings, 1 for an error of the command, which goes to standard error after `name`.
 pub async fn main<C, T: Termination, E: Display>(
     name: &str,
+    needed: &[consul::Part],
     read: impl FnOnce(&Env) -> Result<C, ConfigError>,
     command: impl AsyncFnOnce(C) -> Result<T, E>,
 ) -> ExitCode {
-    let env = Env::from_process();
+    let env = match consul::environment(name, needed).await {
+        Ok(env) => env,
+        Err(error) => {
+            eprintln!("{name}: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let config = match read(&env) {
         Ok(config) => config,
         Err(error) => return wrong_settings(name, &error),
     };
     crate::telemetry::init();
-    warn_of_ignored(&env);
+    report_environment(&env);
     match command(config).await {
         Ok(outcome) => outcome.report(),
         Err(error) => {
@@ -47,8 +57,11 @@ pub fn print_settings<C>(
     }
 }
 
-/// Logs the variables that are set and have no effect.
-pub fn warn_of_ignored(env: &Env) {
+/// Logs the variables that are set and have no effect, and those that were looked for elsewhere.
+pub fn report_environment(env: &Env) {
+    for (variable, value) in env.filled() {
+        tracing::info!(variable, value, "found by Consul");
+    }
     for variable in env.ignored() {
         tracing::warn!(variable, "ignored: no setting of NATS that Tidegate reads");
     }

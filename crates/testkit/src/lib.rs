@@ -6,12 +6,14 @@
 //! - [`Kcat`]: an independent Kafka client. [`event`]: request bodies.
 //! - [`SseStream`]: an independent reader of server-sent events. [`Proxy`]: one address for
 //!   several servers, whose connections can be cut. [`Browser`]: Chromium. [`Nats`]: JetStream.
+//!   [`Consul`]: a stand-in for its agent.
 //! - [`eventually`], [`eventually_eq`]: waiting for other processes.
 //!
 //! Helpers panic when they fail, except where a test expects a failure for a while (a query while
 //! PostgreSQL is down): those return a `Result`.
 
 mod browser;
+mod consul;
 mod database;
 pub mod event;
 mod kcat;
@@ -28,6 +30,7 @@ mod sse;
 mod wait;
 
 pub use browser::{Browser, Tab};
+pub use consul::Consul;
 pub use database::Database;
 pub use kcat::{Kcat, Message, topic_prefix};
 pub use nats::Nats;

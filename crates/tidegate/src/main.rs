@@ -7,6 +7,7 @@ use clap::Parser;
 mod all_in_one;
 mod client;
 mod commands;
+mod environment;
 mod output;
 mod postgres;
 mod style;

@@ -26,6 +26,8 @@ mod world;
 
 #[path = "../it/attack.rs"]
 mod attack;
+#[path = "../it/consul.rs"]
+mod consul;
 #[path = "../it/dead_letters.rs"]
 mod dead_letters;
 #[path = "../it/equation.rs"]

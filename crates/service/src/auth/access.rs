@@ -62,6 +62,15 @@ pub(crate) fn declare(method: &Method, path: &str, access: Access) {
     declared.insert((path.to_owned(), method.to_string()), access);
 }
 
+/// All routes that this process serves, as `GET /health`: by path, then by method.
+pub(crate) fn declared() -> Vec<String> {
+    let declared = DECLARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let routes = declared.keys();
+    routes
+        .map(|(path, method)| format!("{method} {path}"))
+        .collect()
+}
+
 /// A route with its rule.
 #[derive(Serialize)]
 struct RouteRule<'a> {

@@ -12,7 +12,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::dev::ServerHandle;
 use anyhow::{Context as _, bail};
 use config::{ConfigError, Env};
 use eventlog::postgres::PostgresLog;
@@ -26,6 +25,7 @@ use query::Query;
 use service::auth::Authenticator;
 use service::config::HttpConfig;
 use service::health::Health;
+use service::http::Handle;
 use service::metrics::Registries;
 use store::Database;
 use tokio::task::JoinHandle;
@@ -107,7 +107,7 @@ pub(crate) struct Server {
     /// The address they listen on.
     pub(crate) address: SocketAddr,
     grace: Duration,
-    handle: ServerHandle,
+    handle: Handle,
     server: JoinHandle<std::io::Result<()>>,
     gateway: Gateway,
     processor: Processor,
@@ -194,6 +194,7 @@ impl Server {
     pub(crate) async fn stop(self) {
         let began = Instant::now();
         let left = || self.grace.saturating_sub(began.elapsed());
+        self.handle.leave().await;
         // Live streams do not end by themselves.
         self.query.drain().await;
         self.gateway.drain();

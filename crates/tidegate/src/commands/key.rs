@@ -4,7 +4,6 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use config::Env;
 use domain::access::{KeyKind, Scope, Scopes};
 use domain::{TenantId, timestamp};
 use serde_json::{Value, json};
@@ -15,7 +14,7 @@ use store::{Database, DatabaseConfig};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::output;
+use crate::{environment, output};
 
 /// Make, list, replace and end API keys
 ///
@@ -110,7 +109,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
         output::line(api_key::fresh(kind(write))?);
         return Ok(ExitCode::SUCCESS);
     }
-    let env = Env::from_process();
+    let env = environment::read().await?;
     let config = DatabaseConfig::from_env(&env, "tidegate-key");
     if let Err(error) = env.finish() {
         output::notice(format_args!("tidegate: {error}"));

@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use config::Env;
 use store::{Database, DatabaseConfig, migrate};
 
-use crate::output;
+use crate::{environment, output};
 
 /// Bring the database schema up to date, then exit
 ///
@@ -23,7 +22,7 @@ pub(crate) struct Options {}
 /// # Errors
 /// The settings are wrong, the database cannot be reached, or a migration fails.
 pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
-    let env = Env::from_process();
+    let env = environment::read().await?;
     if !DatabaseConfig::is_named(&env) {
         output::notice(
             "tidegate: DATABASE_URL is not set: name the PostgreSQL whose schema is to be brought \

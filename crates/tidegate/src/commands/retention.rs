@@ -3,13 +3,12 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use config::Env;
 use serde_json::json;
 use store::partitions::{Policy, retention};
 use store::{Database, DatabaseConfig};
 use time::Duration;
 
-use crate::output;
+use crate::{environment, output};
 
 /// Show which old events would be removed, or remove them
 ///
@@ -41,7 +40,7 @@ pub(crate) struct Options {
 /// # Errors
 /// The database cannot be reached, or somebody else's transaction keeps a lock.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let env = Env::from_process();
+    let env = environment::read().await?;
     let config = DatabaseConfig::from_env(&env, "tidegate-retention");
     let keep = Policy::keep_from_env(&env);
     if let Err(error) = env.finish() {

@@ -3,11 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use config::Env;
 use store::DatabaseConfig;
 
 use crate::all_in_one::{Config, Server};
-use crate::output;
+use crate::{environment, output};
 
 /// Run everything in one process, on your PostgreSQL
 ///
@@ -32,7 +31,7 @@ pub(crate) struct Options {}
 /// The address cannot be bound, or a client refuses its settings. A dependency that is down is no
 /// error: the services wait for it.
 pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
-    let env = Env::from_process();
+    let env = environment::read().await?;
     if !DatabaseConfig::is_named(&env) {
         output::notice(
             "tidegate: DATABASE_URL is not set: name the PostgreSQL to serve from, or run \
@@ -48,7 +47,7 @@ pub(crate) async fn run(_: Options) -> anyhow::Result<ExitCode> {
         }
     };
     service::telemetry::init();
-    service::warn_of_ignored(&env);
+    service::report_environment(&env);
     // Before the first answer, after which a signal may come at any moment.
     let mut signal = tokio::spawn(service::shutdown::requested());
     let (kafka, redis) = (config.has_kafka, config.has_redis);
