@@ -126,7 +126,7 @@ create table event_duplicates (
 );
 
 -- The streams of explicit aggregates (S4-75), each with the number of its last event. A row outlives
--- its events, so that retention and erasure never give a number twice. The events are in `events`
+-- its events, so that retention never gives a number twice; erasing a user takes the user's own stream. The events are in `events`
 -- (C37); the streams of users are numbered when they are read.
 create table event_streams (
     tenant_id   varchar(64)  collate "C" not null,
@@ -478,3 +478,38 @@ create table webhook_attempts (
 create index webhook_attempts_subscription_idx on webhook_attempts (subscription_id, id desc);
 create index webhook_attempts_event_idx on webhook_attempts (event_id, id desc);
 create index webhook_attempts_at_idx on webhook_attempts using brin (at) with (pages_per_range = 32, autosummarize = on);
+
+-- Erasures of users (docs/decisions/0026).
+create table erasures (
+    id           uuid         primary key default gen_random_uuid(),
+    tenant       varchar(64)  collate "C" not null,
+    -- HMAC-SHA256 of the tenant and the user under erasure_key, by which what is read again is known.
+    user_hash    bytea        not null check (octet_length(user_hash) = 32),
+    -- The user, until it is done.
+    user_id      varchar(255) collate "C",
+    -- Whether the counts go too.
+    counts       boolean      not null,
+    -- running or completed.
+    state        varchar(10)  collate "C" not null default 'running',
+    -- What was accepted until then is erased.
+    erased_at    timestamptz  not null default clock_timestamp(),
+    -- Rows erased, by place, and what remains elsewhere, until when.
+    places       jsonb        not null default '{}',
+    remains      jsonb        not null default '{}',
+    -- Records dropped since when they were read again.
+    dropped      bigint       not null default 0,
+    problem      text,
+    -- The processor that runs it, as long as it says so.
+    leased_by    uuid,
+    leased_until timestamptz,
+    ended_at     timestamptz
+);
+create index erasures_tenant_idx on erasures (tenant, erased_at desc);
+create index erasures_user_idx on erasures (tenant, user_hash, erased_at desc);
+create index erasures_running_idx on erasures (erased_at) where state = 'running';
+
+create table erasure_key (
+    one boolean primary key default true check (one),
+    key bytea   not null default decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')
+);
+insert into erasure_key default values;

@@ -13,6 +13,7 @@ pub mod fold;
 pub mod id;
 pub mod json;
 pub mod limits;
+pub mod mentions;
 mod names;
 pub mod pattern;
 pub mod processor;

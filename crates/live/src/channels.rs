@@ -3,6 +3,8 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use uuid::Uuid;
+
 use crate::id::{Resume, StreamId};
 use crate::message::{Channel, Outcome, Publication};
 use crate::subscription::Subscription;
@@ -47,6 +49,17 @@ pub trait Channels: Send + Sync + 'static {
     /// Subscribes to a channel. Does not wait for a server that is down: the subscription begins
     /// when the server is back. At most `queue_bytes` of messages wait for a slow listener.
     fn subscribe(&self, channel: Channel, resume: Resume, queue_bytes: usize) -> Subscription;
+
+    /// Removes what is kept of a channel, with what it remembers of these events; returns how many
+    /// messages there were. Who listens goes on listening.
+    ///
+    /// # Errors
+    /// [`LiveError`] when it could not be removed.
+    fn erase<'a>(
+        &'a self,
+        channel: &'a Channel,
+        events: &'a [Uuid],
+    ) -> BoxFuture<'a, Result<u64, LiveError>>;
 
     /// Bytes kept of all channels, in Redis about; `None` if that is not known now.
     fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>>;

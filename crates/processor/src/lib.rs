@@ -7,6 +7,7 @@
 
 pub mod bridge;
 pub mod config;
+mod erasures;
 pub mod handler;
 pub mod jobs;
 pub mod metrics;
@@ -91,21 +92,23 @@ impl Processor {
                 );
             }
         }
-        let bridge = if config.roles.bridge || feeds {
-            let channels = match deps.channels {
-                Some(channels) => channels,
-                None => Arc::new(RedisChannels::new(config.redis.clone())?),
-            };
-            Some(Bridge::start(BridgeParts {
+        let channels = match deps.channels {
+            Some(channels) => Some(channels),
+            None if config.roles.bridge || feeds => {
+                Some(Arc::new(RedisChannels::new(config.redis.clone())?) as Arc<dyn Channels>)
+            }
+            None => None,
+        };
+        let bridge = match &channels {
+            Some(channels) if config.roles.bridge || feeds => Some(Bridge::start(BridgeParts {
                 config: &config.bridge,
                 limits: config.limits,
                 kafka: config.kafka.as_ref().filter(|_| config.roles.bridge),
-                channels,
+                channels: Arc::clone(channels),
                 extension: deps.extension.unwrap_or_else(|| Arc::new(())),
                 registry,
-            })?)
-        } else {
-            None
+            })?),
+            _ => None,
         };
         let storing = if config.roles.store {
             let feed = bridge.as_ref().map(Bridge::direct_input);
@@ -113,6 +116,7 @@ impl Processor {
                 &config,
                 registry,
                 feed,
+                channels,
                 !deps.local,
                 Handlers::new(deps.handlers)?,
                 &deps.folding,

@@ -9,7 +9,7 @@ use store::write::{DeadLetter, ID_CONFLICT, Written};
 service::metrics! {
     /// What the storing role counts.
     pub struct Metrics {
-        /// Records of the log by result: stored, duplicate, dead.
+        /// Records of the log by result: stored, duplicate, dead, erased (of a user who was erased since).
         pub records: IntCounterVec("tidegate_processor_records_total", ["result"]),
         /// Records kept as dead letters, by reason.
         pub dead_letters: IntCounterVec("tidegate_processor_dead_letters_total", ["reason"]),
@@ -100,9 +100,15 @@ impl Metrics {
         &self,
         took: Duration,
         events: usize,
-        Written { new, refused }: &Written<'_>,
+        written: &Written<'_>,
         letters: &[&DeadLetter],
     ) {
+        let Written {
+            new,
+            refused,
+            letters: kept,
+            erased,
+        } = written;
         self.write_seconds.observe(took.as_secs_f64());
         #[expect(
             clippy::cast_precision_loss,
@@ -111,14 +117,15 @@ impl Metrics {
         self.batch_records.observe((events + letters.len()) as f64);
         for (result, count) in [
             ("stored", new.len()),
-            ("duplicate", events - new.len() - refused.len()),
-            ("dead", letters.len() + refused.len()),
+            ("duplicate", events - new.len() - refused.len() - erased),
+            ("dead", kept.len() + refused.len()),
+            ("erased", erased + letters.len() - kept.len()),
         ] {
             self.records
                 .with_label_values(&[result])
                 .inc_by(count as u64);
         }
-        for letter in letters.iter().copied().chain(refused) {
+        for letter in kept.iter().copied().chain(refused) {
             if letter.reason == ID_CONFLICT {
                 self.id_conflicts.inc();
             }

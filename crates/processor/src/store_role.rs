@@ -9,6 +9,7 @@ use domain::subject;
 use eventlog::kafka::{Consumer, KafkaConfig, Producer};
 use eventlog::postgres::PostgresSource;
 use eventlog::{Publisher, Source as _};
+use live::Channels;
 use prometheus::Registry;
 use service::health::Health;
 use store::{Database, migrate, server_settings};
@@ -19,6 +20,7 @@ use uuid::Uuid;
 use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
+use crate::erasures::Erasures;
 use crate::jobs::Runner;
 use crate::metrics::{Metrics, ProcessingMetrics, StateMetrics, WebhookMetrics};
 use crate::partitions::Partitions;
@@ -55,11 +57,12 @@ pub(crate) struct StoreRole {
 
 impl StoreRole {
     /// Starts it. Waits for no dependency. `input` delivers what comes from the Postgres log to
-    /// listeners; `listeners_stay` when this process ends. `extensions` fold and bring up to date.
+    /// listeners through `channels`; `listeners_stay` when this process ends. `extensions` fold and bring up to date.
     pub(crate) fn start(
         config: &Config,
         registry: &Registry,
         input: Option<DirectInput>,
+        channels: Option<Arc<dyn Channels>>,
         listeners_stay: bool,
         handlers: Handlers,
         extensions: &Arc<Extensions>,
@@ -198,6 +201,16 @@ impl StoreRole {
             owner: Uuid::now_v7(),
         };
         background.spawn(replays.run());
+        let mut topics = stored_topics(&config.domain_topics);
+        topics.push(subject::ANNOUNCEMENTS.to_owned());
+        let erasures = Erasures {
+            db: db.clone(),
+            extensions: Arc::clone(extensions),
+            channels,
+            kafka: config.kafka.clone().map(|kafka| (kafka, topics)),
+            owner: Uuid::now_v7(),
+        };
+        background.spawn(erasures.run());
         background.spawn(prepare(
             db,
             config.migrate_on_start,

@@ -3,6 +3,7 @@
 pub mod dead_letter_changes;
 pub mod dead_letter_schema;
 pub mod dead_letters;
+pub mod erasures;
 pub mod events;
 pub mod faults;
 pub mod keys;

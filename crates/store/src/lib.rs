@@ -4,6 +4,7 @@
 pub mod api_keys;
 pub mod dead_letter_changes;
 pub mod dead_letter_reads;
+pub mod erasures;
 pub mod error;
 pub mod event_reads;
 mod lease;

@@ -1,5 +1,6 @@
 //! What became of attempts to deliver webhooks, and what is to be delivered once more.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::TenantId;
@@ -13,7 +14,7 @@ use crate::outbox::Message;
 use crate::pool::Database;
 use crate::rules::{self, RuleKind};
 use crate::sql::{Columns, Sql};
-use crate::work::{self, Claimed, PLAN, storable};
+use crate::work::{self, Claimed, Keys, PLAN, storable};
 use crate::write::outbox;
 
 /// Rows of the log removed at once.
@@ -93,7 +94,8 @@ pub async fn record(
             End::Delivered | End::Failed | End::Gone => ended.push(&attempt.claimed),
         }
     }
-    log(&tx, attempts).await?;
+    let alive = alive(&tx, attempts).await?;
+    log(&tx, attempts, &alive).await?;
     work::drop(&tx, &ended).await?;
     work::postpone(&tx, &again).await?;
     let disabled = follow(&tx, attempts, consequences).await?;
@@ -111,8 +113,30 @@ pub async fn record(
     Ok(())
 }
 
-async fn log(tx: &Transaction<'_>, attempts: &[Attempt]) -> Result<(), Error> {
-    let logged: Vec<&Attempt> = attempts.iter().filter(|one| one.end != End::Gone).collect();
+/// Events and rules of which there still is work: what was erased meanwhile leaves no trace.
+async fn alive(tx: &Transaction<'_>, attempts: &[Attempt]) -> Result<HashSet<(Uuid, Uuid)>, Error> {
+    let claimed: Vec<&Claimed> = attempts.iter().map(|one| &one.claimed).collect();
+    let Keys {
+        events,
+        tenants,
+        rules,
+        ..
+    } = Keys::of(&claimed);
+    let sql = "select w.event_id, w.rule_id from work w join (select distinct * from \
+        unnest($1::uuid[], $2::text[], $3::uuid[]) u(event_id, tenant_id, rule_id)) u \
+        using (event_id, tenant_id, rule_id) order by 1, 2 for update of w";
+    let rows = tx.query(sql, &[&events, &tenants, &rules]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+async fn log(
+    tx: &Transaction<'_>,
+    attempts: &[Attempt],
+    alive: &HashSet<(Uuid, Uuid)>,
+) -> Result<(), Error> {
+    let is_alive = |one: &&Attempt| alive.contains(&(one.claimed.event_id, one.claimed.rule_id));
+    let logged = attempts.iter().filter(|one| one.end != End::Gone);
+    let logged: Vec<&Attempt> = logged.filter(is_alive).collect();
     if logged.is_empty() {
         return Ok(());
     }

@@ -32,6 +32,8 @@ mod consul;
 mod dead_letters;
 #[path = "../it/equation.rs"]
 mod equation;
+#[path = "../it/erasures.rs"]
+mod erasures;
 #[path = "../it/faults.rs"]
 mod faults;
 #[path = "../it/idle.rs"]

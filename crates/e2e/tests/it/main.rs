@@ -26,6 +26,7 @@ mod conversation;
 mod dead_letters;
 mod doors;
 mod equation;
+mod erasures;
 mod faults;
 mod idle;
 mod keys;

@@ -1,10 +1,10 @@
-//! Creating the topics that are missing.
+//! Creating the topics that are missing, and how long they keep records.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
@@ -102,6 +102,59 @@ pub async fn ensure(
         tracing::debug!(last, "topics not ready, trying again");
         tokio::time::sleep(pause).await;
     }
+}
+
+/// For how long a topic keeps records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicRetention {
+    /// Full name.
+    pub topic: String,
+    /// The longest that a record stays; `None` is for ever (no `retention.ms`, or a compacted topic).
+    pub keeps: Option<Duration>,
+}
+
+/// How long these topics keep records, of those that there are. A record stays until its segment is closed
+/// (`segment.ms`), the newest record of that is too old (`retention.ms`), and the broker has looked.
+///
+/// # Errors
+/// Kafka does not answer, or does not tell: a sentence.
+pub async fn retention(
+    config: &KafkaConfig,
+    topics: &[Arc<str>],
+) -> Result<Vec<TopicRetention>, String> {
+    /// Between two looks of the broker, and until it removes a file that it has marked.
+    const LOOKS: u64 = 6 * 60_000;
+    let admin: Admin = config.admin().create().map_err(|e| e.to_string())?;
+    let asked: Vec<_> = topics
+        .iter()
+        .map(|name| ResourceSpecifier::Topic(name))
+        .collect();
+    let options = AdminOptions::new().request_timeout(Some(REQUEST));
+    let described = admin.describe_configs(&asked, &options).await;
+    let mut found = vec![];
+    for (name, resource) in topics
+        .iter()
+        .zip(described.map_err(|error| error.to_string())?)
+    {
+        let resource = match resource {
+            Ok(resource) => resource,
+            Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                continue;
+            }
+            Err(code) => return Err(format!("{name}: {code}")),
+        };
+        let setting = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
+        let ms = |name: &str| setting(name).and_then(|value| value.parse::<u64>().ok());
+        let is_compacted =
+            setting("cleanup.policy").is_some_and(|policy| policy.contains("compact"));
+        let keeps = ms("retention.ms").filter(|_| !is_compacted);
+        let keeps = keeps.map(|kept| kept.saturating_add(ms("segment.ms").unwrap_or(0)));
+        found.push(TopicRetention {
+            topic: name.to_string(),
+            keeps: keeps.map(|kept| Duration::from_millis(kept.saturating_add(LOOKS))),
+        });
+    }
+    Ok(found)
 }
 
 type Admin = AdminClient<DefaultClientContext>;

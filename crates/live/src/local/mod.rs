@@ -6,6 +6,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use uuid::Uuid;
+
 use crate::channels::{BoxFuture, Channels, LiveError};
 use crate::config::Retention;
 use crate::id::{Resume, StreamId};
@@ -82,6 +84,15 @@ impl Channels for LocalChannels {
         let listener = lock(&self.shared.state).subscribe(&key, resume, Arc::clone(&queue), now);
         let host = Arc::clone(&self.shared) as Arc<dyn ListenerHost>;
         Subscription::new(host, key, listener, queue)
+    }
+
+    fn erase<'a>(
+        &'a self,
+        channel: &'a Channel,
+        _: &'a [Uuid],
+    ) -> BoxFuture<'a, Result<u64, LiveError>> {
+        let erased = lock(&self.shared.state).erase(&channel.key(PREFIX));
+        Box::pin(std::future::ready(Ok(erased as u64)))
     }
 
     fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>> {

@@ -270,6 +270,23 @@ impl State {
         }
     }
 
+    /// Removes what is kept of a channel; returns how many messages there were. What is remembered of its
+    /// events names nobody but it, and goes with time.
+    pub(super) fn erase(&mut self, key: &str) -> usize {
+        let Some(ring) = self.rings.get_mut(key) else {
+            return 0;
+        };
+        let messages = ring.kept.len();
+        while !ring.kept.is_empty() {
+            self.bytes -= ring.pop();
+        }
+        ring.trimmed = false;
+        if ring.listeners.is_empty() {
+            self.rings.remove(key);
+        }
+        messages
+    }
+
     /// Bytes of the messages kept.
     pub(super) fn kept_bytes(&self) -> usize {
         self.bytes

@@ -31,6 +31,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use tokio::task::AbortHandle;
+use uuid::Uuid;
 
 use crate::channels::{BoxFuture, Channels, LiveError};
 use crate::id::{Resume, StreamId};
@@ -82,6 +83,14 @@ impl Channels for RedisChannels {
 
     fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>> {
         Box::pin(self.publisher.mark_gap())
+    }
+
+    fn erase<'a>(
+        &'a self,
+        channel: &'a Channel,
+        events: &'a [Uuid],
+    ) -> BoxFuture<'a, Result<u64, LiveError>> {
+        Box::pin(self.publisher.erase(channel, events))
     }
 
     fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>> {

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
+use uuid::Uuid;
 
 use super::connection::{Connection, Server, failure};
 use super::{keys, script, value};
 use crate::channels::LiveError;
 use crate::id::StreamId;
-use crate::message::{Message, Outcome, Publication};
+use crate::message::{Channel, Message, Outcome, Publication};
 use crate::queue::lock;
 
 /// The publishing end.
@@ -53,6 +54,24 @@ impl Publisher {
     pub(crate) async fn mark_gap(&self) -> Result<StreamId, LiveError> {
         self.with_connection(async |connection| self.server.gap(&connection, "mark").await)
             .await
+    }
+
+    /// Removes what is kept of a channel; returns how many messages there were.
+    pub(crate) async fn erase(&self, channel: &Channel, events: &[Uuid]) -> Result<u64, LiveError> {
+        let channel = channel.key(&self.server.prefix);
+        self.with_connection(async |connection| {
+            let shared = &self.server.keys;
+            let mut call = script::ERASE.key(channel.as_str());
+            call.key(shared.sizes.as_str())
+                .key(shared.expiry.as_str())
+                .key(shared.bytes.as_str())
+                .key(keys::listened(&channel));
+            for event in events {
+                call.key(keys::dedup(&channel, *event));
+            }
+            call.invoke_async(&mut connection.redis.clone()).await
+        })
+        .await
     }
 
     /// The bytes kept of all channels.

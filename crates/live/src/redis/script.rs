@@ -151,6 +151,29 @@ return since
     )
 });
 
+/// Removes what is kept of a channel and returns how many messages there were. That it is listened to stays
+/// known while somebody does.
+///
+/// `KEYS`: channel, sizes, expiry, bytes, the channel's key for being listened to, dedup keys.
+pub(crate) static ERASE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local messages = 0
+if redis.call('TYPE', KEYS[1]).ok == 'stream' then
+    messages = redis.call('XLEN', KEYS[1])
+    redis.call('DEL', KEYS[1])
+end
+local size = tonumber(redis.call('ZSCORE', KEYS[2], KEYS[1]) or 0)
+redis.call('ZREM', KEYS[2], KEYS[1])
+redis.call('ZREM', KEYS[3], KEYS[1])
+if size > 0 then redis.call('INCRBY', KEYS[4], -size) end
+if redis.call('PUBSUB', 'NUMSUB', KEYS[1])[2] == 0 then redis.call('DEL', KEYS[5]) end
+for i = 6, #KEYS do redis.call('DEL', KEYS[i]) end
+return messages
+",
+    )
+});
+
 /// Records a gap and returns its id and the time. Everything so far lies before it, everything from
 /// the next millisecond on after it; several in one millisecond are one.
 ///

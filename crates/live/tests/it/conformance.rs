@@ -23,6 +23,7 @@ for_both!(
     a_gap_resets_those_who_listen_and_those_who_resume_from_before,
     every_cursor_given_with_a_reset_resumes_without_another,
     a_position_is_published_once,
+    an_erased_channel_keeps_nothing_and_goes_on,
     channels_and_tenants_are_apart,
     a_full_queue_ends_the_listener_which_resumes_without_loss,
     a_busy_listener_learns_that_it_is_too_slow,
@@ -223,6 +224,29 @@ async fn an_expired_channel_resets<F: Fixture>() {
     publish_numbers(channels, &channel, 2..3).await;
     let mut listener = Listener::new(channels, &channel, Resume::After(idle));
     listener.expect_reset(Reset::Expired).await;
+}
+
+async fn an_erased_channel_keeps_nothing_and_goes_on<F: Fixture>() {
+    let fixture = F::new(Retention::default()).await;
+    let channels = fixture.channels();
+    let (channel, other) = (user("eve"), user("eve's friend"));
+    let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
+    let idle = listener.cursor;
+    heard(channels, &other).await;
+    publish_numbers(channels, &channel, 0..3).await;
+    let of_other = publish_numbers(channels, &other, 0..2).await;
+    listener.expect(0..3).await;
+    assert_eq!(channels.erase(&channel, &[]).await, Ok(3));
+    assert_eq!(channels.erase(&channel, &[]).await, Ok(0));
+    // Who listens and who resumes get what comes, and nothing of before.
+    let mut again = Listener::new(channels, &channel, Resume::After(idle));
+    again.expect_begun().await;
+    publish_numbers(channels, &channel, 3..5).await;
+    listener.expect(3..5).await;
+    again.expect(3..5).await;
+    let mut friend = Listener::new(channels, &other, Resume::After(of_other[0]));
+    friend.expect_begun().await;
+    friend.expect(1..2).await;
 }
 
 async fn a_gap_resets_those_who_listen_and_those_who_resume_from_before<F: Fixture>() {

@@ -256,6 +256,14 @@ mod tests {
             self.channels.subscribe(channel, resume, bytes)
         }
 
+        fn erase<'a>(
+            &'a self,
+            channel: &'a Channel,
+            events: &'a [uuid::Uuid],
+        ) -> BoxFuture<'a, Result<u64, LiveError>> {
+            self.channels.erase(channel, events)
+        }
+
         fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>> {
             self.channels.kept_bytes()
         }

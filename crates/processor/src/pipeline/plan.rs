@@ -142,6 +142,7 @@ impl Positions {
                             },
                             partition: record.place.partition,
                             offset: record.place.offset,
+                            timestamp_ms: record.place.timestamp_ms,
                         },
                         // Every gateway sets it.
                         by_gateway: record.record.header(subject::HEADER_SUBJECT).is_some(),

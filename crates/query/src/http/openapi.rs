@@ -11,8 +11,8 @@ use utoipa::{Modify, OpenApi};
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
-    dead_letter_changes, dead_letters, events, keys, processors, receipts, sse, stats, streams,
-    users,
+    dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, sse, stats,
+    streams, users,
 };
 use super::{projection_changes, projections, replays};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
@@ -71,6 +71,9 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         dead_letter_changes::discard,
         sse::listen,
         sse::tickets::create,
+        erasures::create,
+        erasures::list,
+        erasures::read,
         keys::list,
         keys::create,
         keys::rotate,

@@ -8,7 +8,8 @@ use service::http::{and, get, on, post};
 use super::sse::tickets;
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
-    dead_letter_changes, dead_letters, events, keys, processors, receipts, stats, streams, users,
+    dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, stats,
+    streams, users,
 };
 use super::{projection_changes, projections, replays};
 
@@ -199,6 +200,14 @@ pub const OTHER_ROUTES: &[Route] = &[
         let create = on(Method::POST, path, Access::Admin, keys::create);
         let list = get(path, Access::Admin, keys::list);
         and(list, [create], "GET, HEAD, POST")
+    }),
+    route("/api/v1/admin/erasures", |path| {
+        let create = on(Method::POST, path, Access::Admin, erasures::create);
+        let list = get(path, Access::Admin, erasures::list);
+        and(list, [create], "GET, HEAD, POST")
+    }),
+    route("/api/v1/admin/erasures/{id}", |path| {
+        get(path, Access::Admin, erasures::read)
     }),
     route("/api/v1/admin/keys/{id}/rotate", |path| {
         post(path, Access::Admin, keys::rotate)

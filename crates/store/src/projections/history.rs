@@ -55,11 +55,19 @@ impl<'a> History<'a> {
     }
 
     /// Whether what was read is still all there is up to the last event: an event of a user may come
-    /// after others that it happened before.
+    /// after others that it happened before, and any may be erased.
     pub(super) async fn is_whole(&self, client: &Client) -> Result<bool, Error> {
-        let (USER, Some((_, timestamp, event_id))) = (self.entity_type, self.last) else {
+        let Some((number, timestamp, event_id)) = self.last else {
             return Ok(true);
         };
+        if self.entity_type != USER {
+            let sql = "select count(*) from event_ids where tenant_id = $1::text \
+                and stream_id = $2 and stream_version <= $3";
+            let stream = format!("{}:{}", self.entity_type, self.entity_id);
+            let tenant = self.tenant.as_str();
+            let row = client.query_one(sql, &[&tenant, &stream, &number]).await?;
+            return Ok(row.try_get::<_, i64>(0)? == self.read);
+        }
         let mut sql = Sql::new("select (select count(*) ");
         for (n, branch) in [Self::implicit, Self::explicit].into_iter().enumerate() {
             if n > 0 {

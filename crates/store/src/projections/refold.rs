@@ -19,7 +19,10 @@ const SET: &str = "update event_projections set state = $3, version = $4, last_e
         last_event_time = $6, error = $7, error_event_id = $8, late = false, updated_at = now() \
     where definition = $1 and entity_id = $2";
 
-const LATE: &str = "select definition, entity_id from event_projections where late limit 100";
+const REMOVE: &str = "delete from event_projections where definition = $1 and entity_id = $2";
+
+const LATE: &str = "select definition, entity_id from event_projections where late \
+    and definition in (select id from projection_definitions where state <> 'retired') limit 100";
 
 /// What comes out of a history.
 #[derive(Debug, Default)]
@@ -95,8 +98,8 @@ pub async fn preview(
     Ok(some.then(|| (state, version, error.map(|(why, _)| why))))
 }
 
-/// Folds the whole history of an entity, and puts the result in the place of its state; returns how many
-/// events there are. Reads ahead without a lock, so that a writer waits only for what came meanwhile.
+/// Folds the whole history of an entity, and puts the result in the place of its state, which goes where
+/// nothing is left of it; returns how many events there are. Reads ahead without a lock, so that a writer waits only for what came meanwhile.
 ///
 /// # Errors
 /// The database does not answer.
@@ -132,7 +135,8 @@ pub async fn refold(
         .read(tx.client(), extensions, of, &mut history)
         .await?;
     if folded.is_nothing() {
-        tx.rollback().await?;
+        tx.execute(REMOVE, &[&of.id, &entity_id]).await?;
+        tx.commit().await?;
         return Ok(folded.seen);
     }
     let (last_time, last_id) = folded.last.unzip();

@@ -84,7 +84,8 @@ impl<'a> Counts<'a> {
     }
 }
 
-fn hour_of(at: OffsetDateTime) -> OffsetDateTime {
+/// The hour that an event of that time is counted in.
+pub(crate) fn hour_of(at: OffsetDateTime) -> OffsetDateTime {
     let at = at.to_offset(UtcOffset::UTC);
     at.date()
         .with_hms(at.hour(), 0, 0)

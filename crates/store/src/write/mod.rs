@@ -1,7 +1,7 @@
 //! The write: everything that follows from a batch of records, in one transaction.
 //!
-//! A flat list of steps, one module each, in the order in which their locks are taken: [`new`] (which
-//! ids are not stored yet), [`streams`] (numbers of the events of aggregates), [`claim`] (ids into
+//! A flat list of steps, one module each, in the order in which their locks are taken: [`erased`] (what
+//! nobody is to have any more), [`new`] (which ids are not stored yet), [`streams`] (numbers of the events of aggregates), [`claim`] (ids into
 //! `event_ids`), [`copy`] (rows into `events`), [`projections`] (folded into read models), [`work`] (what
 //! rules want done with them), [`outbox`], [`dead_letters`], [`duplicates`], [`counts`], [`positions`]. The
 //! counts are few and hot, so they come as late as possible: writers wait for each other only there, and
@@ -13,6 +13,7 @@ mod copy;
 mod counts;
 pub(crate) mod dead_letters;
 mod duplicates;
+mod erased;
 mod frozen;
 mod new;
 pub(crate) mod outbox;
@@ -30,6 +31,7 @@ pub use claim::stored;
 #[doc(hidden)]
 pub use copy::COPY;
 pub use copy::{FrozenRows, Rows};
+pub(crate) use counts::hour_of;
 pub use dead_letters::DeadLetter;
 pub use frozen::end_frozen;
 pub(crate) use outbox::announce;
@@ -80,10 +82,14 @@ pub struct Batch<'a> {
 /// What a transaction did.
 #[derive(Debug)]
 pub struct Written<'a> {
-    /// The events stored now. What is neither here nor refused was stored before.
+    /// The events stored now. What is neither here, nor refused, nor dropped was stored before.
     pub new: Vec<Pending<'a>>,
     /// The dead letters of events that a step refused.
     pub refused: Vec<DeadLetter>,
+    /// The dead letters of the batch that were kept; those of erased users are dropped.
+    pub letters: Vec<&'a DeadLetter>,
+    /// Events that were accepted of users before they were erased, and dropped.
+    pub erased: usize,
 }
 
 /// One writer: a connection of its own with its statements prepared.
@@ -91,6 +97,7 @@ pub struct Written<'a> {
 pub struct Writer {
     client: Client,
     rules: rules::Statements,
+    erased: erased::Erased,
     new: Statement,
     streams: streams::Statements,
     claim: Statement,
@@ -126,6 +133,7 @@ impl Writer {
             .await?;
         Ok(Self {
             rules: rules::Statements::prepare(&client).await?,
+            erased: erased::Erased::prepare(&client).await?,
             new: client.prepare(new::KNOWN).await?,
             streams: streams::Statements::prepare(&client).await?,
             claim: client.prepare(claim::CLAIM).await?,
@@ -191,10 +199,12 @@ impl Writer {
     async fn transaction<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
         self.partitions.learn(&self.client, batch.events).await?;
         let tx = self.client.transaction().await?;
+        let mut dropped = erased::Dropped::new();
+        let mut events = self.erased.events(batch.events, &mut dropped);
         // Sent together: the rules cost no round trip of their own.
-        let (rules, selected) = tokio::try_join!(
+        let (rules, mut selected) = tokio::try_join!(
             rules::hold(&tx, &self.rules),
-            new::select(&tx, &self.new, batch.rows, batch.events)
+            new::select(&tx, &self.new, batch.rows, &events)
         )?;
         if batch
             .matched
@@ -202,6 +212,13 @@ impl Writer {
         {
             return Err(Error::Rules);
         }
+        if self.erased.learn(&tx, rules).await? {
+            dropped.clear();
+            events = self.erased.events(batch.events, &mut dropped);
+            selected = new::select(&tx, &self.new, batch.rows, &events).await?;
+        }
+        let kept = self.erased.letters(batch.dead_letters, &mut dropped);
+        let erased = batch.events.len() - events.len();
         let new::Selected {
             mut new,
             conflicts: same_id,
@@ -231,19 +248,26 @@ impl Writer {
             let messages: Vec<_> = new.iter().map(|pending| message(pending.event)).collect();
             outbox::insert(&tx, &self.outbox, &messages).await?;
         }
-        let letters: Vec<_> = batch.dead_letters.iter().copied().chain(&refused).collect();
+        let letters: Vec<_> = kept.iter().copied().chain(&refused).collect();
         let opened: HashSet<i64> = letters.iter().filter_map(|letter| letter.was).collect();
         let were = batch
             .events
             .iter()
-            .filter_map(|pending| pending.dead_letter);
+            .filter_map(|pending| pending.dead_letter)
+            .chain(batch.dead_letters.iter().filter_map(|letter| letter.was));
         let stored: Vec<i64> = were.filter(|id| !opened.contains(id)).collect();
         dead_letters::keep(&tx, &self.dead_letters, &stored, &letters).await?;
         duplicates::note(&tx, &self.duplicates, &repeated).await?;
         let others = counts::add(&tx, &self.counts, &mut self.types, &new).await?;
+        self.erased.note(&tx, dropped).await?;
         positions::advance(&tx, &self.positions, batch.advances, batch.owner).await?;
         tx.commit().await?;
         self.others += others;
-        Ok(Written { new, refused })
+        Ok(Written {
+            new,
+            refused,
+            letters: kept,
+            erased,
+        })
     }
 }

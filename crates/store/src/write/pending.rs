@@ -12,6 +12,8 @@ pub struct RecordPlace<'a> {
     pub partition: i32,
     /// Offset in the partition.
     pub offset: i64,
+    /// When it was written, in milliseconds since the Unix epoch.
+    pub timestamp_ms: Option<i64>,
 }
 
 /// An event to be stored, with where it stands in its batch.

@@ -74,6 +74,7 @@ async fn write_all(writer: &mut Writer, events: &[Event]) {
                 topic: "t",
                 partition: 0,
                 offset: 0,
+                timestamp_ms: None,
             },
             by_gateway: true,
             dead_letter: None,

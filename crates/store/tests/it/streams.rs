@@ -51,6 +51,7 @@ async fn append(
                 topic: "t",
                 partition: 0,
                 offset: 0,
+                timestamp_ms: None,
             },
             by_gateway: true,
             dead_letter: None,

@@ -9,6 +9,7 @@ use crate::style::HELP;
 mod config;
 mod dead_letters;
 mod dev;
+mod erase;
 mod key;
 mod listen;
 mod migrate;
@@ -42,6 +43,7 @@ Examples:
   tidegate replay start --stream order:7 --dry-run
   tidegate dead-letters counts          count what could not be stored
   tidegate receipt ID                   show what happened to an event
+  tidegate erase --user u-1             show what there is of a user; --yes erases it everywhere
   tidegate key create shop --write      make a key that may send events
   tidegate listen --forward-to localhost:3000/hook
                                         bring events to a local port, signed as webhooks
@@ -67,6 +69,7 @@ pub(crate) enum Command {
     Webhook(webhook::Options),
     Listen(listen::Options),
     Retention(retention::Options),
+    Erase(erase::Options),
     Key(key::Options),
     Status(status::Options),
     Config(config::Options),
@@ -93,6 +96,7 @@ impl Command {
             Self::Webhook(options) => webhook::run(options).await,
             Self::Listen(options) => listen::run(options).await,
             Self::Retention(options) => retention::run(options).await,
+            Self::Erase(options) => erase::run(options).await,
             Self::Status(options) => status::run(options).await,
             Self::Config(options) => config::run(options),
         }

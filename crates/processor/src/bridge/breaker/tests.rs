@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use live::{BoxFuture, Channel, Outcome, Publication, Resume, StreamId, Subscription};
 use tokio::sync::Semaphore;
 use tokio::time::{advance, sleep};
+use uuid::Uuid;
 
 use super::*;
 
@@ -65,6 +66,10 @@ impl Channels for Probed {
 
     fn subscribe(&self, _: Channel, _: Resume, _: usize) -> Subscription {
         unreachable!("nobody listens here")
+    }
+
+    fn erase<'a>(&'a self, _: &'a Channel, _: &'a [Uuid]) -> BoxFuture<'a, Result<u64, LiveError>> {
+        unreachable!("nobody is erased here")
     }
 
     fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>> {
