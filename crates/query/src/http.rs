@@ -1,5 +1,6 @@
 //! The HTTP side: the routes and what surrounds them.
 
+pub mod console;
 pub mod dead_letter_changes;
 pub mod dead_letter_schema;
 pub mod dead_letters;
@@ -47,6 +48,17 @@ pub fn routes(app: &mut web::ServiceConfig, state: &State) {
             .wrap(from_fn(measure))
             .wrap(cors()),
     );
+    app.service(
+        get(console::stream::PATH, Access::Read, console::stream::stream)
+            .wrap(from_fn(measure))
+            .wrap(cors()),
+    );
+    // The root is this service's in both shapes.
+    for path in ["/", "/console"] {
+        app.service(get(path, Access::Public, console::to_page));
+    }
+    app.service(get(console::PATH, Access::Public, console::page).wrap(Compress::default()));
+    app.service(get("/console/{file}", Access::Public, console::part).wrap(Compress::default()));
     let events = PREFIXES.iter().flat_map(|prefix| {
         let path = move |route: &'static Route| (format!("{prefix}{}", route.path), route);
         ROUTES.iter().map(path)

@@ -107,6 +107,25 @@ impl State {
         self.observe(what, self.reader.read(work)).await
     }
 
+    /// The same for what nobody waits for: it has as long as the counting of a listing.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn brief<T>(
+        &self,
+        what: &'static str,
+        work: impl AsyncFn(&Client) -> Result<T, Error>,
+    ) -> Result<T, Problem> {
+        let reading = self.reader.read_within(self.count_timeout, work);
+        self.observe(what, reading).await
+    }
+
+    /// Whether the database answered lately.
+    #[must_use]
+    pub fn has_database(&self) -> bool {
+        self.database.load(Ordering::Relaxed)
+    }
+
     /// Changes something in the database; `what` is the metric's label.
     ///
     /// # Errors

@@ -94,6 +94,24 @@ impl Health {
         }
         self
     }
+
+    /// Whether all that is required can be used, and each check by its name.
+    #[must_use]
+    pub fn report(&self) -> (bool, serde_json::Map<String, serde_json::Value>) {
+        let mut all = true;
+        let checks = self.checks.iter().map(|entry| {
+            let check = (entry.state)();
+            let mut value = serde_json::json!({ "ok": check.ok, "detail": check.detail });
+            if entry.is_advisory {
+                value["advisory"] = true.into();
+            } else {
+                all &= check.ok;
+            }
+            (entry.name.to_owned(), value)
+        });
+        let checks = checks.collect();
+        (all, checks)
+    }
 }
 
 #[derive(Serialize)]
@@ -123,21 +141,7 @@ struct ReadyBody<'a> {
 
 /// GET /ready.
 pub(crate) async fn ready(health: web::Data<Health>) -> HttpResponse {
-    let mut all = true;
-    let checks = health
-        .checks
-        .iter()
-        .map(|entry| {
-            let check = (entry.state)();
-            let mut value = serde_json::json!({ "ok": check.ok, "detail": check.detail });
-            if entry.is_advisory {
-                value["advisory"] = true.into();
-            } else {
-                all &= check.ok;
-            }
-            (entry.name.to_owned(), value)
-        })
-        .collect();
+    let (all, checks) = health.report();
     let status = if all { "ready" } else { "not_ready" };
     let mut answer = if all {
         HttpResponse::Ok()

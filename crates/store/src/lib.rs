@@ -7,6 +7,7 @@ pub mod dead_letter_reads;
 pub mod erasures;
 pub mod error;
 pub mod event_reads;
+pub mod figures;
 mod lease;
 pub mod log;
 mod log_throttle;

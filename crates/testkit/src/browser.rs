@@ -176,6 +176,31 @@ impl Tab {
         self.close().await;
     }
 
+    /// Gives the window a size, and the page the colours of that scheme: `light` or `dark`.
+    pub async fn look(&self, width: u32, height: u32, scheme: &str) {
+        let size =
+            json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.command("Emulation.setDeviceMetricsOverride", size)
+            .await;
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
+        self.command("Emulation.setEmulatedMedia", media).await;
+    }
+
+    /// A picture of what is seen, a PNG in base64.
+    pub async fn picture(&self) -> String {
+        let params = json!({"format": "png"});
+        let mut reply = self.command("Page.captureScreenshot", params).await;
+        reply["data"].take().as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Runs a script in every page that is opened in this tab from now on, before its own.
+    pub async fn always(&self, script: &str) {
+        let params = json!({"source": script});
+        self.command("Page.enable", json!({})).await;
+        self.command("Page.addScriptToEvaluateOnNewDocument", params)
+            .await;
+    }
+
     async fn loaded(&self, url: &str) {
         let state = "document.readyState === 'complete' && location.href";
         eventually("the page is loaded", LIMIT, || async {

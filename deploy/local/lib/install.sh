@@ -75,8 +75,9 @@ cmd_install() {
     kafka_java >/dev/null || die "Kafka needs Java 17 or newer, and $(command -v java) is older: set JAVA_HOME"
 }
 
-# Other people's clients, with which the tests send: their versions, from npm and PyPI.
-SDKS_NPM=(cloudevents@10.0.0 @segment/analytics-node@3.1.0 @rudderstack/rudder-sdk-node@3.0.13)
+# Other people's clients, with which the tests send, and axe, which looks at the console's pages: their
+# versions, from npm and PyPI.
+SDKS_NPM=(axe-core@4.11.4 cloudevents@10.0.0 @segment/analytics-node@3.1.0 @rudderstack/rudder-sdk-node@3.0.13)
 SDKS_PYTHON=(cloudevents==2.2.0 segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9 requests)
 
 fetch_sdks() {

@@ -26,6 +26,8 @@ mod world;
 
 #[path = "../it/attack.rs"]
 mod attack;
+#[path = "../it/console.rs"]
+mod console;
 #[path = "../it/consul.rs"]
 mod consul;
 #[path = "../it/dead_letters.rs"]
@@ -63,6 +65,7 @@ mod two_processors;
 #[path = "../it/webhooks.rs"]
 mod webhooks;
 
+mod console_page;
 mod live;
 mod restart;
 mod with_redis;

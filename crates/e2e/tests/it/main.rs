@@ -21,6 +21,7 @@ mod world;
 mod announcements;
 mod attack;
 mod browser_client;
+mod console;
 mod consul;
 mod conversation;
 mod dead_letters;

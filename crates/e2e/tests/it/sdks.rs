@@ -2,7 +2,7 @@
 //! `docs/envelopes.md` says. Their programs are in `tests/sdks`; `deploy/local/parts install --with
 //! sdks` fetches the clients.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,24 +12,11 @@ use time::macros::datetime;
 use tokio::process::Command;
 
 use crate::ledger::assert_counts;
-use crate::world::{PATIENCE, World, beside_others};
+use crate::world::{PATIENCE, World, beside_others, clients};
 
 /// The time that all programs say.
 const WHEN: OffsetDateTime = datetime!(2026-01-02 03:04:05.678 UTC);
 const CALLS: [&str; 6] = ["track", "identify", "page", "screen", "group", "alias"];
-
-/// Where the clients are.
-fn clients() -> PathBuf {
-    let cache = std::env::var_os("TIDEGATE_CACHE_DIR").map_or_else(
-        || {
-            // target/debug/deps/it-0123 -> target
-            let own = std::env::current_exe().unwrap();
-            own.ancestors().nth(3).unwrap().join("local/cache")
-        },
-        PathBuf::from,
-    );
-    cache.join("sdks")
-}
 
 /// Runs a program to its good end.
 async fn run(program: &str, url: &str) {

@@ -271,3 +271,16 @@ pub(crate) fn run(name: &str, arguments: &[&str], environment: &[(&str, &str)]) 
         .output()
         .unwrap_or_else(|error| panic!("{name}: {error}; build it: cargo build -p {name}"))
 }
+
+/// Where other people's programs are that `deploy/local/parts install --with sdks` fetches.
+pub(crate) fn clients() -> PathBuf {
+    let cache = std::env::var_os("TIDEGATE_CACHE_DIR").map_or_else(
+        || {
+            // target/debug/deps/it-0123 -> target
+            let own = std::env::current_exe().unwrap();
+            own.ancestors().nth(3).unwrap().join("local/cache")
+        },
+        PathBuf::from,
+    );
+    cache.join("sdks")
+}

@@ -11,8 +11,8 @@ use utoipa::{Modify, OpenApi};
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
-    dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, sse, stats,
-    streams, users,
+    console, dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, sse,
+    stats, streams, users,
 };
 use super::{projection_changes, projections, replays};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
@@ -74,12 +74,13 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         erasures::create,
         erasures::list,
         erasures::read,
+        console::stream::stream,
         keys::list,
         keys::create,
         keys::rotate,
         keys::revoke
     ),
-    components(schemas(ProblemBody)),
+    components(schemas(ProblemBody, console::tail::StoredShort)),
     security((), ("key" = [])),
     modifiers(&Credentials)
 )]
@@ -132,7 +133,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     let others = OTHER_ROUTES
         .iter()
         .map(|route| route.path)
-        .chain([sse::PATH]);
+        .chain([sse::PATH, console::stream::PATH]);
     let others = others.map(|path| (path.to_owned(), path.to_owned()));
     for (canonical, path) in aliases.chain(others) {
         if let Some(item) = described.get(&canonical) {
@@ -305,7 +306,7 @@ mod tests {
                     .iter()
                     .map(move |route| format!("{prefix}{}", route.path))
             })
-            .chain([sse::PATH.to_owned()])
+            .chain([sse::PATH, console::stream::PATH].map(str::to_owned))
             .chain(OTHER_ROUTES.iter().map(|route| route.path.to_owned()))
             .chain(COMMON.iter().map(|(path, ..)| (*path).to_owned()))
             .collect();

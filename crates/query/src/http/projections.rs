@@ -2,11 +2,12 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::field::Code;
-use domain::{Json, timestamp};
+use domain::fold::Extensions;
+use domain::{Json, TenantId, timestamp};
 use serde::Serialize;
 use service::Problem;
 use store::projections::reads::{self, Filter};
-use store::projections::{StoredDefinition, definitions};
+use store::projections::{StoredDefinition, definitions, preview};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -185,7 +186,8 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 #[utoipa::path(get, path = "/api/v1/events/projections/{entity_type}/{entity_id}", tag = "projections",
     params(("entity_type" = String, Path, description = "The type of the entity, `user` for users"),
         ("entity_id" = String, Path, description = "The entity"),
-        ("name" = Option<String>, Query, description = "The projection; needed if there are several")),
+        ("name" = Option<String>, Query, description = "The projection; needed if there are several"),
+        ("until" = Option<Uuid>, Query, description = "The state as it was after this event of the entity, folded anew; `last_event_id` and `error_event_id` are null then. Reducers and upcasters in Rust are known to the processor alone")),
     responses((status = 200, body = EventProjection), (status = 404, description = "No such state"),
         (status = 422, description = "A wrong parameter, or several projections"),
         (status = 503, description = "Database down")))]
@@ -227,6 +229,10 @@ async fn show(
         ..Filter::default()
     };
     let entity_type = storable(&mut parameters, "entity_type", entity_type).unwrap_or_default();
+    let until = parameters.raw_text("until").map(|text| text.parse());
+    if let Some(Err(_)) = until {
+        parameters.refuse("until", Code::BadFormat, "must be the id of an event");
+    }
     parameters.finish()?;
     let tenant = tenant(request);
     let max_bytes = state.max_response_bytes;
@@ -237,12 +243,53 @@ async fn show(
         .await?;
     match found.rows.as_slice() {
         [] => Err(Problem::not_found("Projection not found")),
-        [one] => state.answer(state.hold(found.bytes)?, &EventProjection::from(one)),
+        [one] => match until {
+            Some(Ok(until)) => {
+                let past = as_of(state, &tenant, one, until).await?;
+                state.answer(state.hold(0)?, &EventProjection::from(&past))
+            }
+            _ => state.answer(state.hold(found.bytes)?, &EventProjection::from(one)),
+        },
         [one, other, ..] => {
             let message = format!("is needed: there are {}, {} …", one.name, other.name);
             Err(Problem::unprocessable("name", Code::Missing, message))
         }
     }
+}
+
+/// The state as it was after that event.
+async fn as_of(
+    state: &State,
+    tenant: &TenantId,
+    now: &reads::Projection,
+    until: Uuid,
+) -> Result<reads::Projection, Problem> {
+    let folded = state
+        .read("projection", async |client| {
+            let all = definitions::list(&***client, Some(tenant)).await?;
+            let live =
+                |of: &&StoredDefinition| of.definition.name == now.name && of.state == "live";
+            match all.iter().find(live) {
+                Some(of) => {
+                    let entity = &now.entity_id;
+                    preview(client, &Extensions::default(), of, entity, Some(until)).await
+                }
+                None => Ok(None),
+            }
+        })
+        .await?;
+    let Some((folded, version, error)) = folded else {
+        let detail = format!("No state after the event {until}");
+        return Err(Problem::not_found(detail));
+    };
+    Ok(reads::Projection {
+        state: Json::from_stored(serde_json::Value::Object(folded).to_string()),
+        version,
+        last_event_id: None,
+        error,
+        error_event_id: None,
+        ..now.clone()
+    })
 }
 
 /// The states of the entities of a type, or of those with a value in their state.

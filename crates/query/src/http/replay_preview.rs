@@ -122,7 +122,7 @@ async fn changes(
             let before = now.rows.first().map(
                 |p| json!({"state": p.state.to_value(), "version": p.version, "error": p.error}),
             );
-            let after = preview(client, &Extensions::default(), &of, &entity_id).await?;
+            let after = preview(client, &Extensions::default(), &of, &entity_id, None).await?;
             let after = after.map(|(state, version, error)| {
                 json!({"state": state, "version": version, "error": error})
             });

@@ -104,7 +104,7 @@ pub async fn listen(
 }
 
 /// The head of a stream: no cache stores it, no proxy changes or delays it.
-fn answer() -> HttpResponseBuilder {
+pub(super) fn answer() -> HttpResponseBuilder {
     let mut answer = HttpResponse::Ok();
     answer
         .insert_header((CONTENT_TYPE, "text/event-stream"))

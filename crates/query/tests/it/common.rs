@@ -32,7 +32,6 @@ async fn words_of_routes_are_no_event_ids() {
 async fn wrong_routes_and_methods_answer_in_json() {
     let world = World::start().await;
     for path in [
-        "/",
         "/nothing",
         "/api/v1/events",
         "/api/v1/events/",

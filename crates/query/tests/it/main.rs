@@ -4,6 +4,7 @@
 
 mod by_id;
 mod common;
+mod console;
 mod dead_letters;
 mod listings;
 mod outage;

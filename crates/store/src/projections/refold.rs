@@ -43,12 +43,33 @@ impl Folded {
         of: &StoredDefinition,
         history: &mut History<'_>,
     ) -> Result<(), Error> {
+        self.read_until(client, extensions, of, history, None)
+            .await?;
+        Ok(())
+    }
+
+    /// Folds up to and with that event; `false` if it is none of the history, all of which is folded then.
+    async fn read_until(
+        &mut self,
+        client: &Client,
+        extensions: &Extensions,
+        of: &StoredDefinition,
+        history: &mut History<'_>,
+        until: Option<Uuid>,
+    ) -> Result<bool, Error> {
         loop {
             let events = history.next(client).await?;
             if events.is_empty() {
-                return Ok(());
+                return Ok(false);
             }
-            self.fold(of, extensions, &events);
+            let last = events
+                .iter()
+                .position(|one| Some(one.event.event_id) == until);
+            let taken = last.map_or(events.len(), |last| last + 1);
+            self.fold(of, extensions, &events[..taken]);
+            if last.is_some() {
+                return Ok(true);
+            }
         }
     }
 
@@ -74,8 +95,9 @@ impl Folded {
     }
 }
 
-/// The state that the whole history of an entity comes to, with the number of its events and the error of
-/// the last that could not be folded; `None` if there is nothing.
+/// The state that the history of an entity comes to, all of it or up to and with that event, with the number
+/// of its events and the error of the last that could not be folded; `None` if there is nothing, or no such
+/// event.
 ///
 /// # Errors
 /// The database does not answer.
@@ -84,17 +106,20 @@ pub async fn preview(
     extensions: &Extensions,
     of: &StoredDefinition,
     entity_id: &str,
+    until: Option<Uuid>,
 ) -> Result<Option<(State, i64, Option<String>)>, Error> {
     let mut history = History::of(&of.tenant_id, &of.definition.entity_type, entity_id);
     let mut folded = Folded::default();
-    folded.read(client, extensions, of, &mut history).await?;
+    let found = folded
+        .read_until(client, extensions, of, &mut history, until)
+        .await?;
     let Folded {
         state,
         version,
         error,
         ..
     } = folded;
-    let some = version > 0 || error.is_some();
+    let some = (found || until.is_none()) && (version > 0 || error.is_some());
     Ok(some.then(|| (state, version, error.map(|(why, _)| why))))
 }
 

@@ -1,10 +1,8 @@
 //! Routes requests to the services by the rules of `deploy/edge/edge.conf.template`, so that clients
 //! see no difference between the shapes.
 
-use actix_web::HttpResponse;
 use actix_web::guard::{self, GuardContext};
 use actix_web::web::{self, ServiceConfig};
-use service::auth::Access;
 
 /// Adds all routes: the common ones first, then those of ingest behind its guard, then the others.
 pub(super) fn routes(
@@ -13,7 +11,6 @@ pub(super) fn routes(
     bridge: &impl Fn(&mut ServiceConfig),
     query: &impl Fn(&mut ServiceConfig),
 ) {
-    app.service(service::http::get("/", Access::Public, index));
     app.service(
         web::scope("")
             .guard(guard::fn_guard(is_for_ingest))
@@ -21,19 +18,6 @@ pub(super) fn routes(
     );
     app.configure(bridge);
     app.configure(query);
-}
-
-/// GET /: the addresses to begin with.
-async fn index() -> HttpResponse {
-    HttpResponse::Ok().json(serde_json::json!({
-        "service": "tidegate",
-        "version": service::health::VERSION,
-        "openapi": "/openapi.json",
-        "docs": "/docs/",
-        "health": "/health",
-        "ready": "/ready",
-        "metrics": "/metrics",
-    }))
 }
 
 fn is_for_ingest(request: &GuardContext<'_>) -> bool {

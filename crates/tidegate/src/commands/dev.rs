@@ -310,6 +310,7 @@ fn welcome(base: &str, private: &PrivateCluster, cluster: &Cluster, took: Durati
         "\
 {GREEN}Tidegate is ready{GREEN:#} at {BOLD}{base}{BOLD:#} {DIM}(after {seconds:.1} s){DIM:#}
 
+  look      {BOLD}{base}/console/{BOLD:#}
   send      POST {base}/api/v1/events
   read      GET  {base}/api/v1/events/history
   listen    GET  {base}/api/v1/sse/users/u-1

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::command::{
-    Directory, Ended, free_port, get, interrupt, post, stored, taken, tidegate, total,
+    Directory, Ended, free_port, interrupt, post, stored, taken, tidegate, total,
 };
 
 /// A `dev` in a process group of its own, as a shell starts it.
@@ -172,14 +172,19 @@ async fn a_query_that_outlives_its_server_delays_the_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_printed_address_says_where_to_look() {
+async fn the_printed_address_is_the_console() {
     let directory = Directory::new();
     let dev = directory.dev().start().await;
-    let index = get(&dev, "/").await.unwrap();
-    assert_eq!(index["service"], "tidegate");
-    for name in ["openapi", "docs", "health", "ready", "metrics"] {
-        let path = index[name].as_str().unwrap();
-        let answer = reqwest::get(dev.url(path)).await.unwrap();
-        assert_eq!(answer.status(), 200, "{path}");
-    }
+    let answer = reqwest::get(dev.url("/")).await.unwrap();
+    assert_eq!(answer.url().path(), "/console/");
+    let kind = &answer.headers()["content-type"];
+    assert_eq!(kind, "text/html; charset=utf-8");
+    let policy = answer.headers()["content-security-policy"]
+        .to_str()
+        .unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; script-src 'self';"),
+        "{policy}"
+    );
+    assert!(!policy.contains("unsafe"), "{policy}");
 }

@@ -185,7 +185,7 @@ impl Drop for Stream {
 }
 
 /// When to reconnect, different for each.
-pub(super) fn retry() -> Bytes {
+pub(in crate::http) fn retry() -> Bytes {
     sse::retry(random(RETRY_MS))
 }
 

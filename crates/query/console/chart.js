@@ -1,0 +1,152 @@
+// Curves and bars over time.
+
+import { h, say } from "./dom.js";
+
+const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const COLOURS = ["--c1", "--c2", "--c3", "--c4", "--c5", "--c6"];
+
+const pad = (number) => String(number).padStart(2, "0");
+const clock = (plot, times) =>
+  times.map((time) => {
+    const at = new Date(time * 1000);
+    return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
+  });
+const days = (plot, times) => times.map((time) => new Date(time * 1000).toISOString().slice(5, 10));
+
+function axes(times) {
+  const axis = {
+    stroke: style("--muted"),
+    grid: { stroke: style("--line"), width: 1 },
+    ticks: { stroke: style("--line"), width: 1 },
+  };
+  return [
+    { ...axis, values: times, space: 80 },
+    { ...axis, size: 56 },
+  ];
+}
+
+/** A chart in a node that follows its width and the colours of the system. `options(width)` describes it. */
+function drawn(label, height, options, data) {
+  const text = h("p", { class: "hidden" });
+  const node = h("figure", { class: "chart", role: "img", "aria-label": label });
+  const figure = h("div", {}, node, text);
+  let plot = null;
+  let now = data;
+  const draw = () => {
+    const width = Math.floor(node.clientWidth);
+    if (!width || !node.isConnected) return;
+    plot?.destroy();
+    plot = new window.uPlot(
+      { width, height, padding: [12, 8, 0, 0], legend: { show: false }, ...options(width) },
+      now,
+      node,
+    );
+  };
+  // In a frame of its own: what it changes is seen by the observer again.
+  const resized = new ResizeObserver(() =>
+    requestAnimationFrame(() => {
+      const width = Math.floor(node.clientWidth);
+      if (plot && width && node.isConnected && width !== plot.width) plot.setSize({ width, height });
+      else if (!plot) draw();
+    }),
+  );
+  resized.observe(node);
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  dark.addEventListener("change", draw);
+  return {
+    node: figure,
+    show(data, summary) {
+      now = data;
+      if (summary) say(text, summary);
+      if (plot) plot.setData(data);
+      else draw();
+    },
+    end() {
+      resized.disconnect();
+      dark.removeEventListener("change", draw);
+      plot?.destroy();
+    },
+  };
+}
+
+/** Curves over the last minutes; `names` of the curves. */
+export function curves(label, names) {
+  const series = () => [
+    {},
+    ...names.map((name, index) => {
+      const stroke = style(COLOURS[index]);
+      return {
+        label: name,
+        stroke,
+        width: 2,
+        fill: index === 0 ? `${stroke}22` : undefined,
+        spanGaps: false,
+        points: { show: false },
+      };
+    }),
+  ];
+  const range = (plot, least, most) => [0, Math.max(1, most * 1.1)];
+  return drawn(
+    label,
+    180,
+    () => ({
+      axes: axes(clock),
+      series: series(),
+      cursor: { y: false, drag: { setScale: false } },
+      scales: { y: { range } },
+    }),
+    [[], ...names.map(() => [])],
+  );
+}
+
+/** Bars, one on another: `data` is the times and a list of numbers for each name. A click says which. */
+export function bars(label, names, data, pick) {
+  // Drawn from the highest sum down, so that each covers the one behind it.
+  const stacked = [data[0]];
+  data
+    .slice(1)
+    .forEach((numbers, index) => stacked.push(numbers.map((number, at) => number + (index ? stacked[index][at] : 0))));
+  const shown = [stacked[0], ...stacked.slice(1).reverse()];
+  const width = data[0].length > 1 ? data[0][1] - data[0][0] : 86400;
+  const paths = window.uPlot.paths.bars({ size: [0.7, 60], align: 0 });
+  const series = () => [
+    {},
+    ...names
+      .map((name, index) => ({
+        label: name,
+        paths,
+        points: { show: false },
+        stroke: style(COLOURS[index % 6]),
+        fill: style(COLOURS[index % 6]),
+        width: 0,
+      }))
+      .reverse(),
+  ];
+  return drawn(
+    label,
+    240,
+    () => ({
+      axes: axes(days),
+      series: series(),
+      tzDate: (time) => window.uPlot.tzDate(new Date(time * 1000), "Etc/UTC"),
+      cursor: { y: false, drag: { x: false, setScale: false } },
+      scales: {
+        x: { range: (plot, least, most) => [least - width / 2, most + width / 2] },
+        y: { range: (plot, least, most) => [0, Math.max(1, most * 1.1)] },
+      },
+      hooks: {
+        ready: [(plot) => plot.over.addEventListener("click", () => plot.cursor.idx !== null && pick(plot.cursor.idx))],
+      },
+    }),
+    shown,
+  );
+}
+
+/** The names of the curves with their colours. */
+export function legend(names) {
+  return h(
+    "ul",
+    { class: "legend" },
+    names.map((name, index) => h("li", { class: `l${(index % 6) + 1}` }, name)),
+  );
+}

@@ -1,0 +1,140 @@
+//! What the console shows of the moment: how much a tenant has stored, and what waits.
+
+use domain::TenantId;
+use time::OffsetDateTime;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+use crate::error::Error;
+use crate::log::LOG;
+
+/// What waits is counted up to here, so that a backlog costs the same to look at however long it is.
+pub const MANY: i64 = 100_000;
+
+/// The figures of a tenant at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Figures {
+    /// Its events, ever.
+    pub stored: i64,
+    /// Its open dead letters, up to [`MANY`], as everything that follows.
+    pub dead: i64,
+    /// Events that wait for a processor.
+    pub unprocessed: i64,
+    /// Events that wait for a webhook.
+    pub undelivered: i64,
+    /// Webhooks without a success for a while, or switched off because of that.
+    pub failing: i64,
+    /// Records of all tenants in the log on PostgreSQL that are not stored yet.
+    pub in_log: i64,
+    /// Announcements of all tenants that wait.
+    pub unannounced: i64,
+    /// When a position of a log was moved last.
+    pub moved_at: Option<OffsetDateTime>,
+    /// How many of the tenant's events were stored in the last seconds, and how long after they were
+    /// accepted: in the middle, and at most. By the clocks of gateway and database.
+    pub recent: Recent,
+    /// What changes when something happens to them.
+    pub changes: Changes,
+}
+
+/// Numbers that are others once something happened there: whoever shows it looks again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "named by what they are of")]
+pub struct Changes {
+    pub dead_letters: i64,
+    pub deliveries: i64,
+    pub replays: i64,
+}
+
+/// The last seconds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(missing_docs, reason = "explained at Figures::recent")]
+pub struct Recent {
+    pub stored: i64,
+    pub median_seconds: Option<f64>,
+    pub most_seconds: Option<f64>,
+}
+
+/// The seconds that [`Recent`] looks back.
+pub const RECENT_SECONDS: f64 = 5.0;
+
+/// Reads them.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> {
+    let waits = "select \
+        (select coalesce(sum(count), 0)::int8 from aggregated_events where tenant_id = $1), \
+        (select count(*) from (select from dead_letters where tenant_id = $1 and state = 'open' limit $2) d), \
+        (select count(*) from (select from work where tenant_id = $1 and kind = 1 limit $2) w), \
+        (select count(*) from (select from work where tenant_id = $1 and kind = 2 limit $2) w), \
+        (select count(*) from event_subscriptions where tenant_id = $1 \
+            and (failing_since is not null or disabled_reason in ('gone', 'failing'))), \
+        (select count(*) from (select from event_log limit $2) l), \
+        (select count(*) from (select from outbox limit $2) o), \
+        (select max(updated_at) from log_positions where topic <> $3 or stored > 0), \
+        (select coalesce(extract(epoch from max(changed_at)) * 1000000, 0)::int8 from \
+            (select changed_at from dead_letters where tenant_id = $1 order by id desc limit 1000) d), \
+        (select coalesce(max(id), 0) from webhook_attempts), \
+        (select coalesce(sum(1 + replayed + failed) + count(ended_at), 0)::int8 from \
+            (select * from replays where tenant_id = $1 order by created_at desc limit 100) r)";
+    let recent = "select count(*), \
+        percentile_cont(0.5) within group (order by extract(epoch from created_at - received_at)::float8), \
+        max(extract(epoch from created_at - received_at))::float8 \
+        from events where tenant_id = $1 and created_at >= now() - make_interval(secs => $2)";
+    let tenant = tenant.as_str();
+    let params = [
+        (&tenant as _, Type::TEXT),
+        (&MANY as _, Type::INT8),
+        (&LOG as _, Type::TEXT),
+    ];
+    let recent_params = [
+        (&tenant as _, Type::TEXT),
+        (&RECENT_SECONDS as _, Type::FLOAT8),
+    ];
+    let (waits, recent) = tokio::try_join!(
+        client.query_typed_one(waits, &params),
+        client.query_typed_one(recent, &recent_params),
+    )?;
+    Ok(Figures {
+        stored: waits.try_get(0)?,
+        dead: waits.try_get(1)?,
+        unprocessed: waits.try_get(2)?,
+        undelivered: waits.try_get(3)?,
+        failing: waits.try_get(4)?,
+        in_log: waits.try_get(5)?,
+        unannounced: waits.try_get(6)?,
+        moved_at: waits.try_get(7)?,
+        recent: Recent {
+            stored: recent.try_get(0)?,
+            median_seconds: recent.try_get(1)?,
+            most_seconds: recent.try_get(2)?,
+        },
+        changes: Changes {
+            dead_letters: waits.try_get(8)?,
+            deliveries: waits.try_get(9)?,
+            replays: waits.try_get(10)?,
+        },
+    })
+}
+
+/// How many events the tenant stored in each of the last `seconds`, where there were any: the second,
+/// as Unix time, and the number.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn history(
+    client: &Client,
+    tenant: &TenantId,
+    seconds: f64,
+) -> Result<Vec<(i64, i64)>, Error> {
+    let sql = "select extract(epoch from date_trunc('second', created_at))::int8, count(*) from events \
+        where tenant_id = $1 and created_at >= now() - make_interval(secs => $2) group by 1 order by 1";
+    let params = [
+        (&tenant.as_str() as _, Type::TEXT),
+        (&seconds as _, Type::FLOAT8),
+    ];
+    let rows = client.query_typed(sql, &params).await?;
+    let pair = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    rows.iter().map(pair).collect()
+}
