@@ -15,6 +15,7 @@ import { flow } from "./flow.js";
 import { replays } from "./replays.js";
 import { processors } from "./processors.js";
 import { keys } from "./keys.js";
+import { erasures } from "./erasures.js";
 import { tryIt } from "./try.js";
 
 // Name, page, the scope it needs; without one everybody who reads sees it.
@@ -27,6 +28,7 @@ const PAGES = [
   ["webhooks", webhooks, "admin"],
   ["processors", processors, "admin"],
   ["replays", replays, "replay"],
+  ["erasures", erasures, "admin"],
   ["keys", keys, "admin"],
   ["try", tryIt, "write"],
 ];

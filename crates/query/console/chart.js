@@ -20,7 +20,7 @@ function axes(times) {
     ticks: { stroke: style("--line"), width: 1 },
   };
   return [
-    { ...axis, values: times, space: 80 },
+    { ...axis, values: times, space: 80, size: 32 },
     { ...axis, size: 56 },
   ];
 }

@@ -273,10 +273,15 @@ export function search(view, [text = ""]) {
       recently(),
     ]);
     const low = text.toLowerCase();
-    const having = recent.filter((one) => JSON.stringify(one).toLowerCase().includes(low)).slice(0, 50);
+    // Where search is on, all events are looked through.
+    const hits = await get(at(["search"], { q: text, limit: 50 })).catch(() => null);
+    const has = (one) => JSON.stringify(one).toLowerCase().includes(low);
+    const isFound = Boolean(hits?.events?.length);
+    const having = isFound ? hits.events : recent.filter(has).slice(0, 50);
+    const title = isFound ? F.found(text) : F.withText(text);
     const parts = [];
     if (ofUser.events.length) parts.push(section(F.ofUser(text), events(F.ofUser(text), ofUser.events)));
-    if (having.length) parts.push(section(F.withText(text), events(F.withText(text), having)));
+    if (having.length) parts.push(section(title, events(title, having)));
     return parts.length ? parts : nowhere(text);
   });
   add(view, node);

@@ -88,6 +88,7 @@ export function tail(view, [kept]) {
   }
 
   let batch = [];
+  let sampled = 0;
   const stop = listen((name, data) => {
     if (name === "problem") fill(said, problem({ message: data?.detail ?? T.state.lost, body: data }));
     if (name === "hello") {
@@ -96,8 +97,12 @@ export function tail(view, [kept]) {
       body.replaceChildren();
       waiting.length = 0;
     }
-    if (name === "sample" && !isPaused) say(note, L.sample(data));
-    if (name === "moment" && !isPaused && note.textContent) say(note, "");
+    if (name === "sample") {
+      sampled = 2;
+      if (!isPaused) say(note, L.sample(data));
+    }
+    // What is said of a sample stays until there is none any more.
+    if (name === "moment" && --sampled < 0 && !isPaused) say(note, "");
     if (name !== "stored") return;
     if (!batch.length)
       queueMicrotask(() => {

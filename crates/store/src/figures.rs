@@ -44,6 +44,7 @@ pub struct Changes {
     pub dead_letters: i64,
     pub deliveries: i64,
     pub replays: i64,
+    pub erasures: i64,
 }
 
 /// The last seconds.
@@ -77,7 +78,8 @@ pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> 
             (select changed_at from dead_letters where tenant_id = $1 order by id desc limit 1000) d), \
         (select coalesce(max(id), 0) from webhook_attempts), \
         (select coalesce(sum(1 + replayed + failed) + count(ended_at), 0)::int8 from \
-            (select * from replays where tenant_id = $1 order by created_at desc limit 100) r)";
+            (select * from replays where tenant_id = $1 order by created_at desc limit 100) r), \
+        (select coalesce(count(*) + count(ended_at) + sum(dropped), 0)::int8 from erasures where tenant = $1)";
     let recent = "select count(*), \
         percentile_cont(0.5) within group (order by extract(epoch from created_at - received_at)::float8), \
         max(extract(epoch from created_at - received_at))::float8 \
@@ -114,6 +116,7 @@ pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> 
             dead_letters: waits.try_get(8)?,
             deliveries: waits.try_get(9)?,
             replays: waits.try_get(10)?,
+            erasures: waits.try_get(11)?,
         },
     })
 }

@@ -193,6 +193,19 @@ impl Tab {
         reply["data"].take().as_str().unwrap_or_default().to_owned()
     }
 
+    /// What a page costs: the bytes of its scripts' heap, and the seconds it has worked.
+    pub async fn cost(&self) -> (f64, f64) {
+        self.command("Performance.enable", json!({})).await;
+        let reply = self.command("Performance.getMetrics", json!({})).await;
+        let metric = |name: &str| {
+            let all = reply["metrics"].as_array().into_iter().flatten();
+            let mut found = all.filter(|metric| metric["name"] == name);
+            found.find_map(|metric| metric["value"].as_f64())
+        };
+        let known = metric("JSHeapUsedSize").zip(metric("TaskDuration"));
+        known.unwrap_or_else(|| panic!("the browser measures nothing: {reply}"))
+    }
+
     /// Runs a script in every page that is opened in this tab from now on, before its own.
     pub async fn always(&self, script: &str) {
         let params = json!({"source": script});

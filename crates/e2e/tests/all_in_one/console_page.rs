@@ -1,6 +1,8 @@
 //! The page itself: nothing an event says is more than text, and everybody can use it. The same page is
 //! served in both shapes; what it does in both is in `../it/console.rs`.
 
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
@@ -9,7 +11,7 @@ use crate::attack::{Guarded, key};
 use crate::console::{Console, door, send};
 use crate::direct::{Record, produce};
 use crate::sender::client;
-use crate::world::{BACKEND, World, beside_others};
+use crate::world::{BACKEND, World, alone, beside_others, soak};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_event_says_is_text_and_changes_its_own_cell() {
@@ -176,6 +178,8 @@ async fn every_page_can_be_used_by_everybody_on_every_screen() {
         "webhooks",
         "processors",
         "replays",
+        "erasures",
+        "erasures",
         "keys",
         "try",
     ];
@@ -206,6 +210,49 @@ async fn every_page_can_be_used_by_everybody_on_every_screen() {
             let file = pictures.join(format!("{name}-{width}-{scheme}.png"));
             std::fs::write(file, picture).unwrap();
         }
+    }
+    console.assert_well().await;
+}
+
+/// `make soak` has it for five minutes: a tab that watches 5,000 events a second shows a sample of them, stays
+/// below 150 MB and works less than half of the time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tab_that_watches_much_stays_small() {
+    const BATCH: usize = 500;
+    let _turn = alone().await;
+    let seconds = soak(4, 300);
+    let world = World::shared().await;
+    let system = world.system().start().await;
+    let (base, _edge) = door(&system).await;
+    let console = Console::open(base.clone()).await;
+    console.page("tail").await;
+    let url = format!("{base}/api/v1/events/batch");
+    let feeding = tokio::spawn(async move {
+        let mut tick = tokio::time::interval(Duration::from_millis(100));
+        for n in 0..seconds * 10 {
+            tick.tick().await;
+            let event = |i| json!({"event_type": "page.viewed", "user_id": format!("u-{}", i % 100), "data": {"n": n, "i": i}});
+            let batch: Vec<_> = (0..BATCH).map(event).collect();
+            let sent = client().post(&url).json(&batch).send().await.unwrap();
+            // Too much at once is said, and not what this is about.
+            assert!(
+                [201, 503].contains(&sent.status().as_u16()),
+                "{}",
+                sent.status()
+            );
+        }
+    });
+    console.sees("a sample of").await;
+    let (_, before) = console.tab.cost().await;
+    let began = Instant::now();
+    feeding.await.unwrap();
+    let (bytes, after) = console.tab.cost().await;
+    let rows = "document.querySelectorAll('main tbody tr').length <= 300";
+    assert_eq!(console.evaluate(rows).await, true);
+    if std::env::var_os("SOAK").is_some() {
+        let share = (after - before) / began.elapsed().as_secs_f64();
+        assert!(share < 0.5, "the tab works {share} of the time");
+        assert!(bytes < 150e6, "{bytes} bytes");
     }
     console.assert_well().await;
 }

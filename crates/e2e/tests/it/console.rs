@@ -179,7 +179,7 @@ async fn what_happens_is_seen_and_one_event_is_followed_to_its_receipt() {
     console.evaluate("find('u-1')").await;
     console.sees("What “u-1” did").await;
     console.evaluate("find('parcel 3')").await;
-    console.sees("those with “parcel 3”").await;
+    console.sees("with “parcel 3”").await;
 
     // How much.
     console.page("flow").await;
@@ -237,7 +237,7 @@ async fn what_went_wrong_is_mended_from_the_page() {
     console.page("dead").await;
     console.sees("No dead letters").await;
     console.evaluate("find('mended.by_hand')").await;
-    console.sees("those with “mended.by_hand”").await;
+    console.sees("with “mended.by_hand”").await;
 
     // A webhook whose endpoint refuses at first.
     let receiver = Receiver::start(|n, _| Reply::status(if n == 0 { 418 } else { 204 }));
@@ -277,6 +277,14 @@ async fn what_went_wrong_is_mended_from_the_page() {
     console.sees("completed").await;
     console.page("streams/order%3A7").await;
     console.sees("totals: the state after 1 event").await;
+
+    // A user is erased, with a receipt.
+    console.page("erasures").await;
+    console.put("User", "u-1").await;
+    console.click("Erase…").await;
+    console.sees("1 event of “u-1”").await;
+    console.click("Erase").await;
+    console.sees("completed").await;
 
     // A processor, and a key.
     console.page("processors").await;

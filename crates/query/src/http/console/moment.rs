@@ -69,6 +69,8 @@ pub struct ChangesView {
     pub deliveries: i64,
     /// To replays.
     pub replays: i64,
+    /// To erasures.
+    pub erasures: i64,
 }
 
 /// The listeners of this process.
@@ -127,6 +129,7 @@ impl Rates {
                 dead_letters: figures.changes.dead_letters,
                 deliveries: figures.changes.deliveries,
                 replays: figures.changes.replays,
+                erasures: figures.changes.erasures,
             },
         }
     }
