@@ -513,3 +513,67 @@ create table erasure_key (
     key bytea   not null default decode(replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', ''), 'hex')
 );
 insert into erasure_key default values;
+
+-- Anomalies (S1-12, S1-41, docs/decisions/0028).
+
+-- Counts by the minute, beside those by the day and hour; kept for ANOMALY_HISTORY_DAYS.
+create table event_minutes (
+    tenant       varchar(64)  collate "C" not null,
+    minute       timestamptz  not null,
+    event_type   varchar(255) collate "C" not null,
+    event_source varchar(50)  collate "C" not null,
+    -- The API that the events name; empty for none.
+    api          varchar(255) collate "C" not null,
+    count        bigint       not null,
+    primary key (tenant, minute, event_type, event_source, api)
+) with (fillfactor = 70);
+create index event_minutes_minute_idx on event_minutes using brin (minute) with (pages_per_range = 32, autosummarize = on);
+
+create table anomaly_rules (
+    tenant     varchar(64)  collate "C" not null,
+    name       varchar(100) collate "C" not null,
+    rule       jsonb        not null,
+    created_at timestamptz  not null default now(),
+    updated_at timestamptz  not null default now(),
+    primary key (tenant, name)
+);
+
+create table anomaly_alerts (
+    alert_id       uuid         primary key,
+    tenant         varchar(64)  collate "C" not null,
+    rule           varchar(100) collate "C" not null,
+    kind           varchar(20)  collate "C" not null,
+    -- The source, API, family of types or type.
+    subject        varchar(255) collate "C" not null,
+    -- open or resolved.
+    state          varchar(10)  collate "C" not null,
+    opened_at      timestamptz  not null,
+    resolved_at    timestamptz,
+    value          float8       not null,
+    usual          float8       not null,
+    worst          float8       not null,
+    events         bigint       not null,
+    window_minutes integer      not null,
+    message        text         not null,
+    -- What was told last, and when; since when all is well.
+    told           float8       not null,
+    told_at        timestamptz  not null,
+    well_since     timestamptz,
+    updated_at     timestamptz  not null default now()
+) with (fillfactor = 70);
+create unique index anomaly_alerts_open_idx on anomaly_alerts (tenant, rule, subject) where state = 'open';
+create index anomaly_alerts_tenant_idx on anomaly_alerts (tenant, opened_at desc, alert_id desc);
+
+-- How far it is judged, and by which processor, as long as it says so.
+create table anomaly_clock (
+    one          boolean primary key default true check (one),
+    judged_until timestamptz,
+    leased_by    uuid,
+    leased_until timestamptz
+);
+insert into anomaly_clock default values;
+
+create view grafana_anomalies as
+select opened_at as time, resolved_at as timeend, tenant as tenant_id, rule, kind, subject, state, value, usual,
+       worst, message as text
+from anomaly_alerts;

@@ -40,7 +40,11 @@ type Panel =
     | Typed<'timeseries', timeseries.Options, timeseries.FieldConfig>;
 type Row = Omit<Json<dashboard.RowPanel>, 'panels'> & { panels: Panel[] };
 
-export type Dashboard = Omit<Json<dashboard.Dashboard>, 'panels'> & {
+// Nor one for an annotation that its PostgreSQL data source finds.
+type Annotation = Omit<Json<dashboard.AnnotationQuery>, 'target' | 'datasource'> & { datasource: Postgres; target: Sql };
+
+export type Dashboard = Omit<Json<dashboard.Dashboard>, 'panels' | 'annotations'> & {
+    annotations: { list: Annotation[] };
     uid: string;
     title: string;
     panels: (Panel | Row)[];

@@ -5,6 +5,7 @@
 //! depends on the moment or on chance (received time, fresh ids) comes in through [`envelope::Context`].
 
 pub mod access;
+pub mod anomaly;
 pub mod category;
 pub mod envelope;
 pub mod event;

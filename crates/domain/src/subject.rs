@@ -14,6 +14,8 @@ pub const SYSTEM_EVENT: &str = "events.frontend.system_event";
 pub const BACKEND: &str = "events.backend.service";
 /// Topic of the announcements, `event.stored` first (S4-98).
 pub const ANNOUNCEMENTS: &str = "event-stream";
+/// Topic of what is told of alerts (S1-41), whose subjects begin with [`crate::anomaly::EVENT_PREFIX`].
+pub const ALERTS: &str = "events.alerts";
 
 /// The topics events come in on, without the configured domain topics.
 pub const EVENT_TOPICS: [&str; 4] = [USER_INTERACTION, BUSINESS_ACTION, SYSTEM_EVENT, BACKEND];

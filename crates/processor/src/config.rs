@@ -43,6 +43,8 @@ pub struct Config {
     pub sweep: Duration,
     /// What is sent to subscribers.
     pub webhooks: WebhookLimits,
+    /// How anomalies are looked for.
+    pub anomalies: AnomalyConfig,
     /// Bytes of records between the log and the database.
     pub buffer_bytes: usize,
     /// The time partitions of `events`.
@@ -53,6 +55,36 @@ pub struct Config {
     pub redis: RedisConfig,
     /// Redis is named, rather than looked for where it usually is.
     pub has_redis: bool,
+}
+
+/// How anomalies are looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct AnomalyConfig {
+    /// How often; never if there is none.
+    pub interval: Option<Duration>,
+    /// How long counts by the minute are kept.
+    pub history: Duration,
+}
+
+impl AnomalyConfig {
+    fn from_env(env: &Env) -> Self {
+        let seconds = env.get_in(
+            &["ANOMALY_INTERVAL"],
+            5,
+            0..=60,
+            "Seconds between two looks for anomalies in what is stored; 0 never looks.",
+        );
+        let days = env.get_in(
+            &["ANOMALY_HISTORY_DAYS"],
+            35,
+            1..=400,
+            "Days that counts by the minute are kept, which rules can be tried on.",
+        );
+        Self {
+            interval: (seconds > 0).then(|| Duration::from_secs(seconds)),
+            history: Duration::from_secs(86_400 * days),
+        }
+    }
 }
 
 /// How webhooks are delivered.
@@ -184,6 +216,7 @@ impl Config {
                 "Writers, each with a connection of its own; the default is the number of cores.",
             ),
             webhooks: WebhookLimits::from_env(env),
+            anomalies: AnomalyConfig::from_env(env),
             sweep: Duration::from_secs(env.get_in(
                 &["PROCESSING_INTERVAL"],
                 5,

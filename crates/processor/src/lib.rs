@@ -5,6 +5,7 @@
 //! as absences: no event is acknowledged to Kafka before PostgreSQL has it; no count exists without
 //! its event; no bad record stops a good one; storing never waits for live delivery.
 
+mod anomalies;
 pub mod bridge;
 pub mod config;
 mod erasures;
@@ -254,7 +255,7 @@ fn topic_specs(config: &Config, kafka: &KafkaConfig) -> Vec<TopicSpec> {
     let mut names = vec![];
     if config.roles.store {
         names.extend(bridge::config::stored_topics(&config.domain_topics));
-        names.push(subject::ANNOUNCEMENTS.to_owned());
+        names.extend([subject::ANNOUNCEMENTS, subject::ALERTS].map(str::to_owned));
     }
     if config.roles.bridge {
         names.extend(config.bridge.topics.iter().cloned());

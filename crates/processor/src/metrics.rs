@@ -83,6 +83,16 @@ service::metrics! {
 }
 
 service::metrics! {
+    /// What the processor that looks for anomalies found.
+    pub struct AnomalyMetrics {
+        /// Alerts that are open, by kind: error_rate, surge, silence.
+        pub open: IntGaugeVec("tidegate_anomaly_alerts_open", ["kind"]),
+        /// Everything up to this time is judged, in seconds since 1970.
+        pub judged_until: IntGauge("tidegate_anomaly_judged_until_seconds"),
+    }
+}
+
+service::metrics! {
     /// Deliveries of webhooks.
     pub struct WebhookMetrics {
         /// Attempts to deliver by result: delivered, retry, failed.

@@ -17,12 +17,13 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::anomalies::Anomalies;
 use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
 use crate::erasures::Erasures;
 use crate::jobs::Runner;
-use crate::metrics::{Metrics, ProcessingMetrics, StateMetrics, WebhookMetrics};
+use crate::metrics::{AnomalyMetrics, Metrics, ProcessingMetrics, StateMetrics, WebhookMetrics};
 use crate::partitions::Partitions;
 use crate::pipeline::detour::Detour;
 use crate::pipeline::placement::Placement;
@@ -192,6 +193,16 @@ impl StoreRole {
                 .watch(db.clone(), sources.clone(), metrics, gauges),
         );
         let announces = sources.kafka.is_some();
+        let anomalies = Anomalies {
+            db: db.clone(),
+            config: config.anomalies,
+            sources: sources.clone(),
+            metrics: AnomalyMetrics::register(registry)?,
+            topic: format!("{prefix}{}", subject::BACKEND).into(),
+            announces,
+            owner: Uuid::now_v7(),
+        };
+        background.spawn(anomalies.watch());
         let projections = Projections::new(db.clone(), Arc::clone(extensions), announces);
         background.spawn(projections.build());
         let replays = Replays {

@@ -1,5 +1,6 @@
 //! The HTTP side: the routes and what surrounds them.
 
+pub mod anomalies;
 pub mod console;
 pub mod dead_letter_changes;
 pub mod dead_letter_schema;

@@ -1,6 +1,7 @@
 //! PostgreSQL: the only place with SQL. One module per table family, functions over a client or
 //! transaction; row structs stay in here, [`domain::Event`] travels.
 
+pub mod anomalies;
 pub mod api_keys;
 pub mod dead_letter_changes;
 pub mod dead_letter_reads;

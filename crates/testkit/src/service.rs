@@ -101,6 +101,8 @@ impl ServiceBuilder {
                 format!("{}_PORT", self.name.to_uppercase()),
                 port.to_string(),
             )
+            // What a test sends is no surge.
+            .env("ANOMALY_INTERVAL", "0")
             .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(open())

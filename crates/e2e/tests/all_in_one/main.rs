@@ -11,6 +11,8 @@
 
 #[path = "../it/direct.rs"]
 mod direct;
+#[path = "../it/documented.rs"]
+mod documented;
 #[path = "../it/ledger.rs"]
 mod ledger;
 #[path = "../it/load.rs"]
@@ -24,6 +26,8 @@ mod system;
 #[path = "../it/world.rs"]
 mod world;
 
+#[path = "../it/anomalies.rs"]
+mod anomalies;
 #[path = "../it/attack.rs"]
 mod attack;
 #[path = "../it/console.rs"]

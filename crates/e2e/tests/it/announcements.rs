@@ -1,6 +1,6 @@
 //! What is announced is what the documents say, and whoever follows it gets it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -9,49 +9,11 @@ use rdkafka::message::{Headers as _, Message as _};
 use serde_json::{Value, json};
 use testkit::{Receiver, Reply};
 
+use crate::documented::assert_as_documented;
 use crate::sender::client;
 use crate::world::{ANNOUNCEMENTS, PATIENCE, World, beside_others};
 
-const DOCUMENT: &str = include_str!("../../../../docs/announcements.md");
 const EVENTS: usize = 40;
-
-/// The example of a subject, and which of its members are optional.
-fn documented(subject: &str) -> (Value, BTreeSet<String>) {
-    let (_, section) = DOCUMENT.split_once(&format!("\n## {subject}\n")).unwrap();
-    let section = section.split("\n## ").next().unwrap();
-    let example = section
-        .split("```")
-        .nth(1)
-        .unwrap()
-        .strip_prefix("json")
-        .unwrap();
-    let optional = section
-        .split_once("Optional: ")
-        .map_or("", |(_, rest)| rest);
-    let optional = optional.split(['.', '\n']).next().unwrap();
-    let names = optional.split('`').skip(1).step_by(2).map(str::to_owned);
-    (serde_json::from_str(example).unwrap(), names.collect())
-}
-
-/// Compares members and their types.
-fn assert_as_documented(subject: &str, sent: &Value) {
-    let (example, optional) = documented(subject);
-    let (example, sent) = (example.as_object().unwrap(), sent.as_object().unwrap());
-    for (name, value) in sent {
-        let known = example
-            .get(name)
-            .unwrap_or_else(|| panic!("{subject}: {name} is not documented"));
-        let kind = |value: &Value| std::mem::discriminant(value);
-        let null = value.is_null() && optional.contains(name);
-        assert!(
-            null || kind(known) == kind(value),
-            "{subject}: {name} is {value}"
-        );
-    }
-    for name in example.keys().filter(|name| !optional.contains(*name)) {
-        assert!(sent.contains_key(name), "{subject}: {name} is missing");
-    }
-}
 
 /// Subject and payload of what a member of that group reads until there are so many.
 fn follow(world: &World, group: &str, wanted: usize) -> Vec<(String, Value)> {

@@ -11,6 +11,7 @@
 )]
 
 mod direct;
+mod documented;
 mod ledger;
 mod load;
 mod log;
@@ -19,6 +20,7 @@ mod system;
 mod world;
 
 mod announcements;
+mod anomalies;
 mod attack;
 mod browser_client;
 mod console;

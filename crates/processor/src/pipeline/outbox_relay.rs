@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::TenantId;
+use domain::anomaly::EVENT_PREFIX;
+use domain::{TenantId, subject};
 use eventlog::{Outgoing, PublishError, Publisher};
 use store::outbox::{self, Message, Outcome, Page, Sent};
 use store::{Database, Error};
@@ -29,12 +30,14 @@ pub struct OutboxRelay {
     db: Database,
     producer: Arc<dyn Publisher>,
     topic: Arc<str>,
+    alerts: Arc<str>,
     detour: Detour,
     metrics: Arc<Metrics>,
 }
 
 impl OutboxRelay {
-    /// Sends to that topic (full name), and ends the detour when nothing is left.
+    /// Sends to that topic (full name), and what tells of alerts to the one beside it; ends the detour when
+    /// nothing is left.
     #[must_use]
     pub fn new(
         db: Database,
@@ -47,6 +50,7 @@ impl OutboxRelay {
             db,
             producer,
             topic: topic.into(),
+            alerts: beside(topic),
             detour,
             metrics,
         }
@@ -85,7 +89,9 @@ impl OutboxRelay {
             // Each for itself, so that none is sent again because of another.
             let sending = messages.into_iter().map(|message| async {
                 let tenant = message.tenant_id.clone();
-                let record = outgoing(&self.topic, message);
+                let alert = message.subject.starts_with(EVENT_PREFIX);
+                let topic = if alert { &self.alerts } else { &self.topic };
+                let record = outgoing(topic, message);
                 let published = self.publish(&record).await;
                 (tenant, record, published)
             });
@@ -127,6 +133,12 @@ impl OutboxRelay {
             Err(_) => Outcome::Later,
         }
     }
+}
+
+/// The topic of alerts, with the prefix of that of announcements.
+fn beside(announcements: &str) -> Arc<str> {
+    let prefix = announcements.strip_suffix(subject::ANNOUNCEMENTS);
+    format!("{}{}", prefix.unwrap_or_default(), subject::ALERTS).into()
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
+use super::anomalies::{alerts, rules, trial};
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
@@ -75,6 +76,13 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         erasures::list,
         erasures::read,
         console::stream::stream,
+        alerts::list,
+        rules::list,
+        rules::create,
+        rules::read,
+        rules::replace,
+        rules::delete,
+        trial::run,
         keys::list,
         keys::create,
         keys::rotate,

@@ -5,6 +5,7 @@ use actix_web::http::Method;
 use service::auth::Access;
 use service::http::{and, get, on, post};
 
+use super::anomalies::{alerts, rules, trial};
 use super::sse::tickets;
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
@@ -195,6 +196,23 @@ pub const ROUTES: &[Route] = &[
 pub const OTHER_ROUTES: &[Route] = &[
     route(tickets::PATH, |path| {
         post(path, Access::Own, tickets::create)
+    }),
+    route("/api/v1/anomalies", |path| {
+        get(path, Access::Read, alerts::list)
+    }),
+    route("/api/v1/anomalies/rules", |path| {
+        let create = on(Method::POST, path, Access::Admin, rules::create);
+        let list = get(path, Access::Read, rules::list);
+        and(list, [create], "GET, HEAD, POST")
+    }),
+    route("/api/v1/anomalies/rules/trial", |path| {
+        post(path, Access::Admin, trial::run)
+    }),
+    route("/api/v1/anomalies/rules/{name}", |path| {
+        let replace = on(Method::PUT, path, Access::Admin, rules::replace);
+        let delete = on(Method::DELETE, path, Access::Admin, rules::delete);
+        let read = get(path, Access::Read, rules::read);
+        and(read, [replace, delete], "GET, HEAD, PUT, DELETE")
     }),
     route("/api/v1/admin/keys", |path| {
         let create = on(Method::POST, path, Access::Admin, keys::create);

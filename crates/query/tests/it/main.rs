@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod anomalies;
 mod by_id;
 mod common;
 mod console;

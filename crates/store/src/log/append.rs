@@ -1,7 +1,8 @@
 //! Appending.
 
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::error::Error;
 use crate::pool::Database;
@@ -19,6 +20,47 @@ pub struct NewRow<'a> {
     pub headers: &'a [u8],
     /// The bytes.
     pub payload: Option<&'a [u8]>,
+}
+
+const APPEND: &str = "select log_append($1, $2, $3, $4, $5)";
+
+/// The rows, column by column.
+struct Columns<'a> {
+    partitions: Vec<i16>,
+    topics: Vec<&'a str>,
+    keys: Vec<Option<&'a [u8]>>,
+    headers: Vec<&'a [u8]>,
+    payloads: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(rows: &[NewRow<'a>]) -> Self {
+        Self {
+            partitions: rows.iter().map(|row| row.partition).collect(),
+            topics: rows.iter().map(|row| row.topic).collect(),
+            keys: rows.iter().map(|row| row.key).collect(),
+            headers: rows.iter().map(|row| row.headers).collect(),
+            payloads: rows.iter().map(|row| row.payload).collect(),
+        }
+    }
+
+    fn values(&self) -> [&(dyn ToSql + Sync); 5] {
+        [
+            &self.partitions,
+            &self.topics,
+            &self.keys,
+            &self.headers,
+            &self.payloads,
+        ]
+    }
+}
+
+/// Appends rows once this transaction is committed. Others who append wait for that.
+pub(crate) async fn append_with(tx: &Transaction<'_>, rows: &[NewRow<'_>]) -> Result<(), Error> {
+    if !rows.is_empty() {
+        tx.execute(APPEND, &Columns::of(rows).values()).await?;
+    }
+    Ok(())
 }
 
 /// A connection that appends.
@@ -41,9 +83,7 @@ impl Appender {
         client
             .batch_execute("set lock_timeout = '4s'; set statement_timeout = '10s'")
             .await?;
-        let append = client
-            .prepare("select log_append($1, $2, $3, $4, $5)")
-            .await?;
+        let append = client.prepare(APPEND).await?;
         Ok(Self {
             client,
             append,
@@ -57,17 +97,8 @@ impl Appender {
     /// None was appended; but where the connection was lost or the answer not awaited, all of them
     /// may have been.
     pub async fn append(&self, rows: &[NewRow<'_>]) -> Result<(), Error> {
-        let partitions: Vec<i16> = rows.iter().map(|row| row.partition).collect();
-        let topics: Vec<&str> = rows.iter().map(|row| row.topic).collect();
-        let keys: Vec<Option<&[u8]>> = rows.iter().map(|row| row.key).collect();
-        let headers: Vec<&[u8]> = rows.iter().map(|row| row.headers).collect();
-        let payloads: Vec<Option<&[u8]>> = rows.iter().map(|row| row.payload).collect();
-        self.client
-            .execute(
-                &self.append,
-                &[&partitions, &topics, &keys, &headers, &payloads],
-            )
-            .await?;
+        let columns = Columns::of(rows);
+        self.client.execute(&self.append, &columns.values()).await?;
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod partition;
 mod read;
 mod vacuum;
 
+pub(crate) use append::append_with;
 pub use append::{Appender, NewRow};
 pub use backlog::{Backlog, Counter};
 pub use headers::{pack_headers, unpack_headers};

@@ -1,10 +1,14 @@
-//! The step `counts`: the daily and hourly counts (S1-32 to S1-36). Written last in a transaction and in
-//! sorted order: these rows are few and hot, and writers meet on them.
+//! The step `counts`: the counts by day and hour (S1-32 to S1-36), and those by minute that anomalies are
+//! found by. Written last in a transaction and in sorted order: these rows are few and hot, and writers
+//! meet on them.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Event;
-use time::{Date, OffsetDateTime, UtcOffset};
+use domain::anomaly::api_of;
+use time::{Date, Duration, OffsetDateTime, UtcOffset};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use super::pending::Pending;
@@ -22,28 +26,61 @@ const ADD_HOURLY: &str = "insert into aggregated_events_hourly \
     on conflict (tenant_id, hour, event_type, event_source, event_category) \
     do update set count = aggregated_events_hourly.count + excluded.count";
 
+const ADD_MINUTES: &str = "insert into event_minutes \
+    (tenant, minute, event_type, event_source, api, count) \
+    select * from unnest($1::text[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::int8[]) \
+    on conflict (tenant, minute, event_type, event_source, api) \
+    do update set count = event_minutes.count + excluded.count";
+
+/// Events that came so long after they happened are no news: they are not counted by the minute.
+const NEWS: Duration = Duration::days(35);
+/// APIs of one batch, at most, that are counted each for itself; the name of the rest.
+const APIS: usize = 200;
+const OTHER_API: &str = "other";
+
 type HourKey<'a> = (&'a str, OffsetDateTime, &'a str, &'static str, &'static str);
 
-/// Counts of one batch, by the keys of both tables, sorted. Days and hours are UTC (S1-35).
+type MinuteKey<'a> = (&'a str, OffsetDateTime, &'a str, &'static str, Cow<'a, str>);
+
+/// Counts of one batch, by the keys of the tables, sorted. Days and hours are UTC (S1-35).
 #[derive(Debug, Default)]
 struct Counts<'a> {
     hourly: BTreeMap<HourKey<'a>, i64>,
+    minutes: BTreeMap<MinuteKey<'a>, i64>,
 }
 
 impl<'a> Counts<'a> {
     fn of(events: impl IntoIterator<Item = &'a Event>) -> Self {
-        let mut hourly = BTreeMap::new();
+        let mut counts = Self::default();
+        let mut apis = BTreeSet::new();
         for event in events {
+            let (tenant, event_type) = (event.tenant_id.as_str(), event.event_type.as_str());
+            let (hour, minute) = hour_and_minute(event.timestamp);
+            let source = event.event_source.as_str();
             let key = (
-                event.tenant_id.as_str(),
-                hour_of(event.timestamp),
-                event.event_type.as_str(),
-                event.event_source.as_str(),
+                tenant,
+                hour,
+                event_type,
+                source,
                 event.event_category.as_str(),
             );
-            *hourly.entry(key).or_default() += 1;
+            *counts.hourly.entry(key).or_default() += 1;
+            if event.received_at - event.timestamp > NEWS {
+                continue;
+            }
+            let api: Cow<'_, str> = match api_of(&event.data) {
+                None => "".into(),
+                Some(api) if apis.contains(&api) => api.into(),
+                Some(api) if apis.len() < APIS => {
+                    apis.insert(api.clone());
+                    api.into()
+                }
+                Some(_) => OTHER_API.into(),
+            };
+            let key = (tenant, minute, event_type, source, api);
+            *counts.minutes.entry(key).or_default() += 1;
         }
-        Self { hourly }
+        counts
     }
 
     /// The types of each tenant's days.
@@ -70,6 +107,12 @@ impl<'a> Counts<'a> {
             let key = (tenant, hour, counted_as, source, category);
             *self.hourly.entry(key).or_default() += count;
         }
+        for ((tenant, minute, event_type, source, api), count) in std::mem::take(&mut self.minutes)
+        {
+            let counted_as = types.counted_as(tenant, minute.date(), event_type);
+            let key = (tenant, minute, counted_as, source, api);
+            *self.minutes.entry(key).or_default() += count;
+        }
         others
     }
 
@@ -86,10 +129,17 @@ impl<'a> Counts<'a> {
 
 /// The hour that an event of that time is counted in.
 pub(crate) fn hour_of(at: OffsetDateTime) -> OffsetDateTime {
+    hour_and_minute(at).0
+}
+
+/// The full hour and minute that a time is in.
+fn hour_and_minute(at: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
     let at = at.to_offset(UtcOffset::UTC);
-    at.date()
-        .with_hms(at.hour(), 0, 0)
-        .map_or(at, time::PrimitiveDateTime::assume_utc)
+    let of = |minute| {
+        let whole = at.date().with_hms(at.hour(), minute, 0);
+        whole.map_or(at, time::PrimitiveDateTime::assume_utc)
+    };
+    (of(0), of(at.minute()))
 }
 
 /// The prepared statements of one writer's connection.
@@ -97,17 +147,23 @@ pub(crate) fn hour_of(at: OffsetDateTime) -> OffsetDateTime {
 pub(super) struct Statements {
     daily: Statement,
     hourly: Statement,
+    minutes: Statement,
 }
 
 impl Statements {
     pub(super) async fn prepare(client: &Client) -> Result<Self, Error> {
         let daily = client.prepare(ADD_DAILY).await?;
         let hourly = client.prepare(ADD_HOURLY).await?;
-        Ok(Self { daily, hourly })
+        let minutes = client.prepare(ADD_MINUTES).await?;
+        Ok(Self {
+            daily,
+            hourly,
+            minutes,
+        })
     }
 }
 
-/// Adds the new events to both tables. Returns how many are counted under the type that stands for
+/// Adds the new events to the tables. Returns how many are counted under the type that stands for
 /// those beyond the bound.
 pub(super) async fn add(
     tx: &Transaction<'_>,
@@ -128,25 +184,62 @@ pub(super) async fn add(
         dates.push(date);
         sums.push(count);
     }
-    tx.execute(&statements.daily, &[&tenants, &names, &dates, &sums])
-        .await?;
-    let mut hours = Vec::with_capacity(counts.hourly.len());
-    let (mut sources, mut categories) = (vec![], vec![]);
-    tenants.clear();
-    names.clear();
-    sums.clear();
+    let daily: [&(dyn ToSql + Sync); 4] = [&tenants, &names, &dates, &sums];
+    let mut hourly = Columns::default();
     for ((tenant, hour, event_type, source, category), count) in &counts.hourly {
-        tenants.push(tenant);
-        hours.push(*hour);
-        names.push(event_type);
-        sources.push(*source);
-        categories.push(*category);
-        sums.push(*count);
+        hourly.push(tenant, *hour, event_type, source, category, *count);
     }
-    tx.execute(
-        &statements.hourly,
-        &[&tenants, &hours, &names, &sources, &categories, &sums],
-    )
-    .await?;
+    let mut minutes = Columns::default();
+    for ((tenant, minute, event_type, source, api), count) in &counts.minutes {
+        minutes.push(tenant, *minute, event_type, source, api, *count);
+    }
+    let (hourly, minutes) = (hourly.values(), minutes.values());
+    // Sent together: each in its turn, and all for one round trip.
+    tokio::try_join!(
+        tx.execute(&statements.daily, &daily),
+        tx.execute(&statements.hourly, &hourly),
+        tx.execute(&statements.minutes, &minutes),
+    )?;
     Ok(others.unsigned_abs())
+}
+
+/// The values of the two finer tables, column by column.
+#[derive(Default)]
+struct Columns<'a> {
+    tenants: Vec<&'a str>,
+    times: Vec<OffsetDateTime>,
+    types: Vec<&'a str>,
+    sources: Vec<&'a str>,
+    last: Vec<&'a str>,
+    sums: Vec<i64>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(
+        &mut self,
+        tenant: &'a str,
+        time: OffsetDateTime,
+        event_type: &'a str,
+        source: &'a str,
+        last: &'a str,
+        sum: i64,
+    ) {
+        self.tenants.push(tenant);
+        self.times.push(time);
+        self.types.push(event_type);
+        self.sources.push(source);
+        self.last.push(last);
+        self.sums.push(sum);
+    }
+
+    fn values(&self) -> [&(dyn ToSql + Sync); 6] {
+        [
+            &self.tenants,
+            &self.times,
+            &self.types,
+            &self.sources,
+            &self.last,
+            &self.sums,
+        ]
+    }
 }

@@ -6,6 +6,7 @@ use clap::Parser;
 
 use crate::style::HELP;
 
+mod anomalies;
 mod config;
 mod dead_letters;
 mod dev;
@@ -42,6 +43,7 @@ Examples:
   tidegate projection show order 7      show what its events are folded into
   tidegate replay start --stream order:7 --dry-run
   tidegate dead-letters counts          count what could not be stored
+  tidegate anomalies                    show what is unusual
   tidegate receipt ID                   show what happened to an event
   tidegate erase --user u-1             show what there is of a user; --yes erases it everywhere
   tidegate key create shop --write      make a key that may send events
@@ -66,6 +68,7 @@ pub(crate) enum Command {
     Replay(replay::Options),
     DeadLetters(dead_letters::Options),
     Receipt(receipt::Options),
+    Anomalies(anomalies::Options),
     Webhook(webhook::Options),
     Listen(listen::Options),
     Retention(retention::Options),
@@ -93,6 +96,7 @@ impl Command {
             Self::DeadLetters(options) => dead_letters::run(options).await,
             Self::Receipt(options) => receipt::run(options).await,
             Self::Key(options) => key::run(options).await,
+            Self::Anomalies(options) => anomalies::run(options).await,
             Self::Webhook(options) => webhook::run(options).await,
             Self::Listen(options) => listen::run(options).await,
             Self::Retention(options) => retention::run(options).await,

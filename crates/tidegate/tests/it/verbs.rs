@@ -142,6 +142,18 @@ async fn streams_dead_letters_and_receipts_are_shown() {
     .await;
     assert_eq!(dry.out, "1 would be redriven\n", "{dry:?}");
 
+    let rule = r#"{"kind":"surge","threshold":5}"#;
+    let set = run(&["anomalies", "set", "busy", rule, "--url", &url]).await;
+    assert!(set.out.starts_with("busy  surge  {"), "{set:?}");
+    let rules = run(&["anomalies", "rules", "--url", &url]).await;
+    assert!(rules.out.contains("silence  silence  default"), "{rules:?}");
+    let tried = run(&["anomalies", "try", rule, "--days", "1", "--url", &url]).await;
+    assert_eq!(tried.err, "0 alerts in 1 days\n", "{tried:?}");
+    let none = run(&["anomalies", "--json", "--url", &url]).await;
+    assert_eq!(lines(&none.out), [json!({"anomalies": []})], "{none:?}");
+    let deleted = run(&["anomalies", "delete", "busy", "--url", &url]).await;
+    assert_eq!(deleted.err, "busy is deleted\n", "{deleted:?}");
+
     let receipt = run(&["receipt", &ids[1], "--json", "--url", &url]).await;
     let receipt = &lines(&receipt.out)[0];
     assert_eq!(
