@@ -577,3 +577,42 @@ create view grafana_anomalies as
 select opened_at as time, resolved_at as timeend, tenant as tenant_id, rule, kind, subject, state, value, usual,
        worst, message as text
 from anomaly_alerts;
+
+-- Audits (docs/decisions/0028): everything worked out anew from the rows.
+create table audits (
+    id           uuid        primary key,
+    -- running, completed or failed.
+    state        varchar(10) collate "C" not null default 'running',
+    repairs      boolean     not null,
+    -- Made by the clock, not by a request.
+    nightly      boolean     not null,
+    -- The days that are looked at; null is open.
+    from_day     date,
+    until_day    date,
+    -- What is being looked at, and how much was.
+    phase        text        not null default 'waiting',
+    checked      bigint      not null default 0,
+    findings     bigint      not null default 0,
+    repaired     bigint      not null default 0,
+    problem      text,
+    leased_by    uuid,
+    leased_until timestamptz,
+    created_at   timestamptz not null default now(),
+    ended_at     timestamptz
+);
+create index audits_created_idx on audits (created_at desc);
+
+create table audit_findings (
+    audit    uuid        not null references audits on delete cascade,
+    n        bigint      generated always as identity,
+    -- Whose; null where it is of all.
+    tenant   varchar(64) collate "C",
+    kind     varchar(20) collate "C" not null,
+    subject  text        not null,
+    expected text        not null,
+    found    text        not null,
+    -- The rows that show it, some of them.
+    events   uuid[]      not null,
+    repaired boolean     not null,
+    primary key (audit, n)
+);

@@ -9,6 +9,7 @@ use live::redis::RedisConfig;
 use service::config::{HttpConfig, limits};
 use store::DatabaseConfig;
 use store::partitions::Policy;
+use time::Time;
 use webhook::WebhookConfig;
 
 use crate::bridge::config::{BridgeConfig, stored_topics};
@@ -45,6 +46,8 @@ pub struct Config {
     pub webhooks: WebhookLimits,
     /// How anomalies are looked for.
     pub anomalies: AnomalyConfig,
+    /// When each day, UTC, an audit is done by itself.
+    pub audit_at: Option<Time>,
     /// Bytes of records between the log and the database.
     pub buffer_bytes: usize,
     /// The time partitions of `events`.
@@ -85,6 +88,22 @@ impl AnomalyConfig {
             history: Duration::from_secs(86_400 * days),
         }
     }
+}
+
+fn audit_at(env: &Env) -> Option<Time> {
+    const NAME: &str = "AUDIT_AT";
+    let text: String = env.get(
+        &[NAME],
+        "",
+        "Time of day, UTC, such as 03:30, at which everything is worked out anew from the rows; empty for never.",
+    );
+    let read = text.split_once(':').and_then(|(hour, minute)| {
+        Time::from_hms(hour.parse().ok()?, minute.parse().ok()?, 0).ok()
+    });
+    if read.is_none() && !text.is_empty() {
+        env.complain(NAME, &text, "a time of day such as 03:30");
+    }
+    read
 }
 
 /// How webhooks are delivered.
@@ -217,6 +236,7 @@ impl Config {
             ),
             webhooks: WebhookLimits::from_env(env),
             anomalies: AnomalyConfig::from_env(env),
+            audit_at: audit_at(env),
             sweep: Duration::from_secs(env.get_in(
                 &["PROCESSING_INTERVAL"],
                 5,

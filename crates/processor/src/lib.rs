@@ -6,6 +6,7 @@
 //! its event; no bad record stops a good one; storing never waits for live delivery.
 
 mod anomalies;
+mod audits;
 pub mod bridge;
 pub mod config;
 mod erasures;

@@ -93,6 +93,14 @@ service::metrics! {
 }
 
 service::metrics! {
+    /// What audits found.
+    pub struct AuditMetrics {
+        /// Differences that the last audit found and did not repair.
+        pub unrepaired: IntGauge("tidegate_audit_differences"),
+    }
+}
+
+service::metrics! {
     /// Deliveries of webhooks.
     pub struct WebhookMetrics {
         /// Attempts to deliver by result: delivered, retry, failed.

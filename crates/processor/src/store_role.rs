@@ -18,12 +18,15 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::anomalies::Anomalies;
+use crate::audits::Audits;
 use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
 use crate::erasures::Erasures;
 use crate::jobs::Runner;
-use crate::metrics::{AnomalyMetrics, Metrics, ProcessingMetrics, StateMetrics, WebhookMetrics};
+use crate::metrics::{
+    AnomalyMetrics, AuditMetrics, Metrics, ProcessingMetrics, StateMetrics, WebhookMetrics,
+};
 use crate::partitions::Partitions;
 use crate::pipeline::detour::Detour;
 use crate::pipeline::placement::Placement;
@@ -203,6 +206,15 @@ impl StoreRole {
             owner: Uuid::now_v7(),
         };
         background.spawn(anomalies.watch());
+        let audits = Audits {
+            db: db.clone(),
+            extensions: Arc::clone(extensions),
+            sources: sources.clone(),
+            metrics: AuditMetrics::register(registry)?,
+            nightly: config.audit_at,
+            owner: Uuid::now_v7(),
+        };
+        background.spawn(audits.run());
         let projections = Projections::new(db.clone(), Arc::clone(extensions), announces);
         background.spawn(projections.build());
         let replays = Replays {

@@ -1,6 +1,7 @@
 //! The HTTP side: the routes and what surrounds them.
 
 pub mod anomalies;
+pub mod audits;
 pub mod console;
 pub mod dead_letter_changes;
 pub mod dead_letter_schema;

@@ -3,6 +3,7 @@
 
 pub mod anomalies;
 pub mod api_keys;
+pub mod audit;
 pub mod dead_letter_changes;
 pub mod dead_letter_reads;
 pub mod erasures;

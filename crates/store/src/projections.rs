@@ -9,5 +9,7 @@ pub mod reads;
 mod refold;
 
 pub use definitions::StoredDefinition;
+pub(crate) use definitions::by_id as definition;
+pub(crate) use entities::page as entities_after;
 pub(crate) use history::USER;
 pub use refold::{preview, refold, refold_late};

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::ops::RangeInclusive;
 
-use super::rule::Rule;
+use super::rule::{MAX_WINDOW, Rule};
 
 /// How many days of the past are looked at.
 pub const PAST_DAYS: i64 = 56;
@@ -24,7 +24,7 @@ const DAYS: i64 = 14;
 /// The hours that minutes are judged by: the same of earlier weeks and days, and those beside.
 #[must_use]
 pub fn past_hours(minutes: RangeInclusive<i64>) -> BTreeSet<i64> {
-    let first = (minutes.start() - super::MAX_WINDOW).div_euclid(60) - 1;
+    let first = (minutes.start() - MAX_WINDOW).div_euclid(60) - 1;
     let last = minutes.end().div_euclid(60) + 1;
     let past = |hour: i64| {
         let weeks = (1..=PAST_DAYS / 7).map(move |n| hour - n * WEEK);

@@ -30,6 +30,8 @@ mod world;
 mod anomalies;
 #[path = "../it/attack.rs"]
 mod attack;
+#[path = "../it/audits.rs"]
+mod audits;
 #[path = "../it/console.rs"]
 mod console;
 #[path = "../it/consul.rs"]

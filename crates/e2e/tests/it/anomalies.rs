@@ -130,7 +130,7 @@ async fn each_anomaly_is_told_once_although_processors_are_killed() {
             .map(|request| {
                 let body = request.json();
                 let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                (text(&body["data"]["data"]["alert_id"]), text(&body["type"]))
+                (text(&body["data"]["alert_id"]), text(&body["event_type"]))
             })
             .collect();
         anyhow::Ok(told.intersection(&ids).count())

@@ -22,6 +22,7 @@ mod world;
 mod announcements;
 mod anomalies;
 mod attack;
+mod audits;
 mod browser_client;
 mod console;
 mod consul;

@@ -12,8 +12,8 @@ use super::anomalies::{alerts, rules, trial};
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
-    console, dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, sse,
-    stats, streams, users,
+    audits, console, dead_letter_changes, dead_letters, erasures, events, keys, processors,
+    receipts, sse, stats, streams, users,
 };
 use super::{projection_changes, projections, replays};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
@@ -76,6 +76,9 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         erasures::list,
         erasures::read,
         console::stream::stream,
+        audits::create,
+        audits::list,
+        audits::read,
         alerts::list,
         rules::list,
         rules::create,

@@ -9,7 +9,7 @@ use super::anomalies::{alerts, rules, trial};
 use super::sse::tickets;
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
-    dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, stats,
+    audits, dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, stats,
     streams, users,
 };
 use super::{projection_changes, projections, replays};
@@ -213,6 +213,14 @@ pub const OTHER_ROUTES: &[Route] = &[
         let delete = on(Method::DELETE, path, Access::Admin, rules::delete);
         let read = get(path, Access::Read, rules::read);
         and(read, [replace, delete], "GET, HEAD, PUT, DELETE")
+    }),
+    route("/api/v1/admin/audits", |path| {
+        let create = on(Method::POST, path, Access::Operator, audits::create);
+        let list = get(path, Access::Operator, audits::list);
+        and(list, [create], "GET, HEAD, POST")
+    }),
+    route("/api/v1/admin/audits/{id}", |path| {
+        get(path, Access::Operator, audits::read)
     }),
     route("/api/v1/admin/keys", |path| {
         let create = on(Method::POST, path, Access::Admin, keys::create);

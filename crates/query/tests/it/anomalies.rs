@@ -105,7 +105,7 @@ async fn each_wrong_field_of_a_rule_and_of_a_trial_is_named() {
         (&json!(0), &Value::Null)
     );
     let answer = world.get("/api/v1/anomalies?state=closed&kind=odd").await;
-    answer.problem(422);
+    answer.problem(400);
     assert_eq!(answer.body["errors"].as_array().unwrap().len(), 2);
     assert_eq!(
         world.get("/api/v1/anomalies").await.ok(),

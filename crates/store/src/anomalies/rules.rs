@@ -69,7 +69,7 @@ pub async fn put(
     tenant: &TenantId,
     rule: &Rule,
 ) -> Result<Option<(bool, StoredRule)>, Error> {
-    let sql = "insert into anomaly_rules (tenant, name, rule) select $1::text, $2::text, $3 \
+    let sql = "insert into anomaly_rules (tenant, name, rule) select $1::text, $2::text, $3::jsonb \
         where (select count(*) from anomaly_rules where tenant = $1) < $4 \
             or exists (select from anomaly_rules where tenant = $1 and name = $2) \
         on conflict (tenant, name) do update set rule = excluded.rule, updated_at = now() \

@@ -205,7 +205,7 @@ pub async fn delete(db: &Database, tenant: &TenantId, name: &str) -> Result<bool
 ///
 /// # Errors
 /// The database does not answer.
-pub(super) async fn by_id(client: &Client, id: i64) -> Result<Option<StoredDefinition>, Error> {
+pub(crate) async fn by_id(client: &Client, id: i64) -> Result<Option<StoredDefinition>, Error> {
     let sql = format!("select {COLUMNS} from projection_definitions where id = $1");
     let row = client.query_opt(&sql, &[&id]).await?;
     row.as_ref().map(StoredDefinition::from_row).transpose()

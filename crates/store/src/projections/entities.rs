@@ -42,7 +42,7 @@ pub(super) async fn total(
 }
 
 /// The entities after a cursor, and the cursor after them; no cursor at the end.
-pub(super) async fn page(
+pub(crate) async fn page(
     client: &Client,
     of: &StoredDefinition,
     cursor: Option<&str>,

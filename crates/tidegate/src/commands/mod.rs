@@ -7,6 +7,7 @@ use clap::Parser;
 use crate::style::HELP;
 
 mod anomalies;
+mod audit;
 mod config;
 mod dead_letters;
 mod dev;
@@ -44,6 +45,7 @@ Examples:
   tidegate replay start --stream order:7 --dry-run
   tidegate dead-letters counts          count what could not be stored
   tidegate anomalies                    show what is unusual
+  tidegate audit                        work out anew from the rows what is kept beside them
   tidegate receipt ID                   show what happened to an event
   tidegate erase --user u-1             show what there is of a user; --yes erases it everywhere
   tidegate key create shop --write      make a key that may send events
@@ -69,6 +71,7 @@ pub(crate) enum Command {
     DeadLetters(dead_letters::Options),
     Receipt(receipt::Options),
     Anomalies(anomalies::Options),
+    Audit(audit::Options),
     Webhook(webhook::Options),
     Listen(listen::Options),
     Retention(retention::Options),
@@ -97,6 +100,7 @@ impl Command {
             Self::Receipt(options) => receipt::run(options).await,
             Self::Key(options) => key::run(options).await,
             Self::Anomalies(options) => anomalies::run(options).await,
+            Self::Audit(options) => audit::run(options).await,
             Self::Webhook(options) => webhook::run(options).await,
             Self::Listen(options) => listen::run(options).await,
             Self::Retention(options) => retention::run(options).await,
