@@ -616,3 +616,36 @@ create table audit_findings (
     repaired boolean     not null,
     primary key (audit, n)
 );
+
+-- How events are built, as a sample of what comes shows (docs/api-query.md, Instrumentation). Kept for
+-- 90 days.
+create table event_shapes (
+    tenant         varchar(64)  collate "C" not null,
+    event_type     varchar(255) collate "C" not null,
+    schema_version varchar(20)  collate "C" not null,
+    -- A member of the data, and its type.
+    path           varchar(255) collate "C" not null,
+    json_type      varchar(10)  collate "C" not null,
+    -- Events of the sample that have it.
+    events         bigint       not null,
+    first_seen     timestamptz  not null default now(),
+    last_seen      timestamptz  not null default now(),
+    primary key (tenant, event_type, schema_version, path, json_type)
+) with (fillfactor = 70);
+
+create table event_quality (
+    tenant        varchar(64)  collate "C" not null,
+    day           date         not null,
+    event_type    varchar(255) collate "C" not null,
+    event_source  varchar(50)  collate "C" not null,
+    events        bigint       not null,
+    -- Came again, and were dropped.
+    duplicates    bigint       not null,
+    -- Name no user, session, device or aggregate.
+    without_ids   bigint       not null,
+    -- By their own time, long before they came, or after.
+    late          bigint       not null,
+    early         bigint       not null,
+    worst_seconds bigint       not null,
+    primary key (tenant, day, event_type, event_source)
+) with (fillfactor = 70);

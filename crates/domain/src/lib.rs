@@ -12,6 +12,7 @@ pub mod event;
 pub mod field;
 pub mod fold;
 pub mod id;
+pub mod instrumentation;
 pub mod json;
 pub mod limits;
 pub mod mentions;

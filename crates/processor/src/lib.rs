@@ -11,6 +11,7 @@ pub mod bridge;
 pub mod config;
 mod erasures;
 pub mod handler;
+mod instrumentation;
 pub mod jobs;
 pub mod metrics;
 mod partitions;

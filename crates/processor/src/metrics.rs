@@ -101,6 +101,16 @@ service::metrics! {
 }
 
 service::metrics! {
+    /// How events are built.
+    pub struct InstrumentationMetrics {
+        /// Events that came again (duplicate), name no id (without_ids), or whose clock is wrong (late, early).
+        pub events: IntCounterVec("tidegate_instrumentation_events_total", ["problem"]),
+        /// Events that were not looked at, because there were too many types at once.
+        pub ignored: IntCounter("tidegate_instrumentation_ignored_total"),
+    }
+}
+
+service::metrics! {
     /// Deliveries of webhooks.
     pub struct WebhookMetrics {
         /// Attempts to deliver by result: delivered, retry, failed.

@@ -23,9 +23,11 @@ use crate::bridge::DirectInput;
 use crate::bridge::config::stored_topics;
 use crate::config::Config;
 use crate::erasures::Erasures;
+use crate::instrumentation::Instrumentation;
 use crate::jobs::Runner;
 use crate::metrics::{
-    AnomalyMetrics, AuditMetrics, Metrics, ProcessingMetrics, StateMetrics, WebhookMetrics,
+    AnomalyMetrics, AuditMetrics, InstrumentationMetrics, Metrics, ProcessingMetrics, StateMetrics,
+    WebhookMetrics,
 };
 use crate::partitions::Partitions;
 use crate::pipeline::detour::Detour;
@@ -81,6 +83,8 @@ impl StoreRole {
         let written_down = handlers.written_down();
         let names = written_down.iter().map(|one| one.name.clone()).collect();
         let rules = RuleCache::new(&db, written_down);
+        let instrumentation = Instrumentation::new(InstrumentationMetrics::register(registry)?);
+        background.spawn(instrumentation.clone().flush(db.clone()));
         let pipeline = |source, records, after| Pipeline {
             db: db.clone(),
             source,
@@ -92,6 +96,7 @@ impl StoreRole {
             types_a_day: config.types_a_day,
             rules: rules.clone(),
             extensions: Arc::clone(extensions),
+            instrumentation: Some(instrumentation.clone()),
             metrics: Arc::clone(&metrics),
         };
         let mut pipelines = vec![];

@@ -20,6 +20,7 @@ pub mod projections;
 pub mod receipts;
 pub mod replay_preview;
 pub mod replays;
+pub mod reports;
 mod request;
 pub mod routes;
 pub mod sse;

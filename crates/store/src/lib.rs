@@ -10,6 +10,7 @@ pub mod erasures;
 pub mod error;
 pub mod event_reads;
 pub mod figures;
+pub mod instrumentation;
 mod lease;
 pub mod log;
 mod log_throttle;

@@ -131,7 +131,7 @@ impl Rule {
             Kind::Silence => 0.0..=0.9,
         };
         let by = reader.choice("by", By::ALL, By::as_str);
-        if by.is_some() && kind != Kind::ErrorRate {
+        if by.is_some_and(|by| by != default.by) && kind != Kind::ErrorRate {
             reader.refuse("by", Code::IllegalValue, "is of error_rate only");
         }
         let rule = Self {

@@ -317,6 +317,12 @@ fn a_rule_is_read_as_it_is_written_and_each_wrong_field_is_named() {
     for kind in Kind::ALL {
         let read = Rule::read("r", &members(json!({"kind": kind.as_str(), "by": null})));
         assert_eq!(read, Ok(Rule::of("r", *kind)));
+        let written = serde_json::to_value(Rule::of("r", *kind)).unwrap();
+        assert_eq!(
+            Rule::read("r", &members(written)),
+            read,
+            "as it was written"
+        );
     }
     for (wrong, field) in [
         (json!({}), "kind"),

@@ -60,6 +60,8 @@ mod projections;
 mod receipts;
 #[path = "../it/replays.rs"]
 mod replays;
+#[path = "../it/reports.rs"]
+mod reports;
 #[path = "../it/same_id.rs"]
 mod same_id;
 #[path = "../it/streams.rs"]

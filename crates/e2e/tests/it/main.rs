@@ -44,6 +44,7 @@ mod readable;
 mod receipts;
 mod recovery;
 mod replays;
+mod reports;
 mod rewind;
 mod sabotage;
 mod same_id;

@@ -30,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::bridge::DirectInput;
+use crate::instrumentation::Instrumentation;
 use crate::metrics::Metrics;
 use crate::record::RecordDecoder;
 use crate::rules::RuleCache;
@@ -70,6 +71,8 @@ pub struct Pipeline {
     pub rules: RuleCache,
     /// Reducers and upcasters.
     pub extensions: Arc<Extensions>,
+    /// Takes note of how events are built.
+    pub(crate) instrumentation: Option<Instrumentation>,
     /// Counters.
     pub metrics: Arc<Metrics>,
 }
@@ -152,7 +155,8 @@ impl Pipeline {
             self.rules.clone(),
             Arc::clone(&self.extensions),
             Arc::clone(&self.metrics),
-        );
+        )
+        .with_instrumentation(self.instrumentation.clone());
         let (limits, rules) = (self.batch, self.rules.clone());
         let mut pace = Pace::new(match &self.after {
             After::Announce(_) | After::Deliver { input: None, .. } => STORE_INTERVAL,

@@ -109,6 +109,7 @@ impl World {
             },
             types_a_day: 1_000,
             rules: RuleCache::new(&self.db, vec![]),
+            instrumentation: None,
             extensions: Arc::default(),
             metrics: Self::metrics(),
         };

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::dead_letter::dead_letter;
 use super::decode::{Content, Decoded, Item};
 use super::plan::{Partition, Positions};
+use crate::instrumentation::Instrumentation;
 use crate::metrics::Metrics;
 use crate::rules::RuleCache;
 
@@ -54,6 +55,7 @@ pub struct WriteStage {
     types_a_day: usize,
     rules: RuleCache,
     extensions: Arc<Extensions>,
+    instrumentation: Option<Instrumentation>,
     metrics: Arc<Metrics>,
     writer: Option<Writer>,
 }
@@ -79,9 +81,17 @@ impl WriteStage {
             types_a_day,
             rules,
             extensions,
+            instrumentation: None,
             metrics,
             writer: None,
         }
+    }
+
+    /// The same that has note taken of how events are built.
+    #[must_use]
+    pub(crate) fn with_instrumentation(mut self, with: Option<Instrumentation>) -> Self {
+        self.instrumentation = with;
+        self
     }
 
     /// Writes every batch that comes, in order, until there are no more.
@@ -195,6 +205,9 @@ impl WriteStage {
         let took = started.elapsed();
         self.metrics
             .written(took, plan.store.len(), &written, &plan.letters);
+        if let Some(instrumentation) = &self.instrumentation {
+            instrumentation.note(&plan.store, &written);
+        }
         if !batch.matched.work.is_empty() {
             self.rules.notify();
         }

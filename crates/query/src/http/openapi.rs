@@ -15,7 +15,7 @@ use super::{
     audits, console, dead_letter_changes, dead_letters, erasures, events, keys, processors,
     receipts, sse, stats, streams, users,
 };
-use super::{projection_changes, projections, replays};
+use super::{projection_changes, projections, replays, reports};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
 #[derive(OpenApi)]
@@ -76,6 +76,7 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         erasures::list,
         erasures::read,
         console::stream::stream,
+        reports::instrumentation,
         audits::create,
         audits::list,
         audits::read,

@@ -12,7 +12,7 @@ use super::{
     audits, dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, stats,
     streams, users,
 };
-use super::{projection_changes, projections, replays};
+use super::{projection_changes, projections, replays, reports};
 
 /// Everything is served under both (C01).
 pub const PREFIXES: [&str; 2] = ["/api/v1/events", "/api/events"];
@@ -213,6 +213,9 @@ pub const OTHER_ROUTES: &[Route] = &[
         let delete = on(Method::DELETE, path, Access::Admin, rules::delete);
         let read = get(path, Access::Read, rules::read);
         and(read, [replace, delete], "GET, HEAD, PUT, DELETE")
+    }),
+    route("/api/v1/reports/instrumentation", |path| {
+        get(path, Access::Read, reports::instrumentation)
     }),
     route("/api/v1/admin/audits", |path| {
         let create = on(Method::POST, path, Access::Operator, audits::create);

@@ -18,6 +18,7 @@ mod migrate;
 mod projection;
 mod receipt;
 mod replay;
+mod report;
 mod retention;
 mod send;
 mod serve;
@@ -45,6 +46,7 @@ Examples:
   tidegate replay start --stream order:7 --dry-run
   tidegate dead-letters counts          count what could not be stored
   tidegate anomalies                    show what is unusual
+  tidegate report                       show how events are named and built
   tidegate audit                        work out anew from the rows what is kept beside them
   tidegate receipt ID                   show what happened to an event
   tidegate erase --user u-1             show what there is of a user; --yes erases it everywhere
@@ -72,6 +74,7 @@ pub(crate) enum Command {
     Receipt(receipt::Options),
     Anomalies(anomalies::Options),
     Audit(audit::Options),
+    Report(report::Options),
     Webhook(webhook::Options),
     Listen(listen::Options),
     Retention(retention::Options),
@@ -100,6 +103,7 @@ impl Command {
             Self::Receipt(options) => receipt::run(options).await,
             Self::Key(options) => key::run(options).await,
             Self::Anomalies(options) => anomalies::run(options).await,
+            Self::Report(options) => report::run(options).await,
             Self::Audit(options) => audit::run(options).await,
             Self::Webhook(options) => webhook::run(options).await,
             Self::Listen(options) => listen::run(options).await,

@@ -154,6 +154,12 @@ async fn streams_dead_letters_and_receipts_are_shown() {
     let deleted = run(&["anomalies", "delete", "busy", "--url", &url]).await;
     assert_eq!(deleted.err, "busy is deleted\n", "{deleted:?}");
 
+    let audit = run(&["audit", "--json", "--url", &url]).await;
+    let audit = (&lines(&audit.out)[0]["differences"], audit.code);
+    assert_eq!(audit, (&json!([]), Some(0)));
+    let report = run(&["report", "--json", "--url", &url]).await;
+    assert_eq!(lines(&report.out)[0]["typos"], json!([]), "{report:?}");
+
     let receipt = run(&["receipt", &ids[1], "--json", "--url", &url]).await;
     let receipt = &lines(&receipt.out)[0];
     assert_eq!(
