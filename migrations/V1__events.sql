@@ -649,3 +649,51 @@ create table event_quality (
     worst_seconds bigint       not null,
     primary key (tenant, day, event_type, event_source)
 ) with (fillfactor = 70);
+
+-- Search (docs/decisions/0027).
+
+-- What is searched on PostgreSQL: a row an event, written behind the store. It is found by words with their
+-- places, `path:word` at the same places, and `field=value`; numbers and times stand by path in `numbers`.
+create table event_search (
+    tenant       varchar(64)  collate "C" not null,
+    timestamp    timestamptz  not null,
+    event_id     uuid         not null,
+    event_type   varchar(255) collate "C" not null,
+    event_source varchar(50)  collate "C" not null,
+    user_id      varchar(255) collate "C",
+    document     tsvector     not null,
+    numbers      jsonb        not null,
+    generation   bigint       not null,
+    primary key (tenant, timestamp, event_id)
+);
+create index event_search_user_idx on event_search (tenant, user_id, timestamp) where user_id is not null;
+create index event_search_document_idx on event_search using gin (document);
+
+-- How far the index of each engine is: it has the events stored before `at`, and of those stored at that very
+-- time the ones up to `id`. What was stored before is put in (once more) from `again_at` to `again_until`.
+create table search_progress (
+    engine       varchar(20) collate "C" primary key,
+    at           timestamptz not null,
+    id           uuid        not null default '00000000-0000-0000-0000-000000000000',
+    again_at     timestamptz,
+    again_id     uuid        not null default '00000000-0000-0000-0000-000000000000',
+    again_from   timestamptz,
+    again_until  timestamptz,
+    -- One more with each reindexing; what is of an older one at its end is removed.
+    generation   bigint      not null default 1,
+    indexed      bigint      not null default 0,
+    refused      bigint      not null default 0,
+    -- Since when events are kept, as far as the engine knows.
+    kept_from    timestamptz,
+    problem      text,
+    leased_by    uuid,
+    leased_until timestamptz,
+    updated_at   timestamptz not null default now()
+);
+
+-- Events that are still to be removed from an engine beside PostgreSQL.
+create table search_removals (
+    tenant   varchar(64) collate "C" not null,
+    event_id uuid        not null,
+    primary key (tenant, event_id)
+);

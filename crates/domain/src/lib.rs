@@ -21,6 +21,7 @@ pub mod pattern;
 pub mod processor;
 pub mod redriven;
 pub mod retry;
+pub mod search;
 pub mod selector;
 pub mod stream;
 pub mod subject;

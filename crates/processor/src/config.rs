@@ -6,6 +6,7 @@ use config::{ConfigError, Env};
 use domain::Limits;
 use eventlog::kafka::KafkaConfig;
 use live::redis::RedisConfig;
+use search::SearchConfig;
 use service::config::{HttpConfig, limits};
 use store::DatabaseConfig;
 use store::partitions::Policy;
@@ -52,6 +53,8 @@ pub struct Config {
     pub buffer_bytes: usize,
     /// The time partitions of `events`.
     pub partitions: Policy,
+    /// What events are searched with.
+    pub search: SearchConfig,
     /// Live delivery.
     pub bridge: BridgeConfig,
     /// Where live messages go, unless the composition brings channels of its own.
@@ -255,6 +258,7 @@ impl Config {
                 1..=100_000,
                 "Event types that a tenant's day is counted by; events of more are counted as other.",
             ),
+            search: SearchConfig::from_env(env),
             partitions: Policy::from_env(env, time::Duration::seconds(limits.max_future_seconds)),
         };
         env.finish()?;

@@ -21,6 +21,7 @@ mod projections;
 pub mod record;
 mod replays;
 pub mod rules;
+mod search;
 pub mod state;
 pub mod status;
 mod store_role;

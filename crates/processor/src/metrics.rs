@@ -122,6 +122,20 @@ service::metrics! {
     }
 }
 
+service::metrics! {
+    /// The index that events are searched by.
+    pub struct SearchMetrics {
+        /// Events put into the search index.
+        pub indexed: IntCounter("tidegate_search_indexed_total"),
+        /// Events that the search engine refused; each is a dead letter `search_refused`.
+        pub refused: IntCounter("tidegate_search_refused_total"),
+        /// Times that the search engine or PostgreSQL did not answer; it is tried again.
+        pub failures: IntCounter("tidegate_search_failures_total"),
+        /// How long ago that was stored which the search index has last; 0 when it has everything.
+        pub lag: Gauge("tidegate_search_lag_seconds"),
+    }
+}
+
 impl Metrics {
     /// A transaction is committed: so many events were to be stored, and that became of them.
     pub(crate) fn written(

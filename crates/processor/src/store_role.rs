@@ -26,8 +26,8 @@ use crate::erasures::Erasures;
 use crate::instrumentation::Instrumentation;
 use crate::jobs::Runner;
 use crate::metrics::{
-    AnomalyMetrics, AuditMetrics, InstrumentationMetrics, Metrics, ProcessingMetrics, StateMetrics,
-    WebhookMetrics,
+    AnomalyMetrics, AuditMetrics, InstrumentationMetrics, Metrics, ProcessingMetrics,
+    SearchMetrics, StateMetrics, WebhookMetrics,
 };
 use crate::partitions::Partitions;
 use crate::pipeline::detour::Detour;
@@ -39,6 +39,7 @@ use crate::projections::Projections;
 use crate::record::RecordDecoder;
 use crate::replays::{Kafka, Replays};
 use crate::rules::RuleCache;
+use crate::search::Indexing;
 use crate::state::{Sources, State};
 use crate::status::Coordinator;
 use crate::webhooks::Webhooks;
@@ -239,6 +240,10 @@ impl StoreRole {
             owner: Uuid::now_v7(),
         };
         background.spawn(erasures.run());
+        if let Some(engine) = config.search.engine()? {
+            let indexing = Indexing::new(db.clone(), engine, SearchMetrics::register(registry)?);
+            background.spawn(indexing.run());
+        }
         background.spawn(prepare(
             db,
             config.migrate_on_start,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use config::{ConfigError, Env};
 use domain::subject;
 use live::redis::RedisConfig;
+use search::SearchConfig;
 use service::config::HttpConfig;
 use store::DatabaseConfig;
 use webhook::WebhookConfig;
@@ -26,6 +27,10 @@ pub struct Config {
     pub max_response_bytes: usize,
     /// Bytes of answers being made or waiting for their clients, all together.
     pub max_inflight_bytes: usize,
+    /// What events are searched with.
+    pub search: SearchConfig,
+    /// Answers kept for a moment.
+    pub cache: CacheConfig,
     /// Streams of live events.
     pub sse: SseConfig,
     /// Where live events come from.
@@ -78,6 +83,8 @@ impl Config {
                 1024 * 1024..=1 << 40,
                 "Most bytes of answers being made, or not yet taken by their clients; more are refused (503). At least two answers of MAX_RESPONSE_BYTES.",
             ),
+            search: SearchConfig::from_env(env),
+            cache: CacheConfig::from_env(env),
             sse: SseConfig::from_env(env),
             redis: RedisConfig::from_env(env),
             cors_origins: service::cors::origins(env),
@@ -95,6 +102,53 @@ impl Config {
         };
         env.finish()?;
         Ok(config)
+    }
+}
+
+/// For how long answers that many ask for are kept; zero is not at all.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// Statistics.
+    pub statistics: Duration,
+    /// The newest events.
+    pub recent: Duration,
+    /// States of projections.
+    pub projections: Duration,
+    /// Bytes that one process keeps.
+    pub max_bytes: usize,
+    /// Keep them in Redis, for all processes.
+    pub in_redis: bool,
+}
+
+impl CacheConfig {
+    fn from_env(env: &Env) -> Self {
+        let milliseconds = |name, default, doc| {
+            Duration::from_millis(env.get_in(&[name], default, 0..=60_000, doc))
+        };
+        Self {
+            statistics: milliseconds(
+                "CACHE_STATISTICS_MS",
+                1_000,
+                "Milliseconds that statistics are kept for others who ask the same; 0 is not at all.",
+            ),
+            recent: milliseconds(
+                "CACHE_RECENT_MS",
+                100,
+                "The same of the newest events (`/recent`).",
+            ),
+            projections: milliseconds(
+                "CACHE_PROJECTIONS_MS",
+                0,
+                "The same of the state of one entity. Kept, it may be older than an event that was stored before.",
+            ),
+            max_bytes: env.get_in(
+                &["CACHE_BYTES"],
+                32 * 1024 * 1024,
+                0..=1 << 40,
+                "Most bytes of answers kept in one process; in Redis they end with their time.",
+            ),
+            in_redis: true,
+        }
     }
 }
 

@@ -23,6 +23,7 @@ pub mod replays;
 pub mod reports;
 mod request;
 pub mod routes;
+pub mod search;
 pub mod sse;
 pub mod stats;
 pub mod streams;

@@ -6,6 +6,7 @@
 //! (a live stream has one in bytes that wait for it); no SQL (it
 //! lives in `store`); no write to what is stored.
 
+pub mod cache;
 pub mod config;
 pub mod cursor;
 pub mod http;

@@ -8,6 +8,8 @@ use service::declare::exponential;
 pub struct Metrics {
     /// Of the requests and of the reads behind them.
     pub reads: ReadMetrics,
+    /// Of the answers kept.
+    pub cache: CacheMetrics,
     /// Of the streams of live events.
     pub sse: SseMetrics,
 }
@@ -20,6 +22,7 @@ impl Metrics {
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let metrics = Self {
             reads: ReadMetrics::register(registry)?,
+            cache: CacheMetrics::register(registry)?,
             sse: SseMetrics::register(registry)?,
         };
         // Each counter is there, at 0, before anything is counted.
@@ -39,6 +42,11 @@ impl Metrics {
         ] {
             for value in values {
                 counter.with_label_values(&[*value]);
+            }
+        }
+        for kind in ["statistics", "recent"] {
+            for result in ["hit", "shared", "miss"] {
+                metrics.cache.answers.with_label_values(&[kind, result]);
             }
         }
         Ok(metrics)
@@ -64,6 +72,19 @@ service::metrics! {
         pub database_connected: IntGauge("database_connected"),
         /// 1 while the channels of live events can be used.
         pub live_connected: IntGauge("tidegate_live_connected"),
+    }
+}
+
+service::metrics! {
+    /// Metrics of the answers kept.
+    pub struct CacheMetrics {
+        /// Answers that are kept for a moment, by kind and where they came from: hit (kept in this process,
+        /// or loaded for another request at the same time), shared (kept in Redis), miss (loaded).
+        pub answers: IntCounterVec("tidegate_query_cache_answers_total", ["kind", "result"]),
+        /// Uses of the cache in Redis that failed; the answer came from PostgreSQL then.
+        pub errors: IntCounter("tidegate_query_cache_errors_total"),
+        /// Bytes of answers kept in this process.
+        pub bytes: IntGauge("tidegate_query_cache_bytes"),
     }
 }
 

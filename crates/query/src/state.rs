@@ -19,7 +19,8 @@ use store::reader::{ReadError, Reader};
 use store::{Database, Error, Kind, migrate};
 use time::OffsetDateTime;
 
-use crate::config::{Config, SseConfig};
+use crate::cache::{Cache, Key};
+use crate::config::{CacheConfig, Config, SseConfig};
 use crate::http::sse::limits::Listeners;
 use crate::metrics::Metrics;
 
@@ -37,6 +38,11 @@ pub struct State {
     pub max_response_bytes: usize,
     /// Bytes of answers in flight.
     pub answers: Arc<ByteBudget>,
+    /// What events are searched with; `None` if search is off.
+    pub search: Option<Arc<dyn search::Engine>>,
+    cache: Cache,
+    /// For how long answers are kept.
+    pub kept: CacheConfig,
     /// Live events.
     pub channels: Arc<dyn Channels>,
     /// Who listens to them.
@@ -66,6 +72,8 @@ impl State {
         channels: Arc<dyn Channels>,
     ) -> Result<Self, Error> {
         let pool = Database::new(&config.database)?;
+        let in_redis = config.cache.in_redis.then_some(&config.redis);
+        let named = format!("{} {}", pool.name(), config.redis.prefix);
         Ok(Self {
             reader: Reader::new(pool.clone(), config.query_timeout),
             pool,
@@ -77,6 +85,17 @@ impl State {
                     .max_inflight_bytes
                     .max(config.max_response_bytes.saturating_mul(2)),
             ),
+            search: config
+                .search
+                .engine()
+                .map_err(|error| Error::Pool(error.to_string()))?,
+            cache: Cache::new(
+                in_redis,
+                &named,
+                config.cache.max_bytes,
+                metrics.cache.clone(),
+            ),
+            kept: config.cache.clone(),
             channels,
             listeners: Listeners::new(
                 config.sse.max_connections,
@@ -196,10 +215,32 @@ impl State {
     ) -> Result<HttpResponse, Problem> {
         let body = serde_json::to_vec(body).map_err(|error| Problem::internal(&error))?;
         held.resize(body.len()).map_err(|_| self.overloaded())?;
-        Ok(HttpResponse::Ok()
+        Ok(Self::json(body, held))
+    }
+
+    /// Answers with what `load` makes, or has made for others a moment ago.
+    ///
+    /// # Errors
+    /// Those of the load; 503 if too many bytes wait for clients.
+    pub async fn answer_kept<T: Serialize>(
+        &self,
+        key: Key,
+        load: impl AsyncFn() -> Result<T, Problem>,
+    ) -> Result<HttpResponse, Problem> {
+        let load = async || {
+            let body = load().await?;
+            serde_json::to_vec(&body).map_err(|error| Problem::internal(&error))
+        };
+        let body = self.cache.get(key, load).await?;
+        let held = self.hold(body.len())?;
+        Ok(Self::json(body, held))
+    }
+
+    fn json(body: impl Into<bytes::Bytes>, held: BytePermit) -> HttpResponse {
+        HttpResponse::Ok()
             .insert_header((CACHE_CONTROL, "no-store"))
             .content_type("application/json")
-            .body(Answer::new(body, held)))
+            .body(Answer::new(body, held))
     }
 
     /// Holds so many bytes of the budget for answers.

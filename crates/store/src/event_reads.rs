@@ -80,6 +80,41 @@ pub async fn find_any(
     find(client, tenant, id).await
 }
 
+/// The events at these times and of these ids, in that order, as far as they are there.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn at(
+    client: &Client,
+    tenant: &TenantId,
+    places: &[(OffsetDateTime, Uuid)],
+) -> Result<Vec<StoredEvent>, Error> {
+    let (times, ids): (Vec<_>, Vec<_>) = places.iter().copied().unzip();
+    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
+        return Ok(vec![]);
+    };
+    let mut sql = Sql::new(EVENT);
+    sql.push(" from events e join unnest(")
+        .bind(times.clone(), Type::TIMESTAMPTZ_ARRAY)
+        .push(", ")
+        .bind(ids, Type::UUID_ARRAY)
+        .push(
+            ") with ordinality p(timestamp, event_id, n) on e.timestamp = p.timestamp \
+             and e.event_id = p.event_id where e.timestamp >= ",
+        )
+        .bind(*first, Type::TIMESTAMPTZ)
+        .push(" and e.timestamp <= ")
+        .bind(*last, Type::TIMESTAMPTZ)
+        .push(" and e.tenant_id = ")
+        .bind(tenant.as_str().to_owned(), Type::TEXT)
+        .push(" order by p.n");
+    let rows = sql.rows(client).await?;
+    Ok(rows
+        .iter()
+        .map(StoredEvent::from_row)
+        .collect::<Result<_, _>>()?)
+}
+
 /// The first statement of [`find`].
 #[must_use]
 pub fn time_sql(tenant: &TenantId, event_id: Uuid) -> Sql {

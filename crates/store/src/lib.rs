@@ -26,6 +26,7 @@ pub mod reader;
 pub mod receipts;
 pub mod replays;
 pub mod rules;
+pub mod search;
 pub mod server_settings;
 pub mod sql;
 pub mod statistics;

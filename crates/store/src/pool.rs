@@ -219,6 +219,13 @@ impl Database {
         hosts.collect::<Vec<_>>().join(", ")
     }
 
+    /// Where it is, and which database and schema of that server; nothing of it is secret.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let database = self.pg.get_dbname().unwrap_or_default();
+        format!("{} {database} {}", self.address(), self.schema)
+    }
+
     /// A connection of the pool.
     ///
     /// # Errors

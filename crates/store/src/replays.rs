@@ -10,8 +10,7 @@ use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::event_reads::StoredEvent;
-use crate::event_reads::row::EVENT;
+use crate::event_reads::{self, StoredEvent};
 use crate::lease::LEASED;
 use crate::outbox::Message;
 use crate::pool::Database;
@@ -179,7 +178,10 @@ pub async fn preview(
     let rows = sql.rows(client).await?;
     let count = rows.first().map_or(Ok(0), |row| row.try_get(0))?;
     let places: Vec<_> = rows.iter().map(|row| (row.get(2), row.get(1))).collect();
-    Ok((count, events(client, &request.tenant_id, &places).await?))
+    Ok((
+        count,
+        event_reads::at(client, &request.tenant_id, &places).await?,
+    ))
 }
 
 /// Begins a replay; `None` if there is nothing to replay, or more than [`MAX_EVENTS`].
@@ -309,7 +311,10 @@ pub async fn next(
         .await?;
     let places: Vec<_> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let count = i64::try_from(places.len()).unwrap_or(i64::MAX);
-    Ok((count, events(client, &replay.tenant_id, &places).await?))
+    Ok((
+        count,
+        event_reads::at(client, &replay.tenant_id, &places).await?,
+    ))
 }
 
 /// Notes how far a replay is; at its end it is completed. False if another has it, or it was paused or
@@ -363,36 +368,4 @@ async fn tell(
 ) -> Result<(), Error> {
     let messages: Vec<Message> = message.iter().map(|of| of(replay)).collect();
     announce(tx, &messages).await
-}
-
-/// The events at these times and of these ids, in that order, as far as they are there.
-async fn events(
-    client: &Client,
-    tenant: &TenantId,
-    places: &[(OffsetDateTime, Uuid)],
-) -> Result<Vec<StoredEvent>, Error> {
-    let (times, ids): (Vec<_>, Vec<_>) = places.iter().copied().unzip();
-    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
-        return Ok(vec![]);
-    };
-    let mut sql = Sql::new(EVENT);
-    sql.push(" from events e join unnest(")
-        .bind(times.clone(), Type::TIMESTAMPTZ_ARRAY)
-        .push(", ")
-        .bind(ids, Type::UUID_ARRAY)
-        .push(
-            ") with ordinality p(timestamp, event_id, n) on e.timestamp = p.timestamp \
-             and e.event_id = p.event_id where e.timestamp >= ",
-        )
-        .bind(*first, Type::TIMESTAMPTZ)
-        .push(" and e.timestamp <= ")
-        .bind(*last, Type::TIMESTAMPTZ)
-        .push(" and e.tenant_id = ")
-        .bind(tenant.as_str().to_owned(), Type::TEXT)
-        .push(" order by p.n");
-    let rows = sql.rows(client).await?;
-    Ok(rows
-        .iter()
-        .map(StoredEvent::from_row)
-        .collect::<Result<_, _>>()?)
 }

@@ -251,7 +251,8 @@ fn local() -> PathBuf {
     target().join("local")
 }
 
-fn tool() -> PathBuf {
+/// `deploy/local/parts`.
+pub(crate) fn tool() -> PathBuf {
     std::env::var_os("TIDEGATE_PARTS")
         .map_or_else(|| workspace().join("deploy/local/parts"), PathBuf::from)
 }

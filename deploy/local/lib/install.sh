@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Installs what is missing, from the distribution's packages. What only some tests need comes
-# when asked for: `install --with browser`, `--with monitoring`, `--with nats`, `--with sdks`, and what only the
+# when asked for: `install --with browser`, `--with monitoring`, `--with nats`, `--with search`, `--with sdks`, and what only the
 # benchmarks do: `--with bench`. The all-in-one shape needs less: `--only all-in-one`.
 
 # "package" lines for whatever this machine lacks to build and run everything.
@@ -19,6 +19,8 @@ missing_packages() {
     ! contains monitoring "$@" || command -v npm >/dev/null || printf '%s\n' nodejs npm
     ! contains pgbouncer "$@" || [ -x /usr/sbin/pgbouncer ] || echo pgbouncer
     ! contains nats "$@" || command -v nats-server >/dev/null || echo nats-server
+    ! contains search "$@" || kafka_java >/dev/null || echo default-jre-headless
+    ! contains search "$@" || [ -e "$(opensearch_home)/dist" ] || command -v mvn >/dev/null || echo maven
     ! contains sdks "$@" || command -v npm >/dev/null || printf '%s\n' nodejs npm
     ! contains sdks "$@" || python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
     ! contains bench "$@" || command -v wrk >/dev/null || echo wrk
@@ -49,8 +51,8 @@ cmd_install() {
     local missing as_root=() with=()
     while [ $# -gt 0 ]; do
         case "$1 ${2:-}" in
-            '--with browser' | '--with pgbouncer' | '--with nats' | '--with sdks' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
-            *) die "install takes nothing, --only all-in-one, --with browser, --with pgbouncer, --with nats, --with sdks, --with monitoring or --with bench: $*" ;;
+            '--with browser' | '--with pgbouncer' | '--with nats' | '--with search' | '--with sdks' | '--with monitoring' | '--with bench' | '--only all-in-one') with+=("$2") ;;
+            *) die "install takes nothing, --only all-in-one, --with browser, --with pgbouncer, --with nats, --with search, --with sdks, --with monitoring or --with bench: $*" ;;
         esac
         shift 2
     done
@@ -70,6 +72,7 @@ cmd_install() {
     fi
     postgres_bin >/dev/null || die 'PostgreSQL 15 or newer is needed, this distribution has an older one: set TIDEGATE_PG_BIN'
     ! contains sdks ${with[@]+"${with[@]}"} || fetch_sdks
+    ! contains search ${with[@]+"${with[@]}"} || fetch_opensearch
     ! contains all-in-one ${with[@]+"${with[@]}"} || return 0
     fetch_kafka
     kafka_java >/dev/null || die "Kafka needs Java 17 or newer, and $(command -v java) is older: set JAVA_HOME"

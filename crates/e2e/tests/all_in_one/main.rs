@@ -64,6 +64,8 @@ mod replays;
 mod reports;
 #[path = "../it/same_id.rs"]
 mod same_id;
+#[path = "../it/search.rs"]
+mod search;
 #[path = "../it/streams.rs"]
 mod streams;
 #[path = "../it/tenants.rs"]

@@ -49,6 +49,7 @@ mod rewind;
 mod sabotage;
 mod same_id;
 mod sdks;
+mod search;
 mod split;
 mod streams;
 mod tenants;

@@ -2,15 +2,19 @@
 
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH};
 use actix_web::{HttpRequest, HttpResponse, web};
+use domain::timestamp;
 use serde::{Deserialize, Serialize};
 use service::answer::Answer;
 use service::{EventResponse, Problem};
-use store::event_reads::{self, StatusFilter};
+use store::event_reads::{self, Filter, StatusFilter, Window};
+use time::OffsetDateTime;
 use utoipa::ToSchema;
 
 use super::listing::{self, EventList, Page};
+use super::page::page;
 use super::request::{body, only_about, own, tenant};
-use crate::parameters::Parameters;
+use crate::cache::Key;
+use crate::parameters::{MAX_LIMIT, Parameters};
 use crate::state::State;
 
 /// What `POST /query` takes (S4-23); everything is optional, conditions hold at once, times are
@@ -177,6 +181,71 @@ pub struct UnprocessedList<'a> {
     /// The page.
     #[serde(flatten)]
     pub list: EventList<'a>,
+}
+
+/// The newest events.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RecentEvents<'a> {
+    /// The events, newest first.
+    pub events: Vec<EventResponse<'a>>,
+    /// The limit used.
+    pub limit: u32,
+    /// When they were read.
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub calculated_at: OffsetDateTime,
+}
+
+/// The newest events of a tenant, of a type or of a user (S1-37), for many who ask again and again: read
+/// once for all who ask the same within a tenth of a second (CACHE_RECENT_MS). A user is shown the user's own.
+///
+/// # Errors
+/// 422 for wrong parameters, 503 while the database does not answer.
+#[utoipa::path(get, path = "/api/v1/events/recent", tag = "events",
+    params(("event_type" = Option<String>, Query), ("user_id" = Option<String>, Query),
+        ("limit" = Option<u32>, Query, description = "1 to 1000, default 20")),
+    responses((status = 200, body = RecentEvents), (status = 403, description = "Another user's"),
+        (status = 422, description = "A wrong parameter"), (status = 503, description = "Database down")))]
+pub async fn recent(
+    request: HttpRequest,
+    state: web::Data<State>,
+) -> Result<HttpResponse, Problem> {
+    let mut parameters = Parameters::from_query(request.query_string())?;
+    let mut filter = Filter {
+        tenant_id: tenant(&request),
+        event_type: parameters.text("event_type"),
+        user_id: parameters.text("user_id"),
+        ..Filter::default()
+    };
+    let limit = parameters.integer("limit", 1, MAX_LIMIT).unwrap_or(20);
+    parameters.finish()?;
+    own(&request, &mut filter)?;
+    let key = Key::new(
+        "recent",
+        &filter.tenant_id,
+        &[&filter, &limit],
+        state.kept.recent,
+    );
+    let window = Window {
+        limit,
+        offset: 0,
+        after: None,
+    };
+    let load = async || {
+        let now = service::clock::now();
+        let found = state.read("recent", async |client| {
+            let edges = state.edges(client).await?;
+            let max_bytes = state.max_response_bytes;
+            event_reads::list(client, &edges, &filter, &window, max_bytes).await
+        });
+        let (rows, _held, _) = page(&state, found.await?, limit)?;
+        let recent = RecentEvents {
+            events: rows.iter().map(listing::response).collect(),
+            limit,
+            calculated_at: now,
+        };
+        serde_json::value::to_raw_value(&recent).map_err(|error| Problem::internal(&error))
+    };
+    state.answer_kept(key, load).await
 }
 
 /// Events that are not processed yet, or never were (S3-48); takes every condition of

@@ -15,7 +15,7 @@ use super::{
     audits, console, dead_letter_changes, dead_letters, erasures, events, keys, processors,
     receipts, sse, stats, streams, users,
 };
-use super::{projection_changes, projections, replays, reports};
+use super::{projection_changes, projections, replays, reports, search};
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
 #[derive(OpenApi)]
@@ -29,6 +29,10 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
         events::by_id,
         events::query,
         events::history,
+        events::recent,
+        search::search,
+        search::indexes,
+        search::reindex,
         events::unprocessed,
         users::events,
         stats::statistics,

@@ -1,5 +1,7 @@
 //! Projections: the state of an entity, those of a type, and what is defined.
 
+use std::fmt::Debug;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::field::Code;
 use domain::fold::Extensions;
@@ -14,6 +16,7 @@ use uuid::Uuid;
 
 use super::page::{fresh, page};
 use super::request::tenant;
+use crate::cache::Key;
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -236,20 +239,35 @@ async fn show(
     parameters.finish()?;
     let tenant = tenant(request);
     let max_bytes = state.max_response_bytes;
-    let found = state
-        .read("projection", async |client| {
-            reads::list(client, &tenant, &entity_type, &filter, max_bytes).await
-        })
-        .await?;
-    match found.rows.as_slice() {
+    let find = async || {
+        state
+            .read("projection", async |client| {
+                reads::list(client, &tenant, &entity_type, &filter, max_bytes).await
+            })
+            .await
+    };
+    if let Some(Ok(until)) = until {
+        let found = find().await?;
+        let past = as_of(state, &tenant, only(&found.rows)?, until).await?;
+        return state.answer(state.hold(0)?, &EventProjection::from(&past));
+    }
+    let conditions: [&dyn Debug; 3] = [&entity_type, &filter.entity_id, &filter.name];
+    let key = Key::new("projection", &tenant, &conditions, state.kept.projections);
+    let load = async || {
+        let found = find().await?;
+        let one = only(&found.rows)?;
+        let _held = state.hold(found.bytes)?;
+        let body = serde_json::value::to_raw_value(&EventProjection::from(one));
+        body.map_err(|error| Problem::internal(&error))
+    };
+    state.answer_kept(key, load).await
+}
+
+/// The one that there is.
+fn only(found: &[reads::Projection]) -> Result<&reads::Projection, Problem> {
+    match found {
         [] => Err(Problem::not_found("Projection not found")),
-        [one] => match until {
-            Some(Ok(until)) => {
-                let past = as_of(state, &tenant, one, until).await?;
-                state.answer(state.hold(0)?, &EventProjection::from(&past))
-            }
-            _ => state.answer(state.hold(found.bytes)?, &EventProjection::from(one)),
-        },
+        [one] => Ok(one),
         [one, other, ..] => {
             let message = format!("is needed: there are {}, {} …", one.name, other.name);
             Err(Problem::unprocessable("name", Code::Missing, message))

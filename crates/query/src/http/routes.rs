@@ -12,7 +12,7 @@ use super::{
     audits, dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, stats,
     streams, users,
 };
-use super::{projection_changes, projections, replays, reports};
+use super::{projection_changes, projections, replays, reports, search};
 
 /// Everything is served under both (C01).
 pub const PREFIXES: [&str; 2] = ["/api/v1/events", "/api/events"];
@@ -51,6 +51,14 @@ pub const ROUTES: &[Route] = &[
     alias("/statistics", "/stats", |path| {
         get(path, Access::Read, stats::statistics)
     }),
+    route("/search", |path| get(path, Access::Own, search::search)),
+    route("/search/indexes", |path| {
+        get(path, Access::Operator, search::indexes)
+    }),
+    route("/search/reindex", |path| {
+        post(path, Access::Operator, search::reindex)
+    }),
+    route("/recent", |path| get(path, Access::Own, events::recent)),
     route("/history", |path| get(path, Access::Own, events::history)),
     route("/unprocessed", |path| {
         get(path, Access::Own, events::unprocessed)

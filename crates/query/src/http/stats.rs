@@ -11,6 +11,7 @@ use time::{Date, Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
 use super::request::tenant;
+use crate::cache::Key;
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -119,16 +120,23 @@ pub async fn statistics(
         end: parameters.time(&["end_time", "ended_at"]),
     };
     parameters.finish()?;
-    let counts = state
-        .read("statistics", async |client| {
+    let key = Key::new(
+        "statistics",
+        &scope.tenant_id,
+        &[&scope],
+        state.kept.statistics,
+    );
+    let load = async || {
+        let read = state.read("statistics", async |client| {
             let edges = state.edges(client).await?;
             statistics::read(client, &edges, &scope).await
-        })
-        .await?;
-    state.answer(state.hold(0)?, &answer(scope, counts, now))
+        });
+        Ok(answer(&scope, read.await?, now))
+    };
+    state.answer_kept(key, load).await
 }
 
-fn answer(scope: Scope, counts: Statistics, now: OffsetDateTime) -> EventStatistics {
+fn answer(scope: &Scope, counts: Statistics, now: OffsetDateTime) -> EventStatistics {
     let of_status = |status: &str| {
         let found = counts.open.iter().find(|(name, _)| name == status);
         found.map_or(0, |(_, count)| *count)
@@ -172,7 +180,7 @@ fn answer(scope: Scope, counts: Statistics, now: OffsetDateTime) -> EventStatist
             start_time: scope.start,
             end_time: scope.end,
         },
-        user_id: scope.user_id,
+        user_id: scope.user_id.clone(),
         calculated_at: now,
     }
 }

@@ -4,6 +4,7 @@
 
 mod anomalies;
 mod by_id;
+mod cache;
 mod common;
 mod console;
 mod dead_letters;

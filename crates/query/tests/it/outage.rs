@@ -26,6 +26,7 @@ async fn without_postgres_it_lives_says_so_and_recovers_by_itself() {
     let database = parts.fresh_database().await;
     let service = TestService::builder("query")
         .database(&database)
+        .env("CACHE_STATISTICS_MS", 0)
         .start()
         .await;
     get(&service, "/api/v1/events/stats").await.ok();

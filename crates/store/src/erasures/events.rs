@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::event_reads::StoredEvent;
 use crate::event_reads::row::EVENT;
 use crate::projections::definitions;
+use crate::search;
 
 /// Events of one transaction.
 const PAGE: i64 = 500;
@@ -93,6 +94,7 @@ pub async fn events(
             and e.timestamp between $4 and $5";
         let values: [&(dyn ToSql + Sync); 5] = [&ids, &times, &tenant, first, last];
         next.add("events", tx.execute(sql, &values).await?);
+        search::remove(&tx, &tenant, &ids, &times).await?;
     }
     if next.counts {
         let counted: Vec<_> = events.iter().map(|one| &one.event).collect();

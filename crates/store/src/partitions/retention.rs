@@ -127,7 +127,7 @@ pub async fn apply(db: &Database, cut: OffsetDateTime) -> Result<Removed, Error>
     for range in ranges(&client).await? {
         if range.from.is_none() && range.to.is_none_or(|to| to > cut) {
             let old = format!(
-                "delete from {} where {PART} and timestamp < $3 returning event_id, tenant_id",
+                "delete from {} where {PART} and timestamp < $3 returning event_id, tenant_id, timestamp",
                 range.name
             );
             let (rows, ids) = delete_ids(&client, &range.name, &old, &[&cut]).await?;
@@ -158,7 +158,9 @@ async fn delete_ids(
             "with gone as ({gone}), ids as (delete from event_ids i using gone g \
              where i.event_id = g.event_id and i.tenant_id = g.tenant_id returning 1), \
              results as (delete from processing_results r using gone g \
-             where r.event_id = g.event_id and r.tenant_id = g.tenant_id) \
+             where r.event_id = g.event_id and r.tenant_id = g.tenant_id), \
+             found as (delete from event_search s using gone g where s.tenant = g.tenant_id \
+             and s.timestamp = g.timestamp and s.event_id = g.event_id) \
              select (select count(*) from gone), (select count(*) from ids)"
         ))
         .await?;
@@ -226,7 +228,7 @@ async fn finish(client: &Client, removed: &mut Removed) -> Result<(), Error> {
         .await?;
     for row in rows {
         let name: String = row.try_get(0)?;
-        let all = format!("select event_id, tenant_id from {name} where {PART}");
+        let all = format!("select event_id, tenant_id, timestamp from {name} where {PART}");
         removed.ids += delete_ids(client, &name, &all, &[]).await?.1;
         client.batch_execute(&format!("drop table {name}")).await?;
         removed

@@ -71,6 +71,7 @@ impl Config {
             processor: processor?,
             query: query?,
         };
+        config.query.cache.in_redis = config.has_redis;
         config.ingest.spill.named = Some(config.processor.database.clone());
         if !config.has_kafka {
             // Topics are names in a table then; gateway and processor must use the same.

@@ -20,6 +20,7 @@ mod receipt;
 mod replay;
 mod report;
 mod retention;
+mod search;
 mod send;
 mod serve;
 mod status;
@@ -41,6 +42,8 @@ Examples:
   tidegate send events.jsonl            send a file of events, one JSON object a line
   tidegate tail                         show events as they arrive
   tidegate tail --user u-1 --type 'order.*'
+  tidegate search 'refund data.amount:>=10'
+                                        find events by what they say
   tidegate stream order:7               show the history of an aggregate
   tidegate projection show order 7      show what its events are folded into
   tidegate replay start --stream order:7 --dry-run
@@ -67,6 +70,7 @@ pub(crate) enum Command {
     Migrate(migrate::Options),
     Send(send::Options),
     Tail(tail::Options),
+    Search(search::Options),
     Stream(stream::Options),
     Projection(projection::Options),
     Replay(replay::Options),
@@ -96,6 +100,7 @@ impl Command {
             Self::Migrate(options) => migrate::run(options).await,
             Self::Send(options) => send::run(options).await,
             Self::Tail(options) => tail::run(options).await,
+            Self::Search(options) => search::run(options).await,
             Self::Stream(options) => stream::run(options).await,
             Self::Projection(options) => projection::run(options).await,
             Self::Replay(options) => replay::run(options).await,
