@@ -10,6 +10,7 @@ mod commands;
 mod environment;
 mod output;
 mod postgres;
+mod sending;
 mod style;
 
 #[global_allocator]

@@ -124,17 +124,22 @@ fn category(call: &str, event_type: &str) -> EventCategory {
 /// off. The difference counts in whole minutes, so that a message that is sent again keeps its time.
 fn happened(r: &mut Reader<'_>, cx: &Context<'_>) -> OffsetDateTime {
     let (sent_at, arrived) = (r.time(&["sentAt"]), r.time(&["receivedAt"]));
-    let Some(own) = r.time(&["timestamp", "originalTimestamp"]) else {
+    let (own, original) = (r.time(&["timestamp"]), r.time(&["originalTimestamp"]));
+    let Some(time) = own.or(original) else {
         return cx.received_at;
     };
+    if own.is_some() && original.is_some() && own != original {
+        // A service before us set it right already.
+        return time;
+    }
     // A record on the log may lie there for long: only the message itself knows when it arrived.
     let arrived = arrived.or((cx.origin != Origin::Log).then_some(cx.received_at));
     let (Some(sent_at), Some(arrived)) = (sent_at, arrived) else {
-        return own;
+        return time;
     };
     let minutes = (arrived - sent_at).whole_minutes();
     if minutes.abs() < CLOCKS_DIFFER.whole_minutes() {
-        return own;
+        return time;
     }
-    own.checked_add(Duration::minutes(minutes)).unwrap_or(own)
+    time.checked_add(Duration::minutes(minutes)).unwrap_or(time)
 }

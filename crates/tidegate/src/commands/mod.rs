@@ -12,6 +12,7 @@ mod config;
 mod dead_letters;
 mod dev;
 mod erase;
+mod import;
 mod key;
 mod listen;
 mod migrate;
@@ -40,6 +41,7 @@ const EXAMPLES: &str = "\
 Examples:
   tidegate dev                          everything, in one process, on a database of its own
   tidegate send events.jsonl            send a file of events, one JSON object a line
+  tidegate import segment-logs/         bring the events of another system here
   tidegate tail                         show events as they arrive
   tidegate tail --user u-1 --type 'order.*'
   tidegate search 'refund data.amount:>=10'
@@ -69,6 +71,7 @@ pub(crate) enum Command {
     Serve(serve::Options),
     Migrate(migrate::Options),
     Send(send::Options),
+    Import(import::Options),
     Tail(tail::Options),
     Search(search::Options),
     Stream(stream::Options),
@@ -99,6 +102,7 @@ impl Command {
             Self::Serve(options) => serve::run(options).await,
             Self::Migrate(options) => migrate::run(options).await,
             Self::Send(options) => send::run(options).await,
+            Self::Import(options) => import::run(options).await,
             Self::Tail(options) => tail::run(options).await,
             Self::Search(options) => search::run(options).await,
             Self::Stream(options) => stream::run(options).await,

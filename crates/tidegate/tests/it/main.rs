@@ -10,6 +10,7 @@ mod command;
 mod dev;
 mod dev_faults;
 mod embedded;
+mod import;
 mod key;
 mod migration;
 mod no_dependencies;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::report::Repetition;
 use crate::client::Instance;
+use crate::sending::report::Repetition;
 
 /// Send events from a file of JSON lines, or from standard input
 ///

@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
-use super::lines::Event;
+use super::event::Event;
 use super::report::Report;
 use crate::client;
 
@@ -22,7 +22,7 @@ const PAUSES: ExponentialBuilder = ExponentialBuilder::new()
 
 /// The end of a batch.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// Every event was accepted or refused.
     Done { accepted: u64 },
     /// The service did not come back in time.
@@ -32,11 +32,11 @@ pub(super) enum Outcome {
 }
 
 /// Sends batches.
-pub(super) struct Sender {
-    pub(super) client: reqwest::Client,
-    pub(super) url: Url,
-    pub(super) patience: Duration,
-    pub(super) report: Report,
+pub(crate) struct Sender {
+    pub(crate) client: reqwest::Client,
+    pub(crate) url: Url,
+    pub(crate) patience: Duration,
+    pub(crate) report: Report,
 }
 
 /// The service's answer to a batch with `?partial=true`.
@@ -65,7 +65,7 @@ enum Failure {
 
 impl Sender {
     /// Sends the events, in halves where they are too many or one of them spoils the request.
-    pub(super) async fn send(&self, events: &[Event]) -> Outcome {
+    pub(crate) async fn send(&self, events: &[Event]) -> Outcome {
         let mut accepted = 0;
         let mut left = vec![events];
         while let Some(events) = left.pop() {
@@ -76,7 +76,7 @@ impl Sender {
                 }
                 Err(Failure::Refused(reason)) => match events {
                     [] => {}
-                    [one] => self.report.refused(one.line, &reason),
+                    [one] => self.report.refused(one, &reason),
                     many => {
                         let (first, second) = many.split_at(many.len() / 2);
                         left.extend([second, first]);
@@ -102,7 +102,7 @@ impl Sender {
                 path => format!("{path}: {}", error.message),
             };
             if let Some(event) = events.get(error.index) {
-                self.report.refused(event.line, &reason);
+                self.report.refused(event, &reason);
             }
         }
     }

@@ -31,22 +31,22 @@ struct Content {
 
 /// The checkpoint file of one run; without a path it does nothing.
 #[derive(Debug)]
-pub(super) struct CheckpointFile {
+pub(crate) struct CheckpointFile {
     path: Option<PathBuf>,
-    source: PathBuf,
+    source: Option<PathBuf>,
     content: Content,
     written: Instant,
 }
 
 impl CheckpointFile {
     /// Reads what an earlier run of the same command left; the file of another source or address
-    /// is ignored.
+    /// is ignored. `name` tells sources apart, and the first bytes of `source` if it is one file.
     ///
     /// # Errors
     /// The file is not a checkpoint, or the source cannot be read.
-    pub(super) fn open(
+    pub(crate) fn open(
         path: Option<PathBuf>,
-        source: &Path,
+        source: Option<&Path>,
         url: &str,
         name: String,
     ) -> anyhow::Result<Self> {
@@ -64,11 +64,14 @@ impl CheckpointFile {
             })?;
             if saved.url == content.url
                 && saved.name == content.name
-                && std::fs::metadata(source)?.len() >= saved.checkpoint.offset
-                && head(source, saved.head_bytes).is_some_and(|head| head == saved.head)
+                && source.is_none_or(|source| begins_like(source, &saved))
             {
+                let files = match saved.checkpoint.files {
+                    0 => String::new(),
+                    files => format!(" of file {}", files + 1),
+                };
                 output::notice(format_args!(
-                    "going on after line {} ({shown}; --no-checkpoint begins at the first line)",
+                    "going on after line {}{files} ({shown}; --no-checkpoint begins at the first line)",
                     saved.checkpoint.lines
                 ));
                 content = saved;
@@ -80,19 +83,19 @@ impl CheckpointFile {
         }
         Ok(Self {
             path,
-            source: source.to_owned(),
+            source: source.map(Path::to_owned),
             content,
             written: Instant::now(),
         })
     }
 
     /// Where this run begins.
-    pub(super) fn begin(&self) -> Checkpoint {
+    pub(crate) fn begin(&self) -> Checkpoint {
         self.content.checkpoint
     }
 
     /// Records that everything before `checkpoint` is settled.
-    pub(super) fn advance(&mut self, checkpoint: Checkpoint) {
+    pub(crate) fn advance(&mut self, checkpoint: Checkpoint) {
         self.content.checkpoint = checkpoint;
         if self.written.elapsed() >= INTERVAL {
             self.save();
@@ -100,15 +103,17 @@ impl CheckpointFile {
     }
 
     /// Replaces the file. A failure is reported once and does not stop the run.
-    pub(super) fn save(&mut self) {
+    pub(crate) fn save(&mut self) {
         let Some(path) = &self.path else {
             return;
         };
         self.written = Instant::now();
-        if self.content.head.is_empty() {
+        if let Some(source) = &self.source
+            && self.content.head.is_empty()
+        {
             let bytes = self.content.checkpoint.offset.min(HEAD_BYTES);
             self.content.head_bytes = bytes;
-            self.content.head = head(&self.source, bytes).unwrap_or_default();
+            self.content.head = head(source, bytes).unwrap_or_default();
         }
         let partial = path.with_extension("checkpoint.partial");
         let outcome = serde_json::to_vec_pretty(&self.content)
@@ -125,11 +130,18 @@ impl CheckpointFile {
     }
 
     /// Deletes the file, once all is sent.
-    pub(super) fn remove(self) {
+    pub(crate) fn remove(self) {
         if let Some(path) = self.path {
             let _ = std::fs::remove_file(path);
         }
     }
+}
+
+/// Whether a file is the one that was read so far.
+fn begins_like(source: &Path, saved: &Content) -> bool {
+    let is_long =
+        std::fs::metadata(source).is_ok_and(|metadata| metadata.len() >= saved.checkpoint.offset);
+    is_long && head(source, saved.head_bytes).is_some_and(|head| head == saved.head)
 }
 
 /// A hash of the first bytes of a file; `None` if it has fewer.

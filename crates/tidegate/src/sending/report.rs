@@ -8,6 +8,8 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::checkpoint::Checkpoint;
+use super::event::{Event, Place};
+use super::rejects::Rejects;
 use crate::output;
 use crate::style::{RED, YELLOW};
 
@@ -16,7 +18,7 @@ const SHOWN: u64 = 20;
 
 /// What sending the input again does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Repetition {
+pub(crate) enum Repetition {
     /// The command knows its file, and how far it came.
     Resumes,
     /// The input has a name, so its lines keep their ids.
@@ -27,10 +29,11 @@ pub(super) enum Repetition {
 
 /// Counts and a progress bar; clones share them.
 #[derive(Clone)]
-pub(super) struct Report {
+pub(crate) struct Report {
     bar: ProgressBar,
     began: Instant,
     counts: Arc<Mutex<Counts>>,
+    rejects: Option<Rejects>,
 }
 
 #[derive(Default)]
@@ -49,8 +52,14 @@ struct Counts {
 }
 
 impl Report {
-    /// `length` is that of the source in bytes, `begin` where this run begins.
-    pub(super) fn new(length: Option<u64>, quiet: bool, begin: Checkpoint) -> Self {
+    /// `length` is that of the source in bytes, `begin` where this run begins; `rejects` keeps what is
+    /// no event.
+    pub(crate) fn new(
+        length: Option<u64>,
+        quiet: bool,
+        begin: Checkpoint,
+        rejects: Option<Rejects>,
+    ) -> Self {
         let bar = match length {
             Some(length) => ProgressBar::new(length).with_style(style(
                 "{bar:30} {percent}% {bytes}/{total_bytes}  {msg}  {eta} left",
@@ -71,6 +80,7 @@ impl Report {
             bar,
             began: Instant::now(),
             counts: Arc::new(Mutex::new(counts)),
+            rejects,
         }
     }
 
@@ -79,21 +89,26 @@ impl Report {
     }
 
     /// Counts a line that is no event.
-    pub(super) fn bad(&self, line: u64, reason: &str) {
+    pub(crate) fn bad(&self, place: &Place, reason: &str, text: &str) {
         self.counts().bad += 1;
-        self.show(line, reason);
+        self.show(place, reason, text);
     }
 
     /// Counts an event that the service refused.
-    pub(super) fn refused(&self, line: u64, reason: &str) {
+    pub(crate) fn refused(&self, event: &Event, reason: &str) {
         self.counts().refused += 1;
-        self.show(line, reason);
+        self.show(&event.place, reason, &event.json);
     }
 
-    fn show(&self, line: u64, reason: &str) {
+    fn show(&self, place: &Place, reason: &str, text: &str) {
+        if let Some(rejects) = &self.rejects
+            && let Err(error) = rejects.keep(place, reason, text)
+        {
+            self.fail(&format!("a rejected line cannot be kept: {error}"), false);
+        }
         let count = self.counts().problems();
         if count <= SHOWN {
-            self.say(&format!("{RED}line {line}{RED:#}: {reason}"));
+            self.say(&format!("{RED}{place}{RED:#}: {reason}"));
         } else if count == SHOWN + 1 {
             self.say("further bad lines are only counted");
         }
@@ -104,7 +119,7 @@ impl Report {
     }
 
     /// Shows why the next request is delayed; `None` ends the delay.
-    pub(super) fn waiting(&self, reason: Option<&str>) {
+    pub(crate) fn waiting(&self, reason: Option<&str>) {
         let was_waiting = std::mem::replace(&mut self.counts().is_waiting, reason.is_some());
         match reason {
             Some(reason) => {
@@ -120,17 +135,17 @@ impl Report {
     }
 
     /// Whether the next request is delayed.
-    pub(super) fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         self.counts().is_waiting
     }
 
     /// Everything before `checkpoint` is sent, or about to be.
-    pub(super) fn read(&self, checkpoint: Checkpoint) {
+    pub(crate) fn read(&self, checkpoint: Checkpoint) {
         self.counts().read = checkpoint.lines;
     }
 
     /// Everything before `checkpoint` is settled; `accepted` more events were accepted.
-    pub(super) fn settled(&self, checkpoint: Checkpoint, accepted: u64) {
+    pub(crate) fn settled(&self, checkpoint: Checkpoint, accepted: u64) {
         let total = {
             let mut counts = self.counts();
             counts.accepted += accepted;
@@ -147,46 +162,71 @@ impl Report {
     }
 
     /// The source was read up to `checkpoint`.
-    pub(super) fn passed(&self, checkpoint: Checkpoint) {
+    pub(crate) fn passed(&self, checkpoint: Checkpoint) {
         self.bar.set_position(checkpoint.offset);
     }
 
     /// The run ends early. `is_permanent`: another run would fail too.
-    pub(super) fn fail(&self, reason: &str, is_permanent: bool) {
+    pub(crate) fn fail(&self, reason: &str, is_permanent: bool) {
         let mut counts = self.counts();
         counts.failure = Some(reason.to_owned());
         counts.is_permanent |= is_permanent;
     }
 
     /// Whether the run ends early.
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.counts().failure.is_some()
     }
 
-    /// Removes the bar and prints the last line; returns the exit status.
-    pub(super) fn finish(&self, repetition: Repetition) -> ExitCode {
+    /// Removes the bar, and says where the rejects are.
+    pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
+        if let Some(path) = self
+            .rejects
+            .as_ref()
+            .filter(|_| self.counts().problems() > 0)
+        {
+            output::notice(format_args!("what was not accepted is in {path}"));
+        }
+    }
+
+    /// How many were not accepted, as the end of a sentence.
+    pub(crate) fn problems(&self) -> String {
+        let counts = self.counts();
+        [(counts.refused, "refused"), (counts.bad, "bad lines")]
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| format!(", {count} {what}"))
+            .collect()
+    }
+
+    /// The exit status: whether all was accepted.
+    pub(crate) fn status(&self) -> ExitCode {
+        let counts = self.counts();
+        if counts.failure.is_some() || counts.problems() > 0 {
+            return ExitCode::FAILURE;
+        }
+        ExitCode::SUCCESS
+    }
+
+    /// Removes the bar and prints the last line; returns the exit status.
+    pub(crate) fn finish(&self, repetition: Repetition) -> ExitCode {
+        self.clear();
+        let problems = self.problems();
         let counts = self.counts();
         let (accepted, seconds) = (counts.accepted, self.began.elapsed().as_secs_f64());
         let rate = self.rate(accepted);
-        let mut text = format!("{accepted} events accepted in {seconds:.1} s ({rate:.0}/s)");
-        for (count, what) in [(counts.refused, "refused"), (counts.bad, "bad lines")] {
-            if count > 0 {
-                text.push_str(&format!(", {count} {what}"));
-            }
-        }
-        output::line(text);
+        output::line(format_args!(
+            "{accepted} events accepted in {seconds:.1} s ({rate:.0}/s){problems}"
+        ));
         if let Some(reason) = &counts.failure {
             let advice = counts.advice(repetition);
             output::notice(format_args!(
                 "{RED}not all was sent{RED:#}: {reason}{advice}"
             ));
-            return ExitCode::FAILURE;
         }
-        if counts.problems() > 0 {
-            return ExitCode::FAILURE;
-        }
-        ExitCode::SUCCESS
+        drop(counts);
+        self.status()
     }
 }
 

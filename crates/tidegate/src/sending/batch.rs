@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
 use super::checkpoint::Checkpoint;
-use super::lines::{Event, Lines};
+use super::event::{Event, Events};
 
 /// The size of one request, in bytes, at most: below the service's 4 MiB.
 const REQUEST: usize = 3 * 1024 * 1024;
@@ -19,17 +19,17 @@ const AHEAD: usize = 64;
 
 /// The events of consecutive lines.
 #[derive(Debug)]
-pub(super) struct Batch {
-    pub(super) events: Vec<Event>,
+pub(crate) struct Batch {
+    pub(crate) events: Vec<Event>,
     /// The end of the last line.
-    pub(super) end: Checkpoint,
+    pub(crate) end: Checkpoint,
 }
 
 type Read = anyhow::Result<(Event, Checkpoint)>;
 
 /// Gathers the events that a thread reads: while a pipe is silent, what was read is sent and Ctrl-C
 /// is handled.
-pub(super) struct Batches {
+pub(crate) struct Batches {
     read: mpsc::Receiver<Read>,
     most: usize,
     linger: Option<Duration>,
@@ -43,13 +43,14 @@ pub(super) struct Batches {
 }
 
 impl Batches {
-    /// Begins to read; a batch has at most `most` events.
-    pub(super) fn new(mut lines: Lines, most: usize) -> Self {
+    /// Begins to read; a batch has at most `most` events. `linger`: more may come at any time, and a
+    /// batch does not wait for it.
+    pub(crate) fn new(mut events: impl Events, most: usize, linger: bool) -> Self {
         let (sender, read) = mpsc::channel(AHEAD);
-        let linger = (!lines.is_complete()).then_some(LINGER);
+        let linger = linger.then_some(LINGER);
         // Not a task: the end of the runtime would wait for its read.
         std::thread::spawn(move || {
-            while let Some(one) = lines.next().transpose() {
+            while let Some(one) = events.next().transpose() {
                 let broke_off = one.is_err();
                 if sender.blocking_send(one).is_err() || broke_off {
                     break;
@@ -72,7 +73,7 @@ impl Batches {
     ///
     /// # Errors
     /// The source cannot be read further.
-    pub(super) async fn next(&mut self) -> anyhow::Result<Option<Batch>> {
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Batch>> {
         while self.filling.len() < self.most {
             let one = match (self.left_over.take(), self.due) {
                 (Some(one), _) => Some(one),
