@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
+pub(crate) use tidegate_client::answer::{NOT_TIDEGATE, detail, reason};
 
 /// The instance that a command asks.
 #[derive(Debug, Clone, Args)]
@@ -88,9 +89,8 @@ pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
 /// TIDEGATE_KEY: in the environment, as every program on the machine can read a command line.
 pub(crate) fn builder() -> reqwest::ClientBuilder {
     let mut headers = HeaderMap::new();
-    let key = std::env::var("TIDEGATE_KEY").unwrap_or_default();
-    if let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
-        && !key.trim().is_empty()
+    if let Some(key) = key()
+        && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {}", key.trim()))
     {
         value.set_sensitive(true);
         headers.insert(AUTHORIZATION, value);
@@ -99,6 +99,12 @@ pub(crate) fn builder() -> reqwest::ClientBuilder {
         .default_headers(headers)
         .connect_timeout(Duration::from_secs(5))
         .user_agent(concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+}
+
+/// The API key or token to ask with, if there is one.
+pub(crate) fn key() -> Option<String> {
+    let key = std::env::var("TIDEGATE_KEY").ok();
+    key.filter(|key| !key.trim().is_empty())
 }
 
 /// Sends a request; returns the JSON of a good answer.
@@ -126,36 +132,6 @@ pub(crate) async fn text(request: reqwest::RequestBuilder) -> anyhow::Result<(St
     answer.await.map_err(no_answer)
 }
 
-/// The error for an answer of another program.
-pub(crate) const NOT_TIDEGATE: &str = "what answers there is not Tidegate";
-
-/// The `detail` of a problem; of another text the first line, unless it is HTML.
-pub(crate) fn detail(text: &str) -> String {
-    #[derive(serde::Deserialize)]
-    struct Body {
-        detail: String,
-    }
-    serde_json::from_str::<Body>(text).map_or_else(
-        |_| match text.trim().lines().next() {
-            Some(line) if !line.starts_with('<') => line.chars().take(200).collect(),
-            _ => NOT_TIDEGATE.to_owned(),
-        },
-        |problem| problem.detail,
-    )
-}
-
-/// Why a request got no answer: the innermost error.
-pub(crate) fn reason(error: &reqwest::Error) -> String {
-    if error.is_timeout() {
-        return "no answer in time".to_owned();
-    }
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    innermost.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,13 +144,6 @@ mod tests {
             .at("/ready")
             .map(|url| url.to_string())
             .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn a_page_of_html_is_not_repeated() {
-        assert_eq!(detail(r#"{"detail":"no such user"}"#), "no such user");
-        assert_eq!(detail("too busy\nreally"), "too busy");
-        assert_eq!(detail("<!doctype html>\n<p>hello"), NOT_TIDEGATE);
     }
 
     #[test]

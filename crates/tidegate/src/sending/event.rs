@@ -38,6 +38,12 @@ pub(crate) struct Event {
     pub(crate) json: String,
 }
 
+impl AsRef<str> for Event {
+    fn as_ref(&self) -> &str {
+        &self.json
+    }
+}
+
 /// Where events come from, one after the other.
 pub(crate) trait Events: Send + 'static {
     /// The next event, and the position after it; what is none is reported and skipped.

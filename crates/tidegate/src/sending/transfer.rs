@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tidegate_client::SendError;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::batch::Batches;
 use super::checkpoint_file::CheckpointFile;
-use super::post::{Outcome, Sender};
+use super::post::Sender;
+use super::report::Report;
 
 /// How long the requests under way may take after Ctrl-C.
 const ENDING: Duration = Duration::from_secs(5);
@@ -21,11 +23,11 @@ const ENDING: Duration = Duration::from_secs(5);
 pub(crate) async fn send(
     mut batches: Batches,
     sender: &Sender,
+    report: &Report,
     mut checkpoint: CheckpointFile,
     concurrency: usize,
 ) -> anyhow::Result<()> {
     let mut interrupts = signal(SignalKind::interrupt())?;
-    let report = &sender.report;
     let mut under_way = FuturesUnordered::new();
     let mut done = BTreeMap::new();
     let (mut begun, mut settled) = (0_u64, 0_u64);
@@ -69,14 +71,14 @@ pub(crate) async fn send(
             () = &mut deadline, if interrupted => break,
         };
         match outcome {
-            Outcome::Done { accepted } => {
+            Ok(accepted) => {
                 done.insert(number, (end, accepted));
             }
-            Outcome::GaveUp(reason) => {
+            Err(SendError::GaveUp(reason)) => {
                 report.fail(&reason, false);
                 stopping = true;
             }
-            Outcome::Hopeless(reason) => {
+            Err(SendError::Hopeless(reason)) => {
                 report.fail(&reason, true);
                 stopping = true;
             }

@@ -7,11 +7,9 @@ mod options;
 mod records;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context as _;
 
-use crate::client;
 use crate::sending::batch::Batches;
 use crate::sending::checkpoint_file::CheckpointFile;
 use crate::sending::post::Sender;
@@ -27,7 +25,6 @@ use records::Records;
 /// A file cannot be read, or its columns do not make events.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let inputs = files::list(&options.paths, options.name.as_deref(), options.format)?;
-    let url = options.instance.at("/api/v1/events/batch?partial=true")?;
     let mapping = options.mapping()?;
     let name = format!("{} {mapping:?}", files::fingerprint(&inputs));
     let path = (!options.dry_run).then(|| options.checkpoint());
@@ -42,13 +39,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     if options.dry_run {
         return dry_run::run(records, &report);
     }
-    let sender = Sender {
-        client: client::client()?,
-        url,
-        patience: Duration::from_secs(options.patience),
-        report: report.clone(),
-    };
+    let sender = Sender::new(&options.instance, options.patience, report.clone())?;
     let batches = Batches::new(records, options.batch as usize, false);
-    transfer::send(batches, &sender, checkpoint, options.concurrency as usize).await?;
+    transfer::send(
+        batches,
+        &sender,
+        &report,
+        checkpoint,
+        options.concurrency as usize,
+    )
+    .await?;
     Ok(report.finish(Repetition::Resumes))
 }

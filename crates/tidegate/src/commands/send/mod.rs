@@ -4,9 +4,7 @@ mod lines;
 mod options;
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use crate::client;
 use crate::sending::batch::Batches;
 use crate::sending::checkpoint_file::CheckpointFile;
 use crate::sending::post::Sender;
@@ -19,20 +17,21 @@ pub(crate) use options::Options;
 /// # Errors
 /// The file cannot be read.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
-    let url = options.instance.at("/api/v1/events/batch?partial=true")?;
     let (name, shown) = (options.identity(), options.instance.shown());
     let path = options.checkpoint_path();
     let checkpoint = CheckpointFile::open(path, Some(&options.file), shown, name.clone())?;
     let lines = Lines::open(&options.file, &name, checkpoint.begin(), options.quiet)?;
     let report = lines.report();
-    let sender = Sender {
-        client: client::client()?,
-        url,
-        patience: Duration::from_secs(options.patience),
-        report: report.clone(),
-    };
+    let sender = Sender::new(&options.instance, options.patience, report.clone())?;
     let linger = !lines.is_complete();
     let batches = Batches::new(lines, options.batch as usize, linger);
-    transfer::send(batches, &sender, checkpoint, options.concurrency as usize).await?;
+    transfer::send(
+        batches,
+        &sender,
+        &report,
+        checkpoint,
+        options.concurrency as usize,
+    )
+    .await?;
     Ok(report.finish(options.repetition()))
 }
