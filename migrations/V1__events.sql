@@ -446,6 +446,8 @@ create table event_subscriptions (
     previous_secret    text,
     previous_secret_until timestamptz,
     retry_policy       jsonb        not null default '{}',
+    -- json or cloudevents.
+    format             varchar(20)  collate "C" not null default 'json',
     enabled            boolean      not null default true,
     -- request, gone (the endpoint answered 410) or failing (for days).
     disabled_reason    varchar(20)  collate "C",

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod anomaly;
 pub mod category;
+pub mod cloudevent;
 pub mod envelope;
 pub mod event;
 pub mod field;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use config::{ConfigError, Env};
 use domain::Limits;
+use domain::cloudevent::Format;
 use eventlog::kafka::KafkaConfig;
 use live::redis::RedisConfig;
 use search::SearchConfig;
@@ -29,6 +30,8 @@ pub struct Config {
     pub domain_topics: Vec<String>,
     /// How long `event-stream` keeps its records, where this process creates it.
     pub event_stream_retention: Duration,
+    /// How announcements are written.
+    pub announcements_format: Format,
     /// The database.
     pub database: DatabaseConfig,
     /// Bring the schema up to date at start.
@@ -210,6 +213,11 @@ impl Config {
                 1..=100 * 366 * 24,
                 "Hours that event-stream keeps its records; set where the topic is created.",
             )),
+            announcements_format: env.get_one_of(
+                "ANNOUNCEMENTS_FORMAT",
+                Format::ALL.map(|format| (format.as_str(), format)),
+                "How event-stream is written: json, or cloudevents, which adds the headers of CloudEvents' binary mode for Kafka.",
+            ),
             database: DatabaseConfig::from_env(env, "tidegate-processor"),
             migrate_on_start: env.get_bool(
                 &["MIGRATE_ON_START"],

@@ -30,6 +30,7 @@ use crate::metrics::{
     SearchMetrics, StateMetrics, WebhookMetrics,
 };
 use crate::partitions::Partitions;
+use crate::pipeline::announcement::Announcements;
 use crate::pipeline::detour::Detour;
 use crate::pipeline::placement::Placement;
 use crate::pipeline::rewinds::Rewinds;
@@ -78,7 +79,10 @@ impl StoreRole {
         let db = Database::new(&config.database)?;
         let state = State::default();
         let prefix = config.kafka.as_ref().map_or("", |k| &k.topic_prefix);
-        let announcements: Arc<str> = format!("{prefix}{}", subject::ANNOUNCEMENTS).into();
+        let announcements = Announcements {
+            topic: format!("{prefix}{}", subject::ANNOUNCEMENTS).into(),
+            format: config.announcements_format,
+        };
         let (rewinds, detour) = (Rewinds::default(), Detour::new(&db));
         let mut background = JoinSet::new();
         let written_down = handlers.written_down();
@@ -91,7 +95,7 @@ impl StoreRole {
             source,
             records,
             after,
-            announcements: Arc::clone(&announcements),
+            announcements: announcements.clone(),
             detour: detour.clone(),
             batch: config.batch,
             types_a_day: config.types_a_day,

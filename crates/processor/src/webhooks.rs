@@ -85,8 +85,10 @@ impl Jobs for Webhooks {
         let secrets = secrets.filter_map(|secret| Secret::parse(secret.expose()).ok());
         let secrets: Vec<Secret> = secrets.collect();
         let id = event.event_id.to_string();
-        let body = event.to_canonical().into();
-        let message = Message::signed(&id, now.unix_timestamp(), body, &secrets);
+        let format = subscription.settings.format;
+        let body = format.write(event).into();
+        let (at, kind) = (now.unix_timestamp(), format.media_type());
+        let message = Message::signed(&id, at, kind, body, &secrets);
         self.client
             .send(&subscription.settings.callback_url, message)
             .await

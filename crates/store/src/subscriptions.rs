@@ -1,6 +1,7 @@
 //! Subscriptions: who wants to be sent which events (S4-78).
 
 use config::Secret;
+use domain::cloudevent::Format;
 use domain::retry::RetryPolicy;
 use domain::{Selector, TenantId};
 use serde_json::Value;
@@ -22,7 +23,7 @@ pub const MAX_SUBSCRIPTIONS: i64 = 10_000;
 const COLUMNS: &str = "subscription_id, tenant_id, subscriber_name, subscriber_type, \
     jsonb_build_object('event_types', event_types, 'event_sources', event_sources, \
         'event_categories', event_categories, 'users', users, 'filter', filter), \
-    callback_url, retry_policy, enabled, disabled_reason, webhook_secret, previous_secret, \
+    callback_url, retry_policy, format, enabled, disabled_reason, webhook_secret, previous_secret, \
     previous_secret_until, failing_since, created_at, updated_at";
 
 /// What its owner says of a subscription.
@@ -38,6 +39,8 @@ pub struct Settings {
     pub callback_url: String,
     /// When a delivery that failed is tried again.
     pub retry_policy: RetryPolicy,
+    /// How an event is written.
+    pub format: Format,
     /// Whether events are sent.
     pub enabled: bool,
 }
@@ -74,6 +77,7 @@ impl Subscription {
         let selector: Value = columns.next()?;
         let callback_url = columns.next()?;
         let policy: Value = columns.next()?;
+        let format: &str = columns.next()?;
         let enabled = columns.next()?;
         let disabled_reason = columns.next()?;
         let secret = Secret::new(columns.next()?);
@@ -91,6 +95,7 @@ impl Subscription {
                 callback_url,
                 // What is wrong with it is what the default stands for.
                 retry_policy: RetryPolicy::read(&members, "retry_policy", &mut vec![]),
+                format: Format::parse(format).unwrap_or_default(),
                 enabled,
             },
             disabled_reason,
@@ -175,8 +180,8 @@ pub async fn create(
     let sql = format!(
         "insert into event_subscriptions (tenant_id, subscription_id, subscriber_name, subscriber_type, \
             event_types, event_sources, event_categories, users, filter, callback_url, retry_policy, \
-            enabled, disabled_reason, webhook_secret) \
-         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when not $12 then 'request' end, $13 \
+            enabled, disabled_reason, format, webhook_secret) \
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when not $12 then 'request' end, $13, $14 \
          where (select count(*) from event_subscriptions where tenant_id = $1) < {MAX_SUBSCRIPTIONS} \
             or exists (select from event_subscriptions where tenant_id = $1 and subscriber_name = $3) \
          on conflict (tenant_id, subscriber_name) do nothing returning {COLUMNS}"
@@ -256,7 +261,7 @@ async fn update(
     let sql = format!(
         "update event_subscriptions s set subscriber_name = $3, subscriber_type = $4, event_types = $5, \
             event_sources = $6, event_categories = $7, users = $8, filter = $9, callback_url = $10, \
-            retry_policy = $11, enabled = $12, updated_at = now(), \
+            retry_policy = $11, enabled = $12, format = $13, updated_at = now(), \
             disabled_reason = case when not $12 then coalesce(disabled_reason, 'request') end, \
             failing_since = case when $12 and not enabled then null else failing_since end \
          where tenant_id = $1 and subscription_id = $2 and not exists (select from event_subscriptions o \
@@ -331,6 +336,7 @@ struct Values<'a> {
     categories: Vec<&'static str>,
     filter: Option<Value>,
     policy: Value,
+    format: &'static str,
 }
 
 impl<'a> Values<'a> {
@@ -356,10 +362,11 @@ impl<'a> Values<'a> {
                 .collect(),
             filter: selector.filter.as_ref().and_then(json),
             policy: serde_json::to_value(&settings.retry_policy).unwrap_or_default(),
+            format: settings.format.as_str(),
         }
     }
 
-    /// $1 to $12.
+    /// $1 to $13.
     fn parameters<'b>(
         &'b self,
         tenant: &'b &str,
@@ -379,6 +386,7 @@ impl<'a> Values<'a> {
             (&settings.callback_url, Type::TEXT),
             (&self.policy, Type::JSONB),
             (&settings.enabled, Type::BOOL),
+            (&self.format, Type::TEXT),
         ]
     }
 }

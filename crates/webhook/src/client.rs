@@ -48,6 +48,8 @@ pub struct Message<'a> {
     pub timestamp: i64,
     /// `webhook-signature`: one for each secret that holds, with spaces between.
     pub signature: String,
+    /// The media type of the body.
+    pub content_type: &'static str,
     /// JSON.
     pub body: Bytes,
 }
@@ -55,7 +57,13 @@ pub struct Message<'a> {
 impl<'a> Message<'a> {
     /// A message with a signature of each secret.
     #[must_use]
-    pub fn signed(id: &'a str, timestamp: i64, body: Bytes, secrets: &[Secret]) -> Self {
+    pub fn signed(
+        id: &'a str,
+        timestamp: i64,
+        content_type: &'static str,
+        body: Bytes,
+        secrets: &[Secret],
+    ) -> Self {
         let signatures = secrets
             .iter()
             .map(|secret| secret.sign(id, timestamp, &body));
@@ -64,6 +72,7 @@ impl<'a> Message<'a> {
             id,
             timestamp,
             signature,
+            content_type,
             body,
         }
     }
@@ -189,7 +198,7 @@ impl Client {
         let request = self
             .http
             .post(endpoint.url().clone())
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, message.content_type)
             .header("webhook-id", message.id)
             .header("webhook-timestamp", message.timestamp)
             .header("webhook-signature", message.signature)

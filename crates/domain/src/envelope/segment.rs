@@ -128,8 +128,9 @@ fn happened(r: &mut Reader<'_>, cx: &Context<'_>) -> OffsetDateTime {
     let Some(time) = own.or(original) else {
         return cx.received_at;
     };
-    if own.is_some() && original.is_some() && own != original {
-        // A service before us set it right already.
+    let passed = r.members().get("receivedAt").is_some();
+    if passed && own.is_some() && original.is_some() && own != original {
+        // The service that received it before us set it right already.
         return time;
     }
     // A record on the log may lie there for long: only the message itself knows when it arrived.

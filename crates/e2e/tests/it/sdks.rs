@@ -5,21 +5,25 @@
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
-use testkit::{LIMIT, Proxy, eventually};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Value, json};
+use testkit::{LIMIT, Proxy, Receiver, Reply, eventually};
 use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::process::Command;
 
+use crate::announcements::follow;
 use crate::ledger::assert_counts;
+use crate::sender::client;
 use crate::world::{PATIENCE, World, beside_others, clients};
 
 /// The time that all programs say.
 const WHEN: OffsetDateTime = datetime!(2026-01-02 03:04:05.678 UTC);
 const CALLS: [&str; 6] = ["track", "identify", "page", "screen", "group", "alias"];
 
-/// Runs a program to its good end.
-async fn run(program: &str, url: &str) {
+/// Runs a program with an argument, such as an address, to its good end; returns what it says.
+async fn run(program: &str, argument: &str) -> String {
     let interpreter = if program.ends_with(".py") {
         "python3"
     } else {
@@ -28,7 +32,7 @@ async fn run(program: &str, url: &str) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdks");
     let ended = Command::new(interpreter)
         .arg(directory.join(program))
-        .arg(url)
+        .arg(argument)
         .env("NODE_PATH", clients().join("node_modules"))
         .env("PYTHONPATH", clients().join("python"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -39,6 +43,7 @@ async fn run(program: &str, url: &str) {
     let ended = ended.unwrap_or_else(|error| panic!("{interpreter}: {error}"));
     let told = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{program}: {told}");
+    String::from_utf8_lossy(&ended.stdout).into_owned()
 }
 
 /// What is stored of an event that must be there once.
@@ -84,8 +89,8 @@ async fn clients_of_segment_and_rudderstack_send_every_call_once() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         proxy.open();
     };
-    tokio::join!(run("segment.cjs", &url), opened);
-    tokio::join!(run("rudderstack.cjs", &url), run("segment_sdk.py", &url));
+    let _ = tokio::join!(run("segment.cjs", &url), opened);
+    let _ = tokio::join!(run("rudderstack.cjs", &url), run("segment_sdk.py", &url));
     let users = [
         "segment-js",
         "rudder-gzip",
@@ -138,7 +143,7 @@ async fn clients_of_cloudevents_send_every_mode_once() {
     let world = World::shared().await;
     let mut system = world.system().start().await;
     let url = system.ingest_url("");
-    tokio::join!(
+    let _ = tokio::join!(
         run("cloudevents.cjs", &url),
         run("cloudevents_sdk.py", &url)
     );
@@ -163,4 +168,102 @@ async fn clients_of_cloudevents_send_every_mode_once() {
     }
     assert_counts(&world, 8).await;
     system.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_cloudevents_read_webhooks_and_announcements() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let system = world
+        .system()
+        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
+        .env("ANNOUNCEMENTS_FORMAT", "cloudevents")
+        .env("PROCESSING_INTERVAL", 1)
+        .start()
+        .await;
+    let endpoint = Receiver::start(|_, _| Reply::status(200)).await.unwrap();
+    let subscriptions = system.query_url("/api/v1/events/subscriptions");
+    let mut subscription = json!({
+        "subscriber_name": "told", "callback_url": endpoint.url(), "format": "cloud",
+    });
+    let answer = client().post(&subscriptions).json(&subscription).send();
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status(), 422);
+    assert!(
+        answer
+            .text()
+            .await
+            .unwrap()
+            .contains("must be json or cloudevents")
+    );
+    subscription["format"] = "cloudevents".into();
+    let answer = client().post(&subscriptions).json(&subscription).send();
+    let made: Value = answer.await.unwrap().json().await.unwrap();
+    assert_eq!(made["format"], "cloudevents", "{made}");
+
+    let event = json!({
+        "event_id": uuid::Uuid::now_v7(), "event_type": "order.placed", "user_id": "Zoë",
+        "aggregate_type": "order", "aggregate_id": "7", "timestamp": "2026-01-02T03:04:05.678Z",
+        "data": {"total": 12.5, "name": "Zoë €"},
+    });
+    let sent = client()
+        .post(system.ingest_url("/api/events/create"))
+        .json(&event)
+        .send();
+    assert_eq!(sent.await.unwrap().status(), 201);
+    let hook = eventually("the webhook", PATIENCE, || async {
+        endpoint.received().pop().ok_or("nothing came")
+    })
+    .await;
+    assert_eq!(
+        hook.header("content-type"),
+        "application/cloudevents+json; charset=utf-8"
+    );
+    let announced = tokio::task::block_in_place(|| follow(&world, "readers", 2));
+    let mut messages = vec![json!({
+        "over": "http", "headers": hook.headers, "body": BASE64_STANDARD.encode(&hook.body),
+    })];
+    messages.extend(announced.iter().map(|one| {
+        json!({"over": "kafka", "headers": one.headers, "body": BASE64_STANDARD.encode(&one.payload)})
+    }));
+    let file = std::env::temp_dir().join(format!("{}.json", uuid::Uuid::new_v4()));
+    std::fs::write(&file, Value::from(messages).to_string()).unwrap();
+    for program in ["read_cloudevents.py", "read_cloudevents.cjs"] {
+        let said = run(program, &file.display().to_string()).await;
+        let read: Vec<Value> = serde_json::from_str(&said).unwrap();
+        let attributes = &read[0]["attributes"];
+        for (name, expected) in [
+            ("type", "order.placed"),
+            ("source", "/tidegate/default"),
+            ("subject", "order:7"),
+            ("userid", "Zoë"),
+            ("aggregateid", "7"),
+        ] {
+            assert_eq!(attributes[name], expected, "{program}");
+        }
+        assert_eq!(attributes["id"], event["event_id"], "{program}");
+        assert_eq!(read[0]["data"], event["data"], "{program}");
+        let mut types: Vec<&str> = read[1..]
+            .iter()
+            .map(|one| one["attributes"]["type"].as_str().unwrap())
+            .collect();
+        types.sort_unstable();
+        assert_eq!(
+            types,
+            ["event.stored", "event.subscription.created"],
+            "{program}"
+        );
+        for one in &read[1..] {
+            assert_eq!(
+                one["attributes"]["source"], "/tidegate/default",
+                "{program}"
+            );
+            let stored = one["attributes"]["type"] == "event.stored";
+            assert!(
+                !stored || one["data"]["event_id"] == event["event_id"],
+                "{one}"
+            );
+        }
+    }
+    let _ = std::fs::remove_file(&file);
 }

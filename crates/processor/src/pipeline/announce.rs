@@ -10,7 +10,7 @@ use store::outbox::Message;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::announcement::{left, message, records};
+use super::announcement::{Announcements, left, message, records};
 use super::detour::Detour;
 use super::write::Stored;
 use crate::metrics::Metrics;
@@ -29,25 +29,25 @@ const WITHIN: Duration = Duration::from_secs(5);
 pub struct Announcer {
     producer: Arc<dyn Publisher>,
     source: Arc<dyn Source>,
-    topic: Arc<str>,
+    to: Announcements,
     detour: Detour,
     metrics: Arc<Metrics>,
 }
 
 impl Announcer {
-    /// Announces on that topic (full name), or by the detour.
+    /// Announces there, or by the detour.
     #[must_use]
     pub fn new(
         producer: Arc<dyn Publisher>,
         source: Arc<dyn Source>,
-        topic: &str,
+        to: &Announcements,
         detour: Detour,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             producer,
             source,
-            topic: topic.into(),
+            to: to.clone(),
             detour,
             metrics,
         }
@@ -87,7 +87,7 @@ impl Announcer {
         // acknowledgement takes many scheduling rounds, whatever it acknowledges.
         let mut sent = Vec::with_capacity(events.len() / PER_PUBLISH + 1);
         for events in events.chunks(PER_PUBLISH) {
-            let records = records(&self.topic, events);
+            let records = records(&self.to, events);
             sent.push((self.producer.publish(&records), records));
         }
         drop(events);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use domain::cloudevent::{self, Format};
 use domain::{Event, EventCategory, EventSource, Json, TenantId, stream, subject, timestamp};
 use eventlog::{Headers, Outgoing};
 use serde::Serialize;
@@ -10,8 +11,71 @@ use store::outbox::Message;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+/// The namespace of the ids of announcements.
+const ANNOUNCEMENT_IDS: Uuid = Uuid::from_u128(0x7469_6465_6761_7465_616e_6e6f_756e_6365);
+
+/// Where announcements go, and how they are written.
+#[derive(Debug, Clone)]
+pub struct Announcements {
+    /// The topic's full name.
+    pub topic: Arc<str>,
+    /// With [`Format::CloudEvents`] each carries the headers of the binary mode too.
+    pub format: Format,
+}
+
+impl Announcements {
+    fn record(&self, headers: &Headers, key: Vec<u8>, payload: Vec<u8>) -> Outgoing {
+        let headers = match self.format {
+            Format::Json => headers.clone(),
+            Format::CloudEvents => as_cloudevent(headers, &payload),
+        };
+        Outgoing {
+            topic: Arc::clone(&self.topic),
+            key,
+            headers,
+            payload: payload.into(),
+        }
+    }
+}
+
+/// The headers of the binary mode for Kafka, beside ours. The id is made of what is announced, so that
+/// an announcement that is sent again has it again.
+fn as_cloudevent(headers: &Headers, payload: &[u8]) -> Headers {
+    let (subject, tenant) = (
+        text(headers, subject::HEADER_SUBJECT),
+        text(headers, subject::HEADER_TENANT),
+    );
+    let name = [subject.as_bytes(), tenant.as_bytes(), payload].join(&0);
+    let id = Uuid::new_v5(&ANNOUNCEMENT_IDS, &name).to_string();
+    let source = match TenantId::parse(&tenant) {
+        Some(tenant) => cloudevent::source(&tenant),
+        None => cloudevent::source(&TenantId::default()),
+    };
+    let own = headers
+        .iter()
+        .map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)));
+    let attributes = [
+        ("ce_specversion", cloudevent::SPEC_VERSION.to_owned()),
+        ("ce_id", id),
+        ("ce_source", source),
+        ("ce_type", subject),
+    ];
+    let attributes = attributes
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), Bytes::from(value)));
+    own.chain(attributes).collect()
+}
+
+/// The value of a header; empty if there is none.
+fn text(headers: &Headers, name: &str) -> String {
+    let value = headers.iter().find(|(known, _)| *known == name);
+    value.map_or_else(String::new, |(_, value)| {
+        String::from_utf8_lossy(value).into_owned()
+    })
+}
+
 /// The announcements of these events.
-pub(super) fn records(topic: &Arc<str>, events: &[Event]) -> Vec<Outgoing> {
+pub(super) fn records(to: &Announcements, events: &[Event]) -> Vec<Outgoing> {
     // Most batches are of one tenant, and headers are cheap to clone.
     let mut of_tenant: Option<(&TenantId, Headers)> = None;
     events
@@ -27,12 +91,8 @@ pub(super) fn records(topic: &Arc<str>, events: &[Event]) -> Vec<Outgoing> {
                     .1
                     .clone(),
             };
-            Outgoing {
-                topic: Arc::clone(topic),
-                key: stream::log_key(event).into_bytes(),
-                headers,
-                payload: payload(event).into(),
-            }
+            let key = stream::log_key(event).into_bytes();
+            to.record(&headers, key, payload(event))
         })
         .collect()
 }
@@ -49,28 +109,18 @@ pub(super) fn message(event: &Event) -> Message {
 
 /// A record that was not sent, to be left in the outbox.
 pub(super) fn left(record: Outgoing) -> Message {
-    let header = |name: &str| {
-        let value = record.headers.iter().find(|(known, _)| *known == name);
-        value.map_or_else(String::new, |(_, value)| {
-            String::from_utf8_lossy(value).into_owned()
-        })
-    };
     Message {
-        tenant_id: header(subject::HEADER_TENANT),
-        subject: header(subject::HEADER_SUBJECT),
+        tenant_id: text(&record.headers, subject::HEADER_TENANT),
+        subject: text(&record.headers, subject::HEADER_SUBJECT),
         key: record.key,
         payload: record.payload.into(),
     }
 }
 
 /// A message of the outbox, as it is sent.
-pub(super) fn outgoing(topic: &Arc<str>, message: Message) -> Outgoing {
-    Outgoing {
-        topic: Arc::clone(topic),
-        headers: headers(&message.subject, &message.tenant_id),
-        key: message.key,
-        payload: message.payload.into(),
-    }
+pub(super) fn outgoing(to: &Announcements, message: Message) -> Outgoing {
+    let headers = headers(&message.subject, &message.tenant_id);
+    to.record(&headers, message.key, message.payload)
 }
 
 fn headers(subject: &str, tenant: &str) -> Headers {
@@ -145,10 +195,15 @@ mod tests {
         let body = br#"{"event_type":"a.b","user_id":"u\"1","data":{"n":1}}"#;
         let event = domain::decode(body, &cx).unwrap();
         // What was not sent is what would have been left at once.
-        let topic: Arc<str> = "event-stream".into();
-        let sent = records(&topic, std::slice::from_ref(&event)).remove(0);
-        assert_eq!(left(sent.clone()), message(&event));
-        assert_eq!(outgoing(&topic, message(&event)), sent);
+        for format in Format::ALL {
+            let to = Announcements {
+                topic: "event-stream".into(),
+                format,
+            };
+            let sent = records(&to, std::slice::from_ref(&event)).remove(0);
+            assert_eq!(left(sent.clone()), message(&event));
+            assert_eq!(outgoing(&to, message(&event)), sent);
+        }
         let value: serde_json::Value = serde_json::from_slice(&payload(&event)).unwrap();
         assert_eq!(
             value,

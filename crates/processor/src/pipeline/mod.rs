@@ -5,7 +5,7 @@
 //! [`Pipeline`] serves every log; [`After`] is what comes after the commit.
 
 pub mod announce;
-mod announcement;
+pub mod announcement;
 pub mod batch;
 mod dead_letter;
 pub mod decode;
@@ -35,6 +35,7 @@ use crate::metrics::Metrics;
 use crate::record::RecordDecoder;
 use crate::rules::RuleCache;
 use announce::Announcer;
+use announcement::Announcements;
 use batch::BatchLimits;
 use decode::Decoder;
 use deliver::Deliverer;
@@ -59,8 +60,8 @@ pub struct Pipeline {
     pub records: RecordDecoder,
     /// What comes after the commit.
     pub after: After,
-    /// Full name of the topic of announcements.
-    pub announcements: Arc<str>,
+    /// Where announcements go.
+    pub announcements: Announcements,
     /// Where announcements go that Kafka does not take in time.
     pub detour: Detour,
     /// Records and bytes of a batch.

@@ -11,7 +11,7 @@ use store::outbox::{self, Message, Outcome, Page, Sent};
 use store::{Database, Error};
 use tokio::sync::mpsc;
 
-use super::announcement::outgoing;
+use super::announcement::{Announcements, outgoing};
 use super::dead_letter::unannounced;
 use super::detour::Detour;
 use crate::metrics::Metrics;
@@ -29,28 +29,30 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub struct OutboxRelay {
     db: Database,
     producer: Arc<dyn Publisher>,
-    topic: Arc<str>,
-    alerts: Arc<str>,
+    to: Announcements,
+    alerts: Announcements,
     detour: Detour,
     metrics: Arc<Metrics>,
 }
 
 impl OutboxRelay {
-    /// Sends to that topic (full name), and what tells of alerts to the one beside it; ends the detour when
-    /// nothing is left.
+    /// Sends there, and what tells of alerts to the topic beside it; ends the detour when nothing is left.
     #[must_use]
     pub fn new(
         db: Database,
         producer: Arc<dyn Publisher>,
-        topic: &str,
+        to: &Announcements,
         detour: Detour,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             db,
             producer,
-            topic: topic.into(),
-            alerts: beside(topic),
+            to: to.clone(),
+            alerts: Announcements {
+                topic: beside(&to.topic),
+                ..to.clone()
+            },
             detour,
             metrics,
         }
@@ -90,8 +92,8 @@ impl OutboxRelay {
             let sending = messages.into_iter().map(|message| async {
                 let tenant = message.tenant_id.clone();
                 let alert = message.subject.starts_with(EVENT_PREFIX);
-                let topic = if alert { &self.alerts } else { &self.topic };
-                let record = outgoing(topic, message);
+                let to = if alert { &self.alerts } else { &self.to };
+                let record = outgoing(to, message);
                 let published = self.publish(&record).await;
                 (tenant, record, published)
             });
@@ -150,6 +152,13 @@ mod tests {
 
     use super::*;
 
+    fn to(topic: &TopicSpec) -> Announcements {
+        Announcements {
+            topic: Arc::clone(&topic.name),
+            format: domain::cloudevent::Format::default(),
+        }
+    }
+
     /// A database, a topic whose records may have that many bytes, a producer.
     async fn world(max_bytes: usize) -> (testkit::Database, Database, TopicSpec, Arc<Producer>) {
         let parts = Parts::shared().await;
@@ -199,7 +208,7 @@ mod tests {
         let relay = OutboxRelay::new(
             db,
             producer,
-            &topic.name,
+            &to(&topic),
             detour.clone(),
             Arc::clone(&metrics),
         );
@@ -239,7 +248,7 @@ mod tests {
             OutboxRelay::new(
                 db.clone(),
                 producer,
-                &topic.name,
+                &to(&topic),
                 Detour::new(&db),
                 Arc::clone(&metrics),
             )

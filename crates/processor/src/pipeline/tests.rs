@@ -101,7 +101,10 @@ impl World {
                 input,
                 producer: producer.map(|producer| producer as Arc<dyn Publisher>),
             },
-            announcements: format!("{}{}", self.prefix, domain::subject::ANNOUNCEMENTS).into(),
+            announcements: crate::pipeline::announcement::Announcements {
+                topic: format!("{}{}", self.prefix, domain::subject::ANNOUNCEMENTS).into(),
+                format: domain::cloudevent::Format::default(),
+            },
             detour: Detour::new(&self.db),
             batch: BatchLimits {
                 records: 300,

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use domain::cloudevent::Format;
 use domain::envelope::Origin;
 use domain::{Event, EventCategory, EventSource, Limits, Selector, TenantId};
 use serde_json::{Map, Value};
@@ -154,7 +155,9 @@ impl Forward {
         let id = event.event_id.to_string();
         let now = time::OffsetDateTime::now_utc().unix_timestamp();
         let secrets = std::slice::from_ref(&self.secret);
-        let message = Message::signed(&id, now, event.to_canonical().into(), secrets);
+        let format = Format::default();
+        let (kind, body) = (format.media_type(), format.write(&event).into());
+        let message = Message::signed(&id, now, kind, body, secrets);
         let answer = self.client.send(&self.url, message).await;
         let outcome = match answer.delivered() {
             true => format!("{GREEN}{}{GREEN:#}", answer.status.unwrap_or_default()),

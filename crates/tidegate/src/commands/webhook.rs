@@ -41,6 +41,9 @@ enum Verb {
         to: String,
         #[command(flatten)]
         selection: Selection,
+        /// How events are written: json or cloudevents
+        #[arg(long, default_value = "json", value_name = "FORMAT")]
+        format: String,
         /// A secret of your own: whsec_ and base64 [default: a new one]
         #[arg(long, env = "TIDEGATE_WEBHOOK_SECRET", hide_env_values = true)]
         secret: Option<String>,
@@ -149,12 +152,14 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             name,
             to,
             selection,
+            format,
             secret,
             common,
         } => {
             let mut body = selection.members();
             body.insert("subscriber_name".to_owned(), name.into());
             body.insert("callback_url".to_owned(), to.into());
+            body.insert("format".to_owned(), format.into());
             body.insert("webhook_secret".to_owned(), secret.into());
             let made = send(&common, Method::POST, "", &Value::Object(body)).await?;
             shown(&common, &made, subscription);

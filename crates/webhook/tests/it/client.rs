@@ -19,7 +19,13 @@ fn config(allowed: &[&str]) -> WebhookConfig {
 }
 
 fn message(secrets: &[Secret], timestamp: i64) -> Message<'static> {
-    Message::signed("id-1", timestamp, Bytes::from_static(BODY), secrets)
+    Message::signed(
+        "id-1",
+        timestamp,
+        "application/json",
+        Bytes::from_static(BODY),
+        secrets,
+    )
 }
 
 async fn send(client: &Client, url: &str) -> Answer {

@@ -1,5 +1,6 @@
 //! What is said of a subscription, in the body of a request.
 
+use domain::cloudevent::Format;
 use domain::field::Code;
 use domain::retry::RetryPolicy;
 use domain::{FieldError, Selector};
@@ -12,13 +13,14 @@ use webhook::Secret;
 use crate::http::members::{enabled, unknown};
 
 /// Fields beside those of a selector.
-const FIELDS: [&str; 6] = [
+const FIELDS: [&str; 7] = [
     "subscriber_name",
     "subscriber_type",
     "callback_url",
     "webhook_secret",
     "enabled",
     "retry_policy",
+    "format",
 ];
 /// What a subscriber is called unless it says.
 const DEFAULT_TYPE: &str = "webhook";
@@ -56,6 +58,9 @@ pub struct SubscriptionRequest {
     /// `{"max_retries": 3, "backoff_seconds": [1, 5, 30]}`.
     #[schema(value_type = Option<Object>)]
     retry_policy: Option<Value>,
+    /// How an event is written: `json`, as it is stored, or `cloudevents`, in the structured mode.
+    #[schema(default = "json", example = "cloudevents")]
+    format: Option<String>,
 }
 
 /// What was asked for.
@@ -88,6 +93,7 @@ impl Asked {
             selector,
             callback_url: text(members, "callback_url", None, 2_048, &mut errors),
             retry_policy: RetryPolicy::read(members, "retry_policy", &mut errors),
+            format: format(members, &mut errors),
             enabled,
         };
         if errors.is_empty() {
@@ -116,6 +122,7 @@ impl Asked {
             ("callback_url", json!(settings.callback_url)),
             ("enabled", json!(settings.enabled)),
             ("retry_policy", json!(settings.retry_policy)),
+            ("format", json!(settings.format)),
         ] {
             all.insert(name.to_owned(), value);
         }
@@ -141,6 +148,19 @@ pub(super) fn secret(members: &Map<String, Value>, errors: &mut Vec<FieldError>)
     };
     let refuse = |(code, why)| errors.push(FieldError::new("webhook_secret", code, why));
     read.map_err(refuse).ok()
+}
+
+/// `format`, if it is there.
+fn format(members: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Format {
+    let known = match members.get("format") {
+        None | Some(Value::Null) => return Format::default(),
+        Some(value) => value.as_str().and_then(Format::parse),
+    };
+    known.unwrap_or_else(|| {
+        let message = "must be json or cloudevents";
+        errors.push(FieldError::new("format", Code::IllegalValue, message));
+        Format::default()
+    })
 }
 
 fn text(

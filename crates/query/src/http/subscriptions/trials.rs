@@ -162,7 +162,8 @@ pub async fn test(
 ) -> Result<HttpResponse, Problem> {
     let subscription = find(&request, &state, &id).await?;
     let event = test_event(&subscription).ok_or_else(|| Problem::internal(&"no test event"))?;
-    let body = event.to_canonical();
+    let format = subscription.settings.format;
+    let body = format.write(&event);
     let now = service::clock::now();
     let previous = subscription.previous.as_ref();
     let previous = previous
@@ -172,7 +173,8 @@ pub async fn test(
     let secrets = secrets.filter_map(|secret| Secret::parse(secret.expose()).ok());
     let secrets: Vec<Secret> = secrets.collect();
     let id = event.event_id.to_string();
-    let message = Message::signed(&id, now.unix_timestamp(), body.clone().into(), &secrets);
+    let (at, kind) = (now.unix_timestamp(), format.media_type());
+    let message = Message::signed(&id, at, kind, body.clone().into(), &secrets);
     let answer = state
         .webhooks
         .send(&subscription.settings.callback_url, message)

@@ -33,6 +33,8 @@ pub struct SubscriptionView<'a> {
     pub filter: Option<&'a Filter>,
     /// Where events are sent to.
     pub callback_url: &'a str,
+    /// How they are written: `json` or `cloudevents`.
+    pub format: &'static str,
     /// Whether they are.
     pub enabled: bool,
     /// Why not: `request`, `gone` (the endpoint answered 410) or `failing` (for days).
@@ -75,6 +77,7 @@ impl<'a> SubscriptionView<'a> {
             users: &selector.users,
             filter: selector.filter.as_ref(),
             callback_url: &settings.callback_url,
+            format: settings.format.as_str(),
             enabled: settings.enabled,
             disabled_reason: subscription.disabled_reason.as_deref(),
             failing_since: subscription.failing_since,
