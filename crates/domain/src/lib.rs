@@ -19,6 +19,7 @@ pub mod limits;
 pub mod mentions;
 mod names;
 pub mod pattern;
+pub mod personal;
 pub mod processor;
 pub mod redriven;
 pub mod retry;

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use domain::envelope::{self, Origin};
 use domain::field::Code;
 use domain::json::Members;
+use domain::personal::PersonalData;
 use domain::{
     Context, DecodeError, Event, EventCategory, EventSource, FieldError, Json, Limits, TenantId, id,
 };
@@ -26,6 +27,8 @@ pub struct Intake<'a> {
     pub received_at: OffsetDateTime,
     /// What one event may be.
     pub limits: Limits,
+    /// What is done with personal data.
+    pub personal: &'a PersonalData,
     /// How many events a batch may hold.
     pub max_batch_events: usize,
     /// Present on the frontend routes: who sent it (S0-35).
@@ -375,6 +378,7 @@ fn element(
     if let Some(info) = info.filter(|info| !info.is_empty()) {
         event.context = event.context.with("client_info", info);
     }
+    intake.personal.apply(&mut event);
     let canonical = event.to_canonical();
     // The processor applies the same limit to the records of the log.
     let (bytes, limit) = (canonical.len(), intake.limits.max_event_bytes);

@@ -1,9 +1,11 @@
 //! The gateway's settings.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use config::{ConfigError, Env};
 use domain::Limits;
+use domain::personal::PersonalData;
 use eventlog::kafka::KafkaConfig;
 use eventlog::postgres::PostgresLogConfig;
 use ipnet::IpNet;
@@ -27,6 +29,8 @@ pub struct Config {
     pub spill: SpillConfig,
     /// What one event may be.
     pub limits: Limits,
+    /// What is done with personal data.
+    pub personal: Arc<PersonalData>,
     /// What one body may be.
     pub body: Bounds,
     /// How many events a batch may hold.
@@ -55,6 +59,7 @@ impl Config {
             nats: NatsConfig::from_env(env),
             spill: SpillConfig::from_env(env),
             limits: service::config::limits(env),
+            personal: service::personal_data::from_env(env),
             body: Bounds {
                 max_bytes: env.get_in(
                     &["MAX_BODY_BYTES"],

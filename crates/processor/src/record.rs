@@ -1,8 +1,10 @@
 //! Record → event, or why not. Pure: storing, live delivery and the dry run decode alike.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use domain::envelope::{Origin, binary, is_cloudevents};
+use domain::personal::PersonalData;
 use domain::redriven::{HEADER_DEAD_LETTER, Place};
 use domain::{Context, DecodeError, Event, Limits, TenantId, id, subject};
 use eventlog::Record;
@@ -19,6 +21,7 @@ pub struct RecordDecoder {
     topic_prefix: String,
     is_postgres: bool,
     tenants: TenantTopics,
+    personal: Arc<PersonalData>,
 }
 
 /// Why a record is no event.
@@ -41,6 +44,7 @@ impl RecordDecoder {
             topic_prefix: topic_prefix.to_owned(),
             is_postgres: false,
             tenants: TenantTopics::default(),
+            personal: Arc::default(),
         }
     }
 
@@ -58,6 +62,15 @@ impl RecordDecoder {
     pub fn believing(self, tenants: &TenantTopics) -> Self {
         Self {
             tenants: tenants.clone(),
+            ..self
+        }
+    }
+
+    /// The same that does this with personal data.
+    #[must_use]
+    pub fn protecting(self, personal: &Arc<PersonalData>) -> Self {
+        Self {
+            personal: Arc::clone(personal),
             ..self
         }
     }
@@ -134,6 +147,7 @@ impl RecordDecoder {
                 place.timestamp_ms,
             );
         }
+        self.personal.apply(&mut event);
         Ok(event)
     }
 

@@ -130,7 +130,9 @@ impl StoreRole {
             let announces: Arc<dyn Publisher> = Arc::new(announcing(kafka, registry)?);
             let line = pipeline(
                 Arc::new(consumer.clone()),
-                RecordDecoder::kafka(config.limits, prefix).believing(&config.bridge.tenants),
+                RecordDecoder::kafka(config.limits, prefix)
+                    .believing(&config.bridge.tenants)
+                    .protecting(&config.bridge.personal),
                 After::Announce(Arc::clone(&announces)),
             );
             pipelines.push(line.start(queues));
@@ -159,7 +161,9 @@ impl StoreRole {
             PostgresSource::start(&db, config.writers, buffer, tracks_delivery);
         let line = pipeline(
             Arc::new(from_postgres.clone()),
-            RecordDecoder::postgres(config.limits, prefix).believing(&config.bridge.tenants),
+            RecordDecoder::postgres(config.limits, prefix)
+                .believing(&config.bridge.tenants)
+                .protecting(&config.bridge.personal),
             After::Deliver { input, producer },
         );
         pipelines.push(line.start(queues));

@@ -14,6 +14,7 @@ pub mod health;
 pub mod http;
 pub mod metrics;
 pub mod openapi;
+pub mod personal_data;
 pub mod problem;
 mod process;
 pub mod request_id;

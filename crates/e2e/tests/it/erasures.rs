@@ -34,7 +34,7 @@ fn event(user: &str, n: usize) -> Value {
 }
 
 /// Where a text stands in the database: in any column that holds texts or bytes, of any table.
-async fn found(world: &World, text: &str) -> BTreeMap<String, i64> {
+pub(crate) async fn found(world: &World, text: &str) -> BTreeMap<String, i64> {
     let client = world.database.connect().await.unwrap();
     let columns = "select c.relname::text, a.attname::text, a.atttypid = 'bytea'::regtype from pg_attribute a \
         join pg_class c on c.oid = a.attrelid where c.relnamespace = 'event'::regnamespace \

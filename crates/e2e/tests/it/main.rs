@@ -37,6 +37,7 @@ mod keys;
 mod live;
 mod memory;
 mod nats;
+mod personal_data;
 mod poison;
 mod processors;
 mod projections;

@@ -11,6 +11,7 @@ struct Setting {
     tenant: TenantId,
     client: Option<ClientInfo>,
     limits: Limits,
+    personal: PersonalData,
     key: Option<&'static str>,
     content_type: Option<&'static str>,
 }
@@ -21,6 +22,7 @@ impl Setting {
             tenant: TenantId::default(),
             client: None,
             limits: Limits::default(),
+            personal: PersonalData::default(),
             key: None,
             content_type: None,
         }
@@ -42,6 +44,7 @@ impl Setting {
             tenant: &self.tenant,
             received_at: datetime!(2026-01-02 03:04:05 UTC),
             limits: self.limits,
+            personal: &self.personal,
             max_batch_events: 5,
             client: self.client.as_ref(),
             content_type: self.content_type,

@@ -100,6 +100,7 @@ impl<'a> Request<'a> {
             tenant: &self.who.tenant,
             received_at: service::clock::now(),
             limits: state.config.limits,
+            personal: &state.config.personal,
             max_batch_events: state.config.max_batch_events,
             client: admitted.client.as_ref(),
             content_type: admitted.media_type,

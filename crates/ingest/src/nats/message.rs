@@ -69,6 +69,7 @@ pub fn record(
         tenant,
         received_at: service::clock::now(),
         limits: state.config.limits,
+        personal: &state.config.personal,
         max_batch_events: 1,
         client: None,
         content_type: media_type,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use config::Env;
+use domain::personal::PersonalData;
 use domain::subject;
 use eventlog::kafka::{Commit, KafkaConfig, OffsetReset};
 
@@ -22,6 +23,8 @@ pub struct BridgeConfig {
     pub topics: Vec<String>,
     /// Whose records are believed the tenant they name; the same where events are stored.
     pub tenants: TenantTopics,
+    /// What is done with personal data; the same where events are stored.
+    pub personal: Arc<PersonalData>,
     /// Its consumer group, with prefix.
     pub group_id: String,
     /// Workers that publish side by side.
@@ -70,6 +73,7 @@ impl BridgeConfig {
             profile,
             topics,
             tenants: TenantTopics::from_env(env),
+            personal: service::personal_data::from_env(env),
             group_id: format!("{}{group}", kafka.topic_prefix),
             workers: env.get_in(
                 &["BRIDGE_WORKERS"],

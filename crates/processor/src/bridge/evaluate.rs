@@ -95,7 +95,9 @@ impl Evaluator {
         Self {
             filter: EventFilter::new(config.filter.clone()),
             transformer: Transformer::new(config.transform.clone()),
-            decoder: RecordDecoder::kafka(limits, topic_prefix).believing(&config.tenants),
+            decoder: RecordDecoder::kafka(limits, topic_prefix)
+                .believing(&config.tenants)
+                .protecting(&config.personal),
             limits,
         }
     }
