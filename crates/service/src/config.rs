@@ -14,6 +14,8 @@ pub struct HttpConfig {
     pub host: String,
     /// Port to bind; 0 takes a free one.
     pub port: u16,
+    /// Port of its own for `/metrics` and the routes of administrators; 0 takes a free one.
+    pub admin_port: Option<u16>,
     /// How long a client may take no byte of its answer before its connection is closed.
     pub stall: Duration,
     /// How long draining may take after SIGTERM.
@@ -47,6 +49,7 @@ impl HttpConfig {
                 0..=u16::MAX,
                 "Port to listen on; 0 takes a free one.",
             ),
+            admin_port: admin_port(env),
             stall: Duration::from_secs(env.get_in(
                 &["CLIENT_STALL_SECONDS"],
                 30,
@@ -68,6 +71,19 @@ impl HttpConfig {
             consul: ConsulConfig::from_env(env, role),
         }
     }
+}
+
+fn admin_port(env: &Env) -> Option<u16> {
+    let text = env.get_opt(
+        &["ADMIN_PORT"],
+        "A port of its own for /metrics and the routes of administrators, which the other port then does not have; 0 \
+         takes a free one.",
+    )?;
+    let port = text.parse::<u16>();
+    if port.is_err() {
+        env.complain("ADMIN_PORT", &text, "a port from 0 to 65535");
+    }
+    port.ok()
 }
 
 /// Reads the limits of one event.

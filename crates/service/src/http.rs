@@ -11,6 +11,7 @@ use actix_web::middleware::{Compress, DefaultHeaders, Next, from_fn};
 use actix_web::{App, Error, FromRequest, HttpServer, Resource, Responder, Route, guard, web};
 use futures_util::FutureExt as _;
 
+use crate::admin_port::AdminPort;
 use crate::auth::Authenticator;
 use crate::auth::access::{self, Access, declare};
 use crate::auth::guard::guard as admit;
@@ -33,6 +34,8 @@ pub struct Bound {
     pub handle: Handle,
     /// The address it listens on, with the actual port where 0 was asked for.
     pub address: SocketAddr,
+    /// The same of the port for administrators, if there is one.
+    pub admin: Option<SocketAddr>,
 }
 
 /// Ends a server.
@@ -136,6 +139,8 @@ where
     raise_file_limit();
     let (registries, auth) = (registries.into(), auth.clone());
     let stall = config.stall;
+    let admin_port = AdminPort::default();
+    let for_guards = admin_port.clone();
     let registration = config.consul.as_ref().map(Registration::new).transpose()?;
     let health = match &registration {
         Some(registration) => registration.health(health.clone()),
@@ -147,6 +152,7 @@ where
             .app_data(web::Data::new(registries.clone()))
             .app_data(web::Data::new(health))
             .app_data(web::Data::new(auth.clone()))
+            .app_data(for_guards.clone())
             .service(get("/health", Access::Public, health::health))
             .service(get("/api/v1/health", Access::Public, health::health))
             .service(get("/ready", Access::Public, health::ready))
@@ -171,17 +177,31 @@ where
     .client_request_timeout(Duration::from_secs(10))
     .keep_alive(Duration::from_secs(75))
     .shutdown_timeout(config.grace.as_secs())
-    .disable_signals()
-    .bind((config.host.as_str(), config.port))
-    .map_err(|error| {
-        std::io::Error::new(
-            error.kind(),
-            format!("cannot listen on {}:{}: {error}", config.host, config.port),
-        )
-    })?;
-    let address = server.addrs().first().copied().ok_or_else(|| {
-        std::io::Error::other(format!("{} names no address to listen on", config.host))
-    })?;
+    .disable_signals();
+    let host = config.host.as_str();
+    let cannot = |port: u16| {
+        move |error: std::io::Error| {
+            let text = format!("cannot listen on {host}:{port}: {error}");
+            std::io::Error::new(error.kind(), text)
+        }
+    };
+    let mut server = server
+        .bind((host, config.port))
+        .map_err(cannot(config.port))?;
+    let addresses = server.addrs();
+    let address = addresses
+        .first()
+        .copied()
+        .ok_or_else(|| std::io::Error::other(format!("{host} names no address to listen on")))?;
+    let mut admin = None;
+    if let Some(port) = config.admin_port {
+        server = server.bind((host, port)).map_err(cannot(port))?;
+        admin = server.addrs().get(addresses.len()).copied();
+        if let Some(admin) = admin {
+            admin_port.set(admin.port());
+            tracing::info!(address = %admin, "/metrics and the routes of administrators have a port of their own");
+        }
+    }
     let server = server.run();
     if let Some(registration) = &registration {
         registration.start(&config.host, address);
@@ -193,6 +213,7 @@ where
         },
         server,
         address,
+        admin,
     })
 }
 
@@ -273,6 +294,38 @@ mod tests {
             assert!(!answer.contains("s3cret"), "{answer}");
             let answer = ask(bound.address, "/health").await;
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        }
+        bound.handle.stop(false).await;
+        server.await.unwrap().unwrap();
+    }
+
+    #[actix_web::test]
+    async fn administrators_have_a_port_of_their_own() {
+        let values = [("EVENT_SERVICE_HOST", "127.0.0.1"), ("ADMIN_PORT", "0")];
+        let values = values.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let env = config::Env::from_map(values.into());
+        let config = HttpConfig::from_env(&env, "A_PORT", 0);
+        let registry = metrics::registry().unwrap();
+        let auth = Authenticator::start(&config.auth, &config.host, &registry).unwrap();
+        let bound = bind(&config, &auth, &registry, &Health::new("test"), |app| {
+            app.service(get("/own", Access::Own, || async { "" }));
+            app.service(get("/admins", Access::Admin, || async { "" }));
+        });
+        let bound = bound.unwrap();
+        let (main, admin) = (bound.address, bound.admin.unwrap());
+        let server = actix_web::rt::spawn(bound.server);
+        for (path, on_main, on_admin) in [
+            ("/health", "200", "200"),
+            ("/own", "200", "404"),
+            ("/admins", "404", "200"),
+            ("/metrics", "404", "200"),
+            (ROUTES, "404", "200"),
+        ] {
+            for (address, status) in [(main, on_main), (admin, on_admin)] {
+                let answer = ask(address, path).await;
+                let begin = format!("HTTP/1.1 {status} ");
+                assert!(answer.starts_with(&begin), "{path} {address}: {answer}");
+            }
         }
         bound.handle.stop(false).await;
         server.await.unwrap().unwrap();

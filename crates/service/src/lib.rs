@@ -1,6 +1,7 @@
 //! What every service needs: common settings, logs, metrics, probes, the mapping from errors to HTTP,
 //! and the start and stop of a process.
 
+mod admin_port;
 pub mod answer;
 pub mod auth;
 pub mod clock;

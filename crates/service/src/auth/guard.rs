@@ -9,6 +9,7 @@ use actix_web::{Error, HttpMessage as _, web};
 use super::access::Access;
 use super::authenticator::Authenticator;
 use super::refusal::Refusal;
+use crate::admin_port::AdminPort;
 use crate::clock;
 use crate::problem::Problem;
 
@@ -21,6 +22,14 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
     request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<actix_web::body::EitherBody<B>>, Error> {
+    let port = request.app_config().local_addr().port();
+    let ports = request.app_data::<AdminPort>();
+    if ports.is_some_and(|ports| !ports.serves(port, request.path(), access)) {
+        let problem = Problem::not_found("Not found");
+        return Ok(request
+            .into_response(problem.respond())
+            .map_into_right_body());
+    }
     let Some(auth) = request.app_data::<web::Data<Authenticator>>().cloned() else {
         let problem = Problem::internal(&"a service without an authenticator");
         return Ok(request
