@@ -223,23 +223,60 @@ create index dead_letters_event_idx on dead_letters (event_id) where event_id is
 create index dead_letters_tenant_idx on dead_letters (tenant_id, id desc);
 create index dead_letters_position_idx on dead_letters (topic, partition, "offset");
 
+-- Who reads which tenant: database roles that are not the services' own, as `tidegate tenant grant` makes
+-- them. A role that stands here, or is a member of one, sees the rows of its tenants; for all others, and for
+-- the owner of the tables, grants alone decide.
+create table tenant_readers (
+    role   name        not null,
+    tenant varchar(64) collate "C" not null,
+    primary key (role, tenant)
+);
+create function tenants_of(reader name) returns text[] language sql stable security definer
+    set search_path from current
+    as $$
+        select array_agg(tenant::text) from tenant_readers t join pg_roles r on r.rolname = t.role
+        where pg_has_role(reader, r.oid, 'usage') and not pg_has_role(reader,
+            (select relowner from pg_class where oid = 'tenant_readers'::regclass), 'usage')
+    $$;
+-- Policies are in force once a role is granted a tenant. They do not concern the owner of the tables.
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['events', 'event_ids', 'event_streams', 'aggregated_events',
+            'aggregated_events_hourly', 'dead_letters'] loop
+        execute format('create policy own_tenants on %I using ((select tenants_of(current_user)) is null '
+            'or tenant_id = any ((select tenants_of(current_user))::text[]))', name);
+    end loop;
+end $$;
+
 -- The table under the name and columns of the event tracking system (S1-26 to S1-31, C09).
 create view tracked_events as
-select event_id as id, event_type, user_id, timestamp, metadata from events;
+select event_id as id, event_type, user_id, timestamp, metadata from events
+where (select tenants_of(current_user)) is null
+    or tenant_id = any ((select tenants_of(current_user))::text[]);
 
 -- What Grafana's panels read (S1-22 to S1-24, CARD-09): short queries stay short, and stay as they are
 -- when a table changes. No payloads: deploy/grafana/role.sql lets a role read these and nothing else.
 create view grafana_tenants as
-select distinct tenant_id from aggregated_events;
+select distinct tenant_id from aggregated_events
+where (select tenants_of(current_user)) is null
+    or tenant_id = any ((select tenants_of(current_user))::text[]);
 
 create view grafana_hourly as
-select hour as time, tenant_id, event_type, event_source, event_category, count from aggregated_events_hourly;
+select hour as time, tenant_id, event_type, event_source, event_category, count from aggregated_events_hourly
+where (select tenants_of(current_user)) is null
+    or tenant_id = any ((select tenants_of(current_user))::text[]);
 
 create view grafana_daily as
-select date::timestamp at time zone 'utc' as time, tenant_id, event_type, count from aggregated_events;
+select date::timestamp at time zone 'utc' as time, tenant_id, event_type, count from aggregated_events
+where (select tenants_of(current_user)) is null
+    or tenant_id = any ((select tenants_of(current_user))::text[]);
 
 create view grafana_dead_letters as
-select created_at as time, tenant_id, reason, topic, partition, "offset", detail from dead_letters;
+select created_at as time, tenant_id, reason, topic, partition, "offset", detail from dead_letters
+where (select tenants_of(current_user)) is null
+    or tenant_id = any ((select tenants_of(current_user))::text[]);
 
 create view grafana_positions as
 select topic, partition, stored, live, updated_at from log_positions;
@@ -319,6 +356,8 @@ create table processing_results (
     duration_ms    integer,
     unique (event_id, tenant_id, processor_name)
 );
+create policy own_tenants on processing_results using ((select tenants_of(current_user)) is null
+    or tenant_id = any ((select tenants_of(current_user))::text[]));
 
 -- Projections (S4-05, S4-76, docs/decisions/0019).
 
@@ -376,6 +415,8 @@ create table event_projections (
     unique (definition, entity_id)
 ) with (fillfactor = 70);
 create index event_projections_late_idx on event_projections (definition) where late;
+create policy own_tenants on event_projections using ((select tenants_of(current_user)) is null
+    or tenant_id = any ((select tenants_of(current_user))::text[]));
 
 -- API keys (docs/security.md): of the key itself only the hash.
 create table api_keys (

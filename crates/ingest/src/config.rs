@@ -39,6 +39,8 @@ pub struct Config {
     pub max_inflight_bytes: usize,
     /// How many events of one tenant it takes in a second; 0 is no limit.
     pub tenant_events_per_second: u32,
+    /// How many bytes of events of one tenant it takes in a day, in UTC; 0 is no limit.
+    pub tenant_bytes_per_day: u64,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call; `None` is any.
@@ -91,6 +93,12 @@ impl Config {
                 0,
                 0..=10_000_000,
                 "Events of one tenant that a gateway takes in a second (429), five times as many at once after a pause; 0 is no limit.",
+            ),
+            tenant_bytes_per_day: env.get_in(
+                &["TENANT_BYTES_PER_DAY"],
+                0,
+                0..=u64::MAX,
+                "Bytes of events of one tenant that a gateway takes in a day, in UTC (429); counted anew when it starts. 0 is no limit.",
             ),
             trusted_proxies: service::auth::config::trusted_proxies(env),
             cors_origins: service::cors::origins(env),

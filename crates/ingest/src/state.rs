@@ -47,7 +47,11 @@ impl State {
         Ok(Self {
             metrics: Metrics::new(registry, &writer, &budget)?,
             topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),
-            rate: TenantRate::new(config.tenant_events_per_second, config.max_batch_events),
+            rate: TenantRate::new(
+                config.tenant_events_per_second,
+                config.tenant_bytes_per_day,
+                config.max_batch_events,
+            ),
             waiters: config.spill.named.as_ref().map(Waiters::new).transpose()?,
             steps: OnceLock::new(),
             turn: AtomicU32::new(0),

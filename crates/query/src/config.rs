@@ -163,6 +163,8 @@ pub struct SseConfig {
     pub max_connections: usize,
     /// Open streams of one user.
     pub max_connections_per_user: usize,
+    /// Open streams of one tenant; 0 is no limit.
+    pub max_connections_per_tenant: usize,
 }
 
 impl SseConfig {
@@ -191,6 +193,12 @@ impl SseConfig {
                 100,
                 1..=10_000_000,
                 "Open live streams of one user in a process; more get 429.",
+            ),
+            max_connections_per_tenant: env.get_in(
+                &["SSE_MAX_CONNECTIONS_PER_TENANT"],
+                0,
+                0..=10_000_000,
+                "Open live streams of one tenant in a process; more get 429. 0 is no limit.",
             ),
         }
     }

@@ -34,7 +34,10 @@ impl Metrics {
             ),
             (&sse.opened, &["live", "after", "malformed"]),
             (&sse.closed, &["client", "slow", "shutdown"]),
-            (&sse.refused, &["user_limit", "process_limit", "draining"]),
+            (
+                &sse.refused,
+                &["user_limit", "tenant_limit", "process_limit", "draining"],
+            ),
             (
                 &sse.resets,
                 &["malformed", "unknown", "trimmed", "expired", "gap"],
@@ -99,7 +102,7 @@ service::metrics! {
         pub opened: IntCounterVec("tidegate_sse_opened_total", ["resume"]),
         /// Live streams ended, by reason: client, slow, shutdown.
         pub closed: IntCounterVec("tidegate_sse_closed_total", ["reason"]),
-        /// Live streams refused, by reason: user_limit, process_limit, draining.
+        /// Live streams refused, by reason: user_limit, tenant_limit, process_limit, draining.
         pub refused: IntCounterVec("tidegate_sse_refused_total", ["reason"]),
         /// Messages sent on live streams.
         pub messages: IntCounter("tidegate_sse_messages_total"),

@@ -100,6 +100,7 @@ impl State {
             listeners: Listeners::new(
                 config.sse.max_connections,
                 config.sse.max_connections_per_user,
+                config.sse.max_connections_per_tenant,
                 metrics.sse.clone(),
             ),
             sse: config.sse.clone(),

@@ -32,6 +32,7 @@ pub mod sql;
 pub mod statistics;
 pub mod stream_reads;
 pub mod subscriptions;
+pub mod tenants;
 pub mod timeout;
 pub mod webhooks;
 pub mod work;

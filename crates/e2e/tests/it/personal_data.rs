@@ -19,11 +19,13 @@ const ADDRESS: &str = "203.0.113.77";
 
 const RULES: &str = "\
 # what no event may say
-**  data.**.email        hash
-**  properties.**.email  hash
-**  context.**.email     hash
-**  data.**.card         mask
-**  data.**.name         drop
+** data.**.email hash
+** context.**.email hash
+** data.**.card mask
+** data.**.name drop
+** properties.**.email hash
+** properties.**.card mask
+** properties.**.name drop
 ";
 
 fn data() -> Value {

@@ -6,7 +6,7 @@ use testkit::{SseStream, eventually_eq};
 use crate::SHAPE;
 use crate::attack::{Guarded, key};
 use crate::direct::{Record, produce};
-use crate::world::{BACKEND, DOMAIN, Shape, World, beside_others};
+use crate::world::{BACKEND, DOMAIN, Shape, World, beside_others, run};
 
 const ID: &str = "0198c5a2-6e0e-7c31-9d0a-4a1f6c1d2e3f";
 
@@ -80,6 +80,121 @@ async fn two_tenants_send_the_same_and_each_has_its_own() {
     let operator = key("secret", "o");
     let page = answer(&guarded, &operator, "/api/v1/events/history?count=true").await;
     assert_eq!(page["total"], 0, "{page}");
+}
+
+/// A Grafana of the tenant's own, on tables and views alike; its own role is the owner's here, set aside.
+#[tokio::test]
+async fn a_database_role_reads_its_tenant_alone() {
+    let _turn = beside_others().await;
+    let guarded = Guarded::start(World::shared().await).await;
+    for (letter, user) in [("a", "of-acme"), ("x", "of-other")] {
+        let event = json!({"event_type": "a.b", "user_id": user, "aggregate_type": "order", "aggregate_id": user});
+        assert_eq!(
+            guarded.send(&key("secret", letter), &event).await.status(),
+            201
+        );
+    }
+    let database = &guarded.world.database;
+    eventually_eq("stored events", 2, || database.count("event_ids")).await;
+    let role = format!("reader_{}", uuid::Uuid::now_v7().simple());
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    let tenant = |arguments: &[&str]| {
+        let all: Vec<&str> = ["tenant"].iter().chain(arguments).copied().collect();
+        run("tidegate", &all, &environment)
+    };
+    let unknown = tenant(&["grant", &role, "--tenant", "acme"]);
+    assert!(
+        String::from_utf8_lossy(&unknown.stderr).contains("create role"),
+        "{unknown:?}"
+    );
+    let client = database.connect().await.unwrap();
+    client
+        .batch_execute(&format!("create role {role}"))
+        .await
+        .unwrap();
+    let granted = tenant(&["grant", &role, "--tenant", "acme"]);
+    assert!(granted.status.success(), "{granted:?}");
+    client
+        .batch_execute(&format!("set role {role}"))
+        .await
+        .unwrap();
+    let seen = async |sql: &str| -> Vec<String> {
+        let rows = client.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    for table in [
+        "events",
+        "event_ids",
+        "event_streams",
+        "aggregated_events",
+        "aggregated_events_hourly",
+        "grafana_tenants",
+        "grafana_hourly",
+        "grafana_daily",
+    ] {
+        let sql = format!("select distinct tenant_id::text from {table}");
+        assert_eq!(seen(&sql).await, ["acme"], "{table}");
+    }
+    assert_eq!(
+        seen("select user_id::text from tracked_events").await,
+        ["of-acme"]
+    );
+    for (what, sql) in [
+        ("the secrets of keys", "select hash from api_keys"),
+        ("who reads what", "select * from tenant_readers"),
+        ("a partition", "select * from events_default"),
+        ("a change", "delete from events"),
+    ] {
+        assert!(client.query(sql, &[]).await.is_err(), "{what}");
+    }
+    client.batch_execute("reset role").await.unwrap();
+    // Nor does a member of the role see more.
+    let member = format!("create role {role}_member in role {role}; set role {role}_member");
+    client.batch_execute(&member).await.unwrap();
+    for table in ["events", "grafana_tenants"] {
+        let sql = format!("select distinct tenant_id::text from {table}");
+        assert_eq!(seen(&sql).await, ["acme"], "{table}");
+    }
+    client
+        .batch_execute(&format!("reset role; drop role {role}_member"))
+        .await
+        .unwrap();
+    // The services go on, as does what they write.
+    let event = json!({"event_type": "a.b", "user_id": "of-acme"});
+    assert_eq!(
+        guarded.send(&key("secret", "a"), &event).await.status(),
+        201
+    );
+    eventually_eq("stored events", 3, || database.count("event_ids")).await;
+    let shown = tenant(&["show", "acme", "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(
+        (&shown["events"], &shown["readers"]),
+        (&json!(2), &json!([role])),
+        "{shown}"
+    );
+    let listed = tenant(&["list", "--json"]);
+    assert_eq!(
+        String::from_utf8_lossy(&listed.stdout).lines().count(),
+        2,
+        "{listed:?}"
+    );
+    assert!(tenant(&["revoke", &role]).status.success());
+    client
+        .batch_execute(&format!("set role {role}"))
+        .await
+        .unwrap();
+    for table in ["events", "grafana_daily"] {
+        assert!(
+            client
+                .query(&format!("select * from {table}"), &[])
+                .await
+                .is_err(),
+            "{table}"
+        );
+    }
+    let drop = format!("reset role; drop owned by {role}; drop role {role}");
+    client.batch_execute(&drop).await.unwrap();
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use service::problem::FieldProblem;
 
 use crate::accept::Refused;
 use crate::body::BodyError;
+use crate::tenant_rate::Exceeded;
 
 /// The text of S0-61 (C23).
 const NOT_AVAILABLE: &str = "Event stream not available";
@@ -29,8 +30,8 @@ pub(crate) enum Refusal {
     Signature,
     /// A user sends events of another (403).
     OtherUser,
-    /// The tenant sends more than it may; after so many seconds it may again (429).
-    TenantRate(u32),
+    /// The tenant sends more than it may (429).
+    TenantRate(Exceeded),
     /// The log does not take records of that size (413).
     RecordTooLarge,
     /// Nothing tells whether events are stored (501).
@@ -84,7 +85,8 @@ impl Refusal {
             Self::Content(error) => error.reason(),
             Self::Signature => "signature",
             Self::OtherUser => "other_user",
-            Self::TenantRate(_) => "tenant_rate",
+            Self::TenantRate(Exceeded::Events(_)) => "tenant_rate",
+            Self::TenantRate(Exceeded::Bytes(_)) => "tenant_bytes",
             Self::RecordTooLarge => "too_large",
             Self::NoDatabase => "no_database",
             Self::NotStored { errors, .. } => errors.first().map_or("not_stored", |e| e.code),
@@ -114,8 +116,12 @@ impl Refusal {
             }
             Self::Signature => Problem::new(StatusCode::UNAUTHORIZED, "Invalid signature"),
             Self::OtherUser => Problem::forbidden(),
-            Self::TenantRate(seconds) => Problem::too_many(
+            Self::TenantRate(Exceeded::Events(seconds)) => Problem::too_many(
                 "The tenant sends more events than it may in a second",
+                seconds,
+            ),
+            Self::TenantRate(Exceeded::Bytes(seconds)) => Problem::too_many(
+                "The tenant has sent as many bytes as it may on one day",
                 seconds,
             ),
             Self::RecordTooLarge => Problem::too_large("an event is too large for the event log"),

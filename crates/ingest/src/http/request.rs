@@ -165,7 +165,9 @@ impl<'a> Request<'a> {
         }
         let count = accepted.len();
         if let Some(rate) = &state.rate {
-            let taken = rate.take(&self.who.tenant, count, Instant::now());
+            let bytes = accepted.iter().map(|one| one.canonical.len()).sum();
+            let now = (Instant::now(), service::clock::now());
+            let taken = rate.take(&self.who.tenant, (count, bytes), now.0, now.1);
             taken.map_err(Refusal::TenantRate)?;
         }
         let traceparent = traceparent(self.http.headers());

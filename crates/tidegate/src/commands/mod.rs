@@ -27,6 +27,7 @@ mod serve;
 mod status;
 mod stream;
 mod tail;
+mod tenant;
 mod webhook;
 
 /// The description in `--help`.
@@ -87,6 +88,7 @@ pub(crate) enum Command {
     Retention(retention::Options),
     Erase(erase::Options),
     Key(key::Options),
+    Tenant(tenant::Options),
     Status(status::Options),
     Config(config::Options),
 }
@@ -114,6 +116,7 @@ impl Command {
             Self::Anomalies(options) => anomalies::run(options).await,
             Self::Report(options) => report::run(options).await,
             Self::Audit(options) => audit::run(options).await,
+            Self::Tenant(options) => tenant::run(options).await,
             Self::Webhook(options) => webhook::run(options).await,
             Self::Listen(options) => listen::run(options).await,
             Self::Retention(options) => retention::run(options).await,

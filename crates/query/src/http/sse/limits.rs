@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use domain::TenantId;
 use live::{Channel, Resume};
 use service::Problem;
 use service::auth::principal::Life;
@@ -28,6 +29,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Listeners {
     most: usize,
     most_of_user: usize,
+    /// 0 is no limit.
+    most_of_tenant: usize,
     present: Mutex<Present>,
     ending: Arc<Notify>,
     empty: Notify,
@@ -38,16 +41,24 @@ pub struct Listeners {
 struct Present {
     total: usize,
     of_user: HashMap<Channel, usize>,
+    of_tenant: HashMap<TenantId, usize>,
     draining: bool,
 }
 
 impl Listeners {
-    /// No listeners; at most `most` at a time, of them `most_of_user` of one user.
+    /// No listeners; at most `most` at a time, of them `most_of_user` of one user and `most_of_tenant` of
+    /// one tenant, 0 for no limit.
     #[must_use]
-    pub fn new(most: usize, most_of_user: usize, metrics: SseMetrics) -> Arc<Self> {
+    pub fn new(
+        most: usize,
+        most_of_user: usize,
+        most_of_tenant: usize,
+        metrics: SseMetrics,
+    ) -> Arc<Self> {
         Arc::new(Self {
             most,
             most_of_user,
+            most_of_tenant,
             present: Mutex::default(),
             ending: Arc::default(),
             empty: Notify::new(),
@@ -66,6 +77,11 @@ impl Listeners {
     ) -> Result<Option<ConnectionPermit>, Problem> {
         let mut present = self.present();
         let of_user = present.of_user.get(channel).copied().unwrap_or_default();
+        let of_tenant = present
+            .of_tenant
+            .get(&channel.tenant)
+            .copied()
+            .unwrap_or_default();
         if present.draining {
             self.metrics.refused.with_label_values(&["draining"]).inc();
             return Ok(None);
@@ -79,6 +95,13 @@ impl Listeners {
         } else if of_user >= self.most_of_user {
             let detail = format!("The user has {of_user} open connections and may have no more");
             Some(("user_limit", Problem::too_many(detail, RETRY_AFTER_SECONDS)))
+        } else if self.most_of_tenant > 0 && of_tenant >= self.most_of_tenant {
+            let detail =
+                format!("The tenant has {of_tenant} open connections and may have no more");
+            Some((
+                "tenant_limit",
+                Problem::too_many(detail, RETRY_AFTER_SECONDS),
+            ))
         } else {
             None
         };
@@ -88,6 +111,7 @@ impl Listeners {
         }
         present.total += 1;
         *present.of_user.entry(channel.clone()).or_default() += 1;
+        *present.of_tenant.entry(channel.tenant.clone()).or_default() += 1;
         self.count(&present);
         let resume = match resume {
             Resume::Live => "live",
@@ -149,6 +173,12 @@ impl Listeners {
             *user.get_mut() -= 1;
             if *user.get() == 0 {
                 user.remove();
+            }
+        }
+        if let Entry::Occupied(mut tenant) = present.of_tenant.entry(channel.tenant.clone()) {
+            *tenant.get_mut() -= 1;
+            if *tenant.get() == 0 {
+                tenant.remove();
             }
         }
         self.count(&present);
@@ -213,14 +243,13 @@ impl Drop for ConnectionPermit {
 mod tests {
     use std::task::Waker;
 
-    use domain::TenantId;
     use prometheus::Registry;
 
     use super::*;
 
     fn listeners(most: usize, most_of_user: usize) -> Arc<Listeners> {
         let metrics = SseMetrics::register(&Registry::new()).unwrap();
-        Listeners::new(most, most_of_user, metrics)
+        Listeners::new(most, most_of_user, 0, metrics)
     }
 
     fn user(name: &str) -> Channel {
@@ -248,6 +277,21 @@ mod tests {
         drop(third);
         assert_eq!(all.total(), 0);
         assert!(all.present().of_user.is_empty());
+    }
+
+    #[test]
+    fn a_tenant_is_limited_beside_others() {
+        let metrics = SseMetrics::register(&Registry::new()).unwrap();
+        let all = Listeners::new(10, 10, 2, metrics);
+        let acme = |name: &str| Channel::new(TenantId::parse("acme").unwrap(), name);
+        let first = all.admit(&acme("a"), Resume::Live).unwrap().unwrap();
+        let second = all.admit(&acme("b"), Resume::Live).unwrap().unwrap();
+        assert_eq!(status(all.admit(&acme("c"), Resume::Live)), 429);
+        assert_eq!(status(all.admit(&user("c"), Resume::Live)), 200);
+        drop(second);
+        assert_eq!(status(all.admit(&acme("c"), Resume::Live)), 200);
+        drop(first);
+        assert!(all.present().of_tenant.is_empty());
     }
 
     #[test]

@@ -1,0 +1,151 @@
+//! `tidegate tenant`: what there is of each tenant, and the database roles that read one alone.
+
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+use domain::TenantId;
+use serde_json::json;
+use store::tenants::{self, Granted, Overview};
+use store::{Database, DatabaseConfig};
+
+use crate::style::{BOLD, DIM};
+use crate::{environment, output};
+
+/// Show tenants, and let database roles read one of them alone
+///
+/// Works on the database of DATABASE_URL and DB_SCHEMA. A role that is granted a tenant, such as that of the
+/// tenant's own Grafana, sees the rows of that tenant in the tables of events, streams, counts, projections
+/// and dead letters and in the views for Grafana, and of no other; the services' own role sees all.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tidegate tenant list
+  tidegate tenant show acme
+  psql \"$DATABASE_URL\" -c \"create role acme_grafana login password '…'\"
+  tidegate tenant grant acme_grafana --tenant acme
+  tidegate tenant revoke acme_grafana
+
+Exit status: 0 when done, 1 if it cannot be, 2 for wrong settings.")]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    verb: Verb,
+    /// As JSON, an object a line
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List the tenants that have events, keys or readers
+    List,
+    /// Show one
+    Show {
+        /// Its name
+        #[arg(value_parser = tenant)]
+        tenant: TenantId,
+    },
+    /// Let a database role read a tenant, and nothing of others
+    Grant {
+        /// The role; it must exist
+        role: String,
+        /// The tenant; grant again for a further one
+        #[arg(long, value_parser = tenant)]
+        tenant: TenantId,
+    },
+    /// Take that from a role
+    Revoke {
+        /// The role
+        role: String,
+        /// Only this tenant [default: all]
+        #[arg(long, value_parser = tenant)]
+        tenant: Option<TenantId>,
+    },
+}
+
+fn tenant(text: &str) -> Result<TenantId, String> {
+    TenantId::parse(text).ok_or_else(|| "1 to 64 letters, digits, _, - and .".to_owned())
+}
+
+/// Does what is asked.
+///
+/// # Errors
+/// The database cannot be reached, or this role does not own the tables.
+pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
+    let env = environment::read().await?;
+    let config = DatabaseConfig::from_env(&env, "tidegate-tenant");
+    if let Err(error) = env.finish() {
+        output::notice(format_args!("tidegate: {error}"));
+        return Ok(ExitCode::from(2));
+    }
+    if !DatabaseConfig::is_named(&env) {
+        output::notice("tidegate: name the database in DATABASE_URL");
+        return Ok(ExitCode::from(2));
+    }
+    let database = Database::new(&config.alone())?;
+    let problem = match options.verb {
+        Verb::List => {
+            let all = tenants::list(&*database.client().await?, None).await?;
+            all.iter().for_each(|one| show(one, options.json));
+            None
+        }
+        Verb::Show { tenant } => {
+            let found = tenants::list(&*database.client().await?, Some(&tenant)).await?;
+            found.iter().for_each(|one| show(one, options.json));
+            let unknown = format!("there are no events, keys or readers of the tenant {tenant}");
+            found.is_empty().then_some(unknown)
+        }
+        Verb::Grant { role, tenant } => match tenants::grant(&database, &role, &tenant).await? {
+            Granted::Done => {
+                output::notice(format_args!("{role} reads the tenant {tenant}"));
+                None
+            }
+            Granted::NoRole => Some(format!(
+                "there is no role {role}; make it with: create role {role} login password '…'"
+            )),
+            Granted::ReadsAll => Some(format!(
+                "{role} owns the tables or passes over policies (superuser, bypassrls): it reads everything"
+            )),
+            Granted::KeptOut(writers) => Some(format!(
+                "{} write events and do not own the tables, so policies would keep them out; let them have \
+                 BYPASSRLS, or the owner's role",
+                writers.join(", ")
+            )),
+        },
+        Verb::Revoke { role, tenant } => {
+            let lost = tenants::revoke(&database, &role, tenant.as_ref()).await?;
+            (lost == 0).then(|| format!("{role} was granted none"))
+        }
+    };
+    let Some(problem) = problem else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    output::notice(format_args!("tidegate: {problem}"));
+    Ok(ExitCode::FAILURE)
+}
+
+fn show(of: &Overview, as_json: bool) {
+    if as_json {
+        let day = |first: bool| {
+            of.days
+                .map(|(from, to)| (if first { from } else { to }).to_string())
+        };
+        return output::line(json!({
+            "tenant": of.tenant, "events": of.events, "events_today": of.today, "types": of.types,
+            "first_day": day(true), "last_day": day(false), "dead_letters": of.dead_letters,
+            "keys": of.keys, "readers": of.readers,
+        }));
+    }
+    let days = of
+        .days
+        .map_or_else(String::new, |(from, to)| format!(" from {from} to {to}"));
+    output::line(format_args!(
+        "{BOLD}{}{BOLD:#}  {} events of {} types{days}, {} today, {} dead letters, {} keys  {DIM}{}{DIM:#}",
+        of.tenant,
+        of.events,
+        of.types,
+        of.today,
+        of.dead_letters,
+        of.keys,
+        of.readers.join(" ")
+    ));
+}
