@@ -39,7 +39,7 @@ const STREAM: &str = "delete from event_streams where tenant_id = $1::text \
         where tenant_id = $1::text and stream_id = 'user:' || $2::text and stream_version is not null)";
 
 /// What rows about something else say of the user.
-const WORDS: [(&str, &str); 3] = [
+const WORDS: [(&str, &str); 4] = [
     (
         "replays",
         "update replays set selection = jsonb_set(selection, '{stream_id}', '\"user:(erased)\"') \
@@ -49,6 +49,11 @@ const WORDS: [(&str, &str); 3] = [
         "projection_definitions",
         "update projection_definitions set cursor = null \
          where tenant_id = $1::text and cursor = $2::text and state <> 'building'",
+    ),
+    (
+        "audit_findings",
+        "delete from audit_findings where tenant = $1::text and (position($2::text in subject) > 0 \
+         or position($2::text in expected) > 0 or position($2::text in found) > 0)",
     ),
     (
         "event_processors",
