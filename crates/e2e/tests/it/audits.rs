@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::sender::client;
 use crate::system::System;
-use crate::world::{World, beside_others};
+use crate::world::{World, beside_others, sum};
 
 /// Types of one event each, and what is done to it. `$1` is the event.
 const FAULTS: [(&str, &str); 6] = [
@@ -187,6 +187,12 @@ async fn each_planted_fault_is_found_and_repaired_where_it_can_be() {
         "the row that shows it"
     );
 
+    eventually_eq("the metric tells", 19.0, || async {
+        let metrics = system.processor_url("/metrics");
+        anyhow::Ok(sum(&metrics, "tidegate_audit_differences", &[]).await)
+    })
+    .await;
+
     let repaired = audit(&system, &json!({"repair": true})).await;
     assert!(repaired["repaired"].as_i64().unwrap() >= 10, "{repaired:#}");
     let left = audit(&system, &json!({})).await;
@@ -201,7 +207,7 @@ async fn each_planted_fault_is_found_and_repaired_where_it_can_be() {
 async fn what_is_stored_meanwhile_is_no_difference() {
     let _turn = beside_others().await;
     let world = World::shared().await;
-    let system = world.system().start().await;
+    let system = world.system().env("AUDIT_AT", "00:00").start().await;
     let sending = async {
         for n in 0..40 {
             let event = |m: i64| {
@@ -218,6 +224,11 @@ async fn what_is_stored_meanwhile_is_no_difference() {
         }
     };
     tokio::join!(sending, auditing);
+    eventually_eq("one was done by the clock", true, || async {
+        let done = "audits where nightly and state = 'completed' and findings = 0";
+        Ok(world.database.count(done).await? > 0)
+    })
+    .await;
     eventually_eq("stored", 2_000, || world.database.count("events")).await;
     let report = audit(&system, &json!({})).await;
     assert_eq!(
