@@ -14,20 +14,26 @@ import { streams } from "./streams.js";
 import { flow } from "./flow.js";
 import { replays } from "./replays.js";
 import { processors } from "./processors.js";
+import { alerts } from "./alerts.js";
+import { audits } from "./audits.js";
+import { report } from "./report.js";
 import { keys } from "./keys.js";
 import { erasures } from "./erasures.js";
 import { tryIt } from "./try.js";
 
-// Name, page, the scope it needs; without one everybody who reads sees it.
+// Name, page, the scope it needs (or `operator`); without one everybody who reads sees it.
 const PAGES = [
   ["now", now, "read"],
   ["tail", tail, "read"],
   ["flow", flow, "read"],
   ["streams", streams],
+  ["alerts", alerts, "read"],
   ["dead", dead, "admin"],
   ["webhooks", webhooks, "admin"],
   ["processors", processors, "admin"],
   ["replays", replays, "replay"],
+  ["audits", audits, "operator"],
+  ["report", report, "read"],
   ["erasures", erasures, "admin"],
   ["keys", keys, "admin"],
   ["try", tryIt, "write"],
@@ -48,6 +54,7 @@ let isFirst = true;
 
 function may(scope) {
   const who = live.hello;
+  if (scope === "operator") return !who || who.is_operator;
   return !who || !scope || who.scopes.includes(scope);
 }
 

@@ -35,6 +35,8 @@ function drawn(label, height, options, data) {
   const draw = () => {
     const width = Math.floor(node.clientWidth);
     if (!width || !node.isConnected) return;
+    // The script that draws comes after the page's own.
+    if (!window.uPlot) return addEventListener("load", draw, { once: true });
     plot?.destroy();
     plot = new window.uPlot(
       { width, height, padding: [12, 8, 0, 0], legend: { show: false }, ...options(width) },
@@ -99,8 +101,9 @@ export function curves(label, names) {
   );
 }
 
-/** Bars, one on another: `data` is the times and a list of numbers for each name. A click says which. */
-export function bars(label, names, data, pick) {
+/** Bars, one on another: `data` is the times and a list of numbers for each name. A click says which. `marks` are
+ * times that get a line. */
+export function bars(label, names, data, pick, marks = []) {
   // Drawn from the highest sum down, so that each covers the one behind it.
   const stacked = [data[0]];
   data
@@ -108,13 +111,12 @@ export function bars(label, names, data, pick) {
     .forEach((numbers, index) => stacked.push(numbers.map((number, at) => number + (index ? stacked[index][at] : 0))));
   const shown = [stacked[0], ...stacked.slice(1).reverse()];
   const width = data[0].length > 1 ? data[0][1] - data[0][0] : 86400;
-  const paths = window.uPlot.paths.bars({ size: [0.7, 60], align: 0 });
   const series = () => [
     {},
     ...names
       .map((name, index) => ({
         label: name,
-        paths,
+        paths: window.uPlot.paths.bars({ size: [0.7, 60], align: 0 }),
         points: { show: false },
         stroke: style(COLOURS[index % 6]),
         fill: style(COLOURS[index % 6]),
@@ -136,10 +138,26 @@ export function bars(label, names, data, pick) {
       },
       hooks: {
         ready: [(plot) => plot.over.addEventListener("click", () => plot.cursor.idx !== null && pick(plot.cursor.idx))],
+        draw: [(plot) => marks.forEach((time) => mark(plot, time))],
       },
     }),
     shown,
   );
+}
+
+/** A line across the chart, where the day of a time is. */
+function mark(plot, time) {
+  const x = Math.round(plot.valToPos(time - (time % 86400), "x", true));
+  const { left, top, width, height } = plot.bbox;
+  if (x < left || x > left + width) return;
+  plot.ctx.save();
+  plot.ctx.strokeStyle = style("--bad");
+  plot.ctx.setLineDash([4, 4]);
+  plot.ctx.beginPath();
+  plot.ctx.moveTo(x, top);
+  plot.ctx.lineTo(x, top + height);
+  plot.ctx.stroke();
+  plot.ctx.restore();
 }
 
 /** The names of the curves with their colours. */

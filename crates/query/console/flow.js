@@ -3,7 +3,7 @@
 import { h, add, fill } from "./dom.js";
 import { T } from "./texts.js";
 import { at, get, post } from "./api.js";
-import { count, empty, events, field, form, loaded, problem, section, table } from "./widgets.js";
+import { count, empty, events, field, form, loaded, moment, problem, section, table } from "./widgets.js";
 import { bars, legend } from "./chart.js";
 
 const F = T.flow;
@@ -35,6 +35,7 @@ export function flow(view, [range]) {
   );
   const behind = h("div");
   const { node } = loaded(async () => {
+    const found = get("/api/v1/anomalies?limit=1000").catch(() => ({ anomalies: [] }));
     const stats = await get(at(["stats"], { start_time: `${from}T00:00:00Z`, end_time: `${to}T23:59:59.999999Z` }));
     if (!stats.events_by_day.length) return empty(F.none, h("a", { href: "#/try" }, T.tail.tryIt));
     const top = stats.top_event_types.slice(0, SHOWN).map((one) => one.event_type);
@@ -50,11 +51,14 @@ export function flow(view, [range]) {
       numbers[names.indexOf(name)][index] += one.count;
       sums[index] += one.count;
     }
+    const isShown = (alert) => alert.opened_at.slice(0, 10) >= from && alert.opened_at.slice(0, 10) <= to;
+    const alerts = (await found).anomalies.filter(isShown);
     chart = bars(
       `${F.chart}: ${count(sums.reduce((a, b) => a + b, 0))}`,
       names,
       [days.map((time) => time / 1000), ...numbers],
       (index) => show(behind, days[index]),
+      alerts.map((alert) => Date.parse(alert.opened_at) / 1000),
     );
     const shares = (title, of) =>
       section(
@@ -73,7 +77,7 @@ export function flow(view, [range]) {
       .filter(([, sum]) => sum)
       .reverse();
     return [
-      section(F.chart, legend(names), chart.node, h("p", { class: "note" }, F.pick)),
+      section(F.chart, legend(names), chart.node, h("p", { class: "note" }, F.pick), marked(alerts)),
       behind,
       h(
         "div",
@@ -97,6 +101,13 @@ export function flow(view, [range]) {
   });
   add(view, node);
   return () => chart?.end();
+}
+
+/** What the lines across the chart mean. */
+function marked(alerts) {
+  if (!alerts.length) return null;
+  const line = (alert) => h("li", {}, moment(alert.opened_at), ` ${alert.message}`);
+  return h("details", {}, h("summary", {}, F.alerts(alerts.length)), h("ul", { class: "links" }, alerts.map(line)));
 }
 
 /** The events of a day. */

@@ -33,6 +33,7 @@ function wrongs(moment) {
   const figures = moment.figures;
   if (!figures) return list.length ? list : [[N.waitForDatabase, null]];
   if (figures.dead) list.push([N.deadOpen(figures.dead), "#/dead"]);
+  if (figures.alerts) list.push([N.alerts(figures.alerts), "#/alerts"]);
   if (figures.failing) list.push([N.failing(figures.failing), "#/webhooks"]);
   if (figures.in_log > 1000) list.push([N.inLog(figures.in_log), null]);
   if (figures.unannounced > 1000) list.push([N.unannounced(figures.unannounced), null]);

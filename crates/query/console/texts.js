@@ -45,7 +45,7 @@ export const T = {
     waitForDatabase: "PostgreSQL does not answer: figures come back with it. Events are accepted meanwhile.",
     deadOpen: (number) =>
       `${s(number, "record could not be stored and waits", "records could not be stored and wait")} for you.`,
-    failing: (number) => `${s(number, "webhook fails", "webhooks fail")}.`,
+    alerts: (number) => `${s(number, "alert is", "alerts are")} open.`, failing: (number) => `${s(number, "webhook fails", "webhooks fail")}.`,
     inLog: (number) => `${s(number, "record waits", "records wait")} in the log on PostgreSQL to be stored.`,
     unannounced: (number) =>
       `${s(number, "announcement waits", "announcements wait")}: event-stream cannot be written. Storing goes on.`,
@@ -152,7 +152,7 @@ export const T = {
     lead: "How many events happened, by day (UTC).", from: "From", to: "To", show: "Show", types: "Top types",
     sources: "By source", categories: "By category", chart: "Events by day and type",
     none: "Nothing was counted in these days.", heads: ["Name", "Events"], rest: "others",
-    behind: (day) => `Events of ${day}`, pick: "Choose a bar, or a day below, for the events behind it.",
+    alerts: (number) => `${s(number, "alert", "alerts")} of these days (the dashed lines)`, behind: (day) => `Events of ${day}`, pick: "Choose a bar, or a day below, for the events behind it.",
     days: "By day", dayHeads: ["Day", "Events"],
   },
   dead: {

@@ -24,6 +24,8 @@ pub struct Figures {
     pub undelivered: i64,
     /// Webhooks without a success for a while, or switched off because of that.
     pub failing: i64,
+    /// Alerts that are open.
+    pub alerts: i64,
     /// Records of all tenants in the log on PostgreSQL that are not stored yet.
     pub in_log: i64,
     /// Announcements of all tenants that wait.
@@ -45,6 +47,8 @@ pub struct Changes {
     pub deliveries: i64,
     pub replays: i64,
     pub erasures: i64,
+    pub alerts: i64,
+    pub audits: i64,
 }
 
 /// The last seconds.
@@ -79,7 +83,12 @@ pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> 
         (select coalesce(max(id), 0) from webhook_attempts), \
         (select coalesce(sum(1 + replayed + failed) + count(ended_at), 0)::int8 from \
             (select * from replays where tenant_id = $1 order by created_at desc limit 100) r), \
-        (select coalesce(count(*) + count(ended_at) + sum(dropped), 0)::int8 from erasures where tenant = $1)";
+        (select coalesce(count(*) + count(ended_at) + sum(dropped), 0)::int8 from erasures where tenant = $1), \
+        (select count(*) from anomaly_alerts where tenant = $1 and state = 'open'), \
+        (select count(*) + count(resolved_at) from \
+            (select resolved_at from anomaly_alerts where tenant = $1 order by opened_at desc limit 1000) a), \
+        (select coalesce(sum(1 + checked + findings + repaired) + count(ended_at), 0)::int8 from \
+            (select * from audits order by created_at desc limit 100) a)";
     let recent = "select count(*), \
         percentile_cont(0.5) within group (order by extract(epoch from created_at - received_at)::float8), \
         max(extract(epoch from created_at - received_at))::float8 \
@@ -104,6 +113,7 @@ pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> 
         unprocessed: waits.try_get(2)?,
         undelivered: waits.try_get(3)?,
         failing: waits.try_get(4)?,
+        alerts: waits.try_get(12)?,
         in_log: waits.try_get(5)?,
         unannounced: waits.try_get(6)?,
         moved_at: waits.try_get(7)?,
@@ -117,6 +127,8 @@ pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> 
             deliveries: waits.try_get(9)?,
             replays: waits.try_get(10)?,
             erasures: waits.try_get(11)?,
+            alerts: waits.try_get(13)?,
+            audits: waits.try_get(14)?,
         },
     })
 }

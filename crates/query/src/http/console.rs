@@ -34,7 +34,7 @@ macro_rules! files {
 files! {
     "index.html" "icon.svg" "style.css" "app.js" "texts.js" "dom.js" "api.js" "live.js" "widgets.js" "chart.js"
     "now.js" "tail.js" "event.js" "dead.js" "webhooks.js" "streams.js" "flow.js" "replays.js" "processors.js"
-    "erasures.js" "keys.js" "try.js" "uPlot.iife.min.js" "uPlot.min.css"
+    "alerts.js" "audits.js" "report.js" "erasures.js" "keys.js" "try.js" "uPlot.iife.min.js" "uPlot.min.css"
 }
 
 /// GET / and GET /console: the page is at `/console/`, so that it finds its files beside it.

@@ -42,6 +42,8 @@ pub struct FiguresView {
     pub undelivered: i64,
     /// Webhooks that fail.
     pub failing: i64,
+    /// Alerts that are open.
+    pub alerts: i64,
     /// Records in the log on PostgreSQL that are not stored yet, of all tenants.
     pub in_log: i64,
     /// Announcements that wait, of all tenants.
@@ -71,6 +73,10 @@ pub struct ChangesView {
     pub replays: i64,
     /// To erasures.
     pub erasures: i64,
+    /// To alerts.
+    pub alerts: i64,
+    /// To audits, of the whole installation.
+    pub audits: i64,
 }
 
 /// The listeners of this process.
@@ -120,6 +126,7 @@ impl Rates {
             unprocessed: figures.unprocessed,
             undelivered: figures.undelivered,
             failing: figures.failing,
+            alerts: figures.alerts,
             in_log: figures.in_log,
             unannounced: figures.unannounced,
             moved_at: figures.moved_at,
@@ -130,6 +137,8 @@ impl Rates {
                 deliveries: figures.changes.deliveries,
                 replays: figures.changes.replays,
                 erasures: figures.changes.erasures,
+                alerts: figures.changes.alerts,
+                audits: figures.changes.audits,
             },
         }
     }
