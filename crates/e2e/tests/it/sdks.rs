@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
-use testkit::{LIMIT, Proxy, Receiver, Reply, eventually};
+use testkit::{Browser, LIMIT, Proxy, Receiver, Reply, eventually};
 use time::OffsetDateTime;
 use time::macros::datetime;
 use tokio::process::Command;
@@ -134,6 +134,45 @@ async fn clients_of_segment_and_rudderstack_send_every_call_once() {
         }
     }
     assert_counts(&world, users.len() * CALLS.len()).await;
+    system.assert_well();
+}
+
+/// A page with analytics.js as npm has it, which sends to that address.
+async fn page(host: &str) -> Receiver {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdks/analytics.html");
+    let page = std::fs::read_to_string(own).unwrap().replace("HOST", host);
+    let script = clients().join("node_modules/@segment/analytics-next/dist/umd/index.js");
+    let script = std::fs::read_to_string(script).unwrap();
+    let answer = move |kind: &str, text: &str| {
+        let length = text.len();
+        let head = format!("content-type: {kind}\r\nconnection: close\r\ncontent-length: {length}");
+        Reply::raw(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{text}"))
+    };
+    let server = Receiver::start(move |_, request| match request.line.as_str() {
+        "GET /" => answer("text/html", &page),
+        "GET /analytics.js" => answer("text/javascript", &script),
+        _ => Reply::status(404),
+    });
+    server.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn analytics_js_in_a_browser_sends_every_call_once() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let mut system = world.system().start().await;
+    let page = page(&format!("127.0.0.1:{}", system.ingest().port())).await;
+    let browser = Browser::start();
+    let _tab = browser
+        .open(&format!("http://127.0.0.1:{}/", page.port()))
+        .await;
+    for call in CALLS {
+        let event = stored(&world, &format!("browser-js-{call}"), "browser-js").await;
+        let library = &event.context["library"]["name"];
+        assert_eq!(library, "analytics.js", "{call}");
+        assert_eq!(event.data["type"], call);
+    }
+    assert_counts(&world, CALLS.len()).await;
     system.assert_well();
 }
 
