@@ -80,8 +80,9 @@ async fn answers_that_nobody_takes_are_bounded_and_their_clients_are_closed() {
         let _ = client.read_to_end(&mut rest).await;
         assert!(rest.len() < 10_000_000, "{}", rest.len());
     }
-    world.get("/api/v1/events/history?limit=50").await.ok();
-    eventually("its memory is given back", LIMIT, || async {
+    // The allocator gives pages back as the service goes on working, not while it stands still.
+    eventually("its memory is given back", 2 * LIMIT, || async {
+        world.get("/api/v1/events/history?limit=50").await.ok();
         let now = world.service.memory().rss;
         (now < before + 64 * MIB).then_some(()).ok_or(now)
     })
