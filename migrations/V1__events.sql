@@ -336,12 +336,17 @@ create table work (
     due_at          timestamptz not null default now(),
     last_error      text,
     created_at      timestamptz not null default now(),
+    -- Of a rule that is ordered by stream: the event's stream; nothing of it is begun before what has a
+    -- smaller number is done.
+    stream          text        collate "C",
+    number          bigint      generated always as identity,
     primary key (event_id, tenant_id, rule_id)
 ) with (
     fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 20000
 );
 create index work_due_idx on work (rule_id, due_at);
+create index work_stream_idx on work (rule_id, stream, number) where stream is not null;
 
 -- What became of it (S4-79): one row for each event and processor, `retry` until there is an outcome.
 create table processing_results (
@@ -441,6 +446,8 @@ create table replays (
     selection      jsonb       not null,
     target_service varchar(100),
     projections    text[],
+    -- Processors that get the events once more, by their names.
+    processors     text[],
     -- Events a second at most.
     rate           integer     not null,
     -- running, paused, cancelled, completed or failed.
@@ -490,6 +497,8 @@ create table event_subscriptions (
     -- json or cloudevents.
     format             varchar(20)  collate "C" not null default 'json',
     enabled            boolean      not null default true,
+    -- none, or stream: events of a stream one after the other.
+    ordering           varchar(20)  collate "C" not null default 'none',
     -- request, gone (the endpoint answered 410) or failing (for days).
     disabled_reason    varchar(20)  collate "C",
     -- Since when no delivery succeeded.

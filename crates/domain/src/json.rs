@@ -16,6 +16,15 @@ pub use members::Members;
 pub use scan::{MAX_DIGITS, ScanError, canonical, scan};
 pub(crate) use scan::{Scanned, scanned};
 
+/// A whole number of at least zero; 10.0 is one too (JSON Schema, 6.1.1).
+#[must_use]
+pub fn whole(value: &serde_json::Value) -> Option<u64> {
+    value.as_u64().or_else(|| {
+        let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
+        format!("{number:.0}").parse().ok()
+    })
+}
+
 /// A JSON object that PostgreSQL can hold, as text; `None` is the empty one, which most events have
 /// several of. Only [`crate::envelope`] and the store make one, so its content has been checked.
 #[derive(Clone, Default)]

@@ -18,6 +18,7 @@ pub mod json;
 pub mod limits;
 pub mod mentions;
 mod names;
+pub mod ordering;
 pub mod pattern;
 pub mod personal;
 pub mod processor;

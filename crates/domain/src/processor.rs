@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::field::{Code, FieldError};
+use crate::json::whole;
 use crate::names::names;
 use crate::retry::RetryPolicy;
 
@@ -134,8 +135,7 @@ fn number(
 ) -> u64 {
     match config.get(name) {
         None | Some(Value::Null) => default,
-        Some(value) => value
-            .as_u64()
+        Some(value) => whole(value)
             .filter(|n| (1..=most).contains(n))
             .unwrap_or_else(|| {
                 let message = format!("must be an integer of 1 to {most}");

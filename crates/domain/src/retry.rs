@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::field::{Code, FieldError};
+use crate::json::whole;
 
 /// Most retries, and most pauses of a list.
 pub const MAX_RETRIES: u32 = 20;
@@ -56,7 +57,7 @@ impl RetryPolicy {
             }
         }
         let max_retries = source.get("max_retries").map(|value| {
-            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
+            let number = whole(value).and_then(|number| u32::try_from(number).ok());
             number.filter(|number| *number <= MAX_RETRIES)
         });
         if max_retries == Some(None) {
@@ -71,7 +72,7 @@ impl RetryPolicy {
             let pauses = value
                 .as_array()
                 .filter(|list| (1..=MAX_RETRIES as usize).contains(&list.len()));
-            let second = |value: &Value| value.as_u64().filter(|s| *s <= MAX_BACKOFF_SECONDS);
+            let second = |value: &Value| whole(value).filter(|s| *s <= MAX_BACKOFF_SECONDS);
             pauses.and_then(|list| list.iter().map(second).collect::<Option<Vec<u64>>>())
         });
         if backoff_seconds == Some(None) {

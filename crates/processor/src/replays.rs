@@ -1,5 +1,6 @@
-//! Runs replays: hands the selected events to a service once more, on a topic of its own, or has the
-//! projections of their entities folded anew. Nothing is stored, counted or pushed by it.
+//! Runs replays: hands the selected events to a service once more, on a topic of its own, has processors run
+//! with them again, or has the projections of their entities folded anew. Nothing is stored, counted or pushed
+//! by it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use store::outbox::Message;
 use store::pool::Connection;
 use store::projections::{definitions, refold};
 use store::replays::{self, Replay};
-use store::{Database, Error};
+use store::{Database, Error, replays_to_processors};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -118,8 +119,15 @@ impl Replays {
                 Some(_) => self.current(events),
                 None => (events.collect(), 0),
             };
-            let refused = match (&topic, &self.kafka) {
-                (Some(topic), Some(kafka)) => hand_over(kafka, topic, replay, &events).await?,
+            let refused = match (&topic, &self.kafka, &replay.processors) {
+                (Some(topic), Some(kafka), _) => hand_over(kafka, topic, replay, &events).await?,
+                (_, _, Some(names)) => {
+                    if !replays_to_processors::hand_over(client, replay, names, &events).await? {
+                        let problem = "none of these processors is there any more";
+                        return Err(Stopped::Failed(problem.to_owned()));
+                    }
+                    0
+                }
                 _ => self.fold(client, replay, &events, &mut folded).await?,
             };
             // What is not there any more has failed too.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBuilder};
+use domain::ordering::Ordering;
 use domain::selector::{Selector, View};
 use domain::{Event, TenantId};
 use store::processors::{self, FromCode, StoredProcessor};
@@ -44,6 +45,7 @@ struct Matcher {
     /// None: all.
     tenant: Option<TenantId>,
     selector: Selector,
+    ordered: bool,
 }
 
 impl Rules {
@@ -68,6 +70,7 @@ impl Rules {
             row,
             rule_id: matcher.rule_id,
             kind: matcher.kind,
+            ordered: matcher.ordered,
         }));
         let mut added = work.iter().skip(before);
         added.any(|due| due.kind == RuleKind::Processor)
@@ -145,6 +148,7 @@ impl RuleCache {
                 kind: RuleKind::Processor,
                 tenant: one.tenant_id.clone(),
                 selector,
+                ordered: false,
             }),
             Err(error) => {
                 tracing::error!(processor = one.processor_name, error = %error, "the filters of a processor cannot be read; it gets no events");
@@ -159,6 +163,7 @@ impl RuleCache {
             kind: RuleKind::Webhook,
             tenant: Some(one.tenant_id.clone()),
             selector: one.settings.selector.clone(),
+            ordered: one.settings.ordering == Ordering::Stream,
         }));
         let webhooks = webhooks
             .into_iter()

@@ -2,6 +2,7 @@
 
 pub mod anomalies;
 pub mod audits;
+mod body_schema;
 pub mod console;
 pub mod dead_letter_changes;
 pub mod dead_letter_schema;

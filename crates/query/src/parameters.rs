@@ -5,7 +5,7 @@
 mod conditions;
 
 use domain::field::Code;
-use domain::json::{Members, ScanError, scan};
+use domain::json::{Members, ScanError, scan, whole};
 use domain::{EventCategory, EventSource, EventStatus, FieldError, TenantId, timestamp};
 use service::Problem;
 use store::event_reads::{Filter, StatusFilter, Window};
@@ -58,7 +58,7 @@ impl<'a> Parameters<'a> {
     pub fn from_json(body: &'a [u8]) -> Result<Self, Problem> {
         let text = std::str::from_utf8(body)
             .map_err(|error| Problem::bad_request(format!("The body is not UTF-8: {error}")))?;
-        let text = if text.trim().is_empty() { "{}" } else { text };
+        let text = if text.is_empty() { "{}" } else { text };
         scan(text, MAX_DEPTH).map_err(|error| match error {
             ScanError::Syntax { .. } => Problem::bad_request(error.to_string()),
             ScanError::Field(error) => Problem::fields(vec![error]),
@@ -192,9 +192,13 @@ impl<'a> Parameters<'a> {
         let Input::Json(members) = &self.input else {
             return None;
         };
-        let numbers = serde_json::from_str::<Vec<i64>>(members.get(key)?.get()).ok();
-        let fits = |numbers: &Vec<i64>| numbers.len() <= 1_000 && numbers.iter().all(|n| *n >= 0);
-        let numbers = numbers.filter(fits);
+        let text = members.get(key)?.get();
+        let values = serde_json::from_str::<Vec<serde_json::Value>>(text).ok();
+        let number =
+            |value: &serde_json::Value| whole(value).and_then(|number| i64::try_from(number).ok());
+        let numbers = values
+            .filter(|values| values.len() <= 1_000)
+            .and_then(|values| values.iter().map(number).collect::<Option<Vec<_>>>());
         if numbers.is_none() {
             let message = "must be an array of at most 1000 whole numbers";
             self.refuse(key, Code::WrongType, message);

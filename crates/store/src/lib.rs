@@ -25,6 +25,7 @@ pub mod projections;
 pub mod reader;
 pub mod receipts;
 pub mod replays;
+pub mod replays_to_processors;
 pub mod rules;
 pub mod search;
 pub mod server_settings;

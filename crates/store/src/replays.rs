@@ -2,6 +2,8 @@
 //!
 //! What a replay selects is fixed when it is asked for, in an order in which each stream keeps its own.
 
+mod select;
+
 use domain::TenantId;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -14,44 +16,15 @@ use crate::event_reads::{self, StoredEvent};
 use crate::lease::LEASED;
 use crate::outbox::Message;
 use crate::pool::Database;
-use crate::sql::Sql;
 use crate::write::announce;
+use select::select;
+pub use select::{Request, Selection};
 
 /// Events of one replay.
 pub const MAX_EVENTS: i64 = 1_000_000;
 
-const COLUMNS: &str = "id, tenant_id, selection, target_service, projections, rate, state, events, \
+const COLUMNS: &str = "id, tenant_id, selection, target_service, projections, processors, rate, state, events, \
     replayed, failed, problem, created_at, started_at, ended_at";
-
-/// Which events: by their ids, else of a stream, else of a time (S4-33).
-#[derive(Debug, Clone, PartialEq)]
-pub enum Selection {
-    /// These, as far as they are there.
-    Ids(Vec<Uuid>),
-    /// Of a stream; `user:{user_id}` is that of a user.
-    Stream(String),
-    /// Of a part of time, both ends included.
-    Time(OffsetDateTime, OffsetDateTime),
-}
-
-/// What is asked for.
-#[derive(Debug, Clone)]
-pub struct Request {
-    /// Whose events.
-    pub tenant_id: TenantId,
-    /// Which of them.
-    pub selection: Selection,
-    /// Only of this type.
-    pub event_type: Option<String>,
-    /// The service that gets them, on a topic of its own; without one, projections are folded anew.
-    pub target_service: Option<String>,
-    /// Only the projections of these names.
-    pub projections: Option<Vec<String>>,
-    /// Events a second at most.
-    pub rate: i32,
-    /// The request as it came, for those who look at the replay.
-    pub asked: Value,
-}
 
 /// A replay as it stands.
 #[derive(Debug, Clone)]
@@ -62,6 +35,7 @@ pub struct Replay {
     pub selection: Value,
     pub target_service: Option<String>,
     pub projections: Option<Vec<String>>,
+    pub processors: Option<Vec<String>>,
     pub rate: i32,
     pub state: String,
     pub events: i64,
@@ -81,15 +55,16 @@ impl Replay {
             selection: row.try_get(2)?,
             target_service: row.try_get(3)?,
             projections: row.try_get(4)?,
-            rate: row.try_get(5)?,
-            state: row.try_get(6)?,
-            events: row.try_get(7)?,
-            replayed: row.try_get(8)?,
-            failed: row.try_get(9)?,
-            problem: row.try_get(10)?,
-            created_at: row.try_get(11)?,
-            started_at: row.try_get(12)?,
-            ended_at: row.try_get(13)?,
+            processors: row.try_get(5)?,
+            rate: row.try_get(6)?,
+            state: row.try_get(7)?,
+            events: row.try_get(8)?,
+            replayed: row.try_get(9)?,
+            failed: row.try_get(10)?,
+            problem: row.try_get(11)?,
+            created_at: row.try_get(12)?,
+            started_at: row.try_get(13)?,
+            ended_at: row.try_get(14)?,
         })
     }
 
@@ -98,66 +73,6 @@ impl Replay {
     pub fn done(&self) -> i64 {
         self.replayed + self.failed
     }
-}
-
-/// Selects, at most one event more than a replay may have: id, time and place in the order. Within a
-/// stream the order is that of its versions, and otherwise that of the times.
-fn select(request: &Request, most: i64) -> Sql {
-    let mut sql = Sql::new(
-        "select event_id, timestamp, \
-             row_number() over (order by reached, stream, version, timestamp, event_id) as n \
-         from (select *, max(timestamp) over (partition by stream \
-             order by version, timestamp, event_id) as reached \
-         from (select e.event_id, e.timestamp, coalesce(i.stream_id, 'user:' || e.user_id, \
-             e.event_id::text) as stream, i.stream_version as version \
-         from events e join event_ids i on i.event_id = e.event_id and i.tenant_id = e.tenant_id \
-             and i.timestamp = e.timestamp where e.tenant_id = ",
-    );
-    let tenant = || request.tenant_id.as_str().to_owned();
-    sql.bind(tenant(), Type::TEXT);
-    match &request.selection {
-        Selection::Ids(ids) => {
-            // Through their times, so that few partitions are looked at.
-            sql.push(
-                " and (e.timestamp, e.event_id) in (select timestamp, event_id from event_ids \
-                 where event_id = any(",
-            )
-            .bind(ids.clone(), Type::UUID_ARRAY)
-            .push("))");
-        }
-        Selection::Stream(id) => match id.strip_prefix("user:") {
-            Some(user) => {
-                // The first condition follows from the second; it has indexes.
-                sql.push(" and (e.user_id = ")
-                    .bind(user.to_owned(), Type::TEXT)
-                    .push(" or e.aggregate_id = ")
-                    .bind(user.to_owned(), Type::TEXT)
-                    .push(") and (i.stream_id = ")
-                    .bind(id.clone(), Type::TEXT)
-                    .push(" or i.stream_id is null and e.user_id = ")
-                    .bind(user.to_owned(), Type::TEXT)
-                    .push(")");
-            }
-            None => {
-                sql.push(" and i.stream_version is not null and i.stream_id = ")
-                    .bind(id.clone(), Type::TEXT);
-            }
-        },
-        Selection::Time(start, end) => {
-            sql.push(" and e.timestamp >= ")
-                .bind(*start, Type::TIMESTAMPTZ)
-                .push(" and e.timestamp <= ")
-                .bind(*end, Type::TIMESTAMPTZ);
-        }
-    }
-    if let Some(event_type) = &request.event_type {
-        sql.push(" and e.event_type = ")
-            .bind(event_type.clone(), Type::TEXT);
-    }
-    sql.push(" limit ")
-        .bind(most, Type::INT8)
-        .push(") selected) ordered");
-    sql
 }
 
 /// What a replay would be about: how many events, and the first of them in its order.
@@ -194,18 +109,26 @@ pub async fn begin(db: &Database, request: &Request) -> Result<Result<Replay, i6
     let patience = "set local statement_timeout = '60s'";
     tx.batch_execute(patience).await?;
     let insert = format!(
-        "insert into replays (tenant_id, selection, target_service, projections, rate) \
-         values ($1, $2, $3, $4, $5) returning {COLUMNS}"
+        "insert into replays (tenant_id, selection, target_service, projections, processors, rate) \
+         values ($1, $2, $3, $4, $5, $6) returning {COLUMNS}"
     );
     let Request {
         asked,
         target_service,
         projections,
+        processors,
         rate,
         ..
     } = request;
     let tenant = request.tenant_id.as_str();
-    let values: [&(dyn ToSql + Sync); 5] = [&tenant, asked, target_service, projections, rate];
+    let values: [&(dyn ToSql + Sync); 6] = [
+        &tenant,
+        asked,
+        target_service,
+        projections,
+        processors,
+        rate,
+    ];
     let row = tx.query_one(&insert, &values).await?;
     let mut replay = Replay::from_row(&row)?;
     let mut sql = select(request, MAX_EVENTS + 1);

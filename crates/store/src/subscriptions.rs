@@ -2,6 +2,7 @@
 
 use config::Secret;
 use domain::cloudevent::Format;
+use domain::ordering::Ordering;
 use domain::retry::RetryPolicy;
 use domain::{Selector, TenantId};
 use serde_json::Value;
@@ -23,7 +24,7 @@ pub const MAX_SUBSCRIPTIONS: i64 = 10_000;
 const COLUMNS: &str = "subscription_id, tenant_id, subscriber_name, subscriber_type, \
     jsonb_build_object('event_types', event_types, 'event_sources', event_sources, \
         'event_categories', event_categories, 'users', users, 'filter', filter), \
-    callback_url, retry_policy, format, enabled, disabled_reason, webhook_secret, previous_secret, \
+    callback_url, retry_policy, format, enabled, ordering, disabled_reason, webhook_secret, previous_secret, \
     previous_secret_until, failing_since, created_at, updated_at";
 
 /// What its owner says of a subscription.
@@ -43,6 +44,8 @@ pub struct Settings {
     pub format: Format,
     /// Whether events are sent.
     pub enabled: bool,
+    /// In which order.
+    pub ordering: Ordering,
 }
 
 /// A subscription.
@@ -79,6 +82,7 @@ impl Subscription {
         let policy: Value = columns.next()?;
         let format: &str = columns.next()?;
         let enabled = columns.next()?;
+        let ordering: &str = columns.next()?;
         let disabled_reason = columns.next()?;
         let secret = Secret::new(columns.next()?);
         let previous: Option<String> = columns.next()?;
@@ -97,6 +101,7 @@ impl Subscription {
                 retry_policy: RetryPolicy::read(&members, "retry_policy", &mut vec![]),
                 format: Format::parse(format).unwrap_or_default(),
                 enabled,
+                ordering: Ordering::parse(ordering).unwrap_or(Ordering::None),
             },
             disabled_reason,
             secret,
@@ -180,8 +185,9 @@ pub async fn create(
     let sql = format!(
         "insert into event_subscriptions (tenant_id, subscription_id, subscriber_name, subscriber_type, \
             event_types, event_sources, event_categories, users, filter, callback_url, retry_policy, \
-            enabled, disabled_reason, format, webhook_secret) \
-         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when not $12 then 'request' end, $13, $14 \
+            enabled, disabled_reason, format, ordering, webhook_secret) \
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when not $12 then 'request' end, $13, \
+            $14, $15 \
          where (select count(*) from event_subscriptions where tenant_id = $1) < {MAX_SUBSCRIPTIONS} \
             or exists (select from event_subscriptions where tenant_id = $1 and subscriber_name = $3) \
          on conflict (tenant_id, subscriber_name) do nothing returning {COLUMNS}"
@@ -261,7 +267,7 @@ async fn update(
     let sql = format!(
         "update event_subscriptions s set subscriber_name = $3, subscriber_type = $4, event_types = $5, \
             event_sources = $6, event_categories = $7, users = $8, filter = $9, callback_url = $10, \
-            retry_policy = $11, enabled = $12, format = $13, updated_at = now(), \
+            retry_policy = $11, enabled = $12, format = $13, ordering = $14, updated_at = now(), \
             disabled_reason = case when not $12 then coalesce(disabled_reason, 'request') end, \
             failing_since = case when $12 and not enabled then null else failing_since end \
          where tenant_id = $1 and subscription_id = $2 and not exists (select from event_subscriptions o \
@@ -337,6 +343,7 @@ struct Values<'a> {
     filter: Option<Value>,
     policy: Value,
     format: &'static str,
+    ordering: &'static str,
 }
 
 impl<'a> Values<'a> {
@@ -363,10 +370,11 @@ impl<'a> Values<'a> {
             filter: selector.filter.as_ref().and_then(json),
             policy: serde_json::to_value(&settings.retry_policy).unwrap_or_default(),
             format: settings.format.as_str(),
+            ordering: settings.ordering.as_str(),
         }
     }
 
-    /// $1 to $13.
+    /// $1 to $14.
     fn parameters<'b>(
         &'b self,
         tenant: &'b &str,
@@ -387,6 +395,7 @@ impl<'a> Values<'a> {
             (&self.policy, Type::JSONB),
             (&settings.enabled, Type::BOOL),
             (&self.format, Type::TEXT),
+            (&self.ordering, Type::TEXT),
         ]
     }
 }

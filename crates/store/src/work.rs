@@ -25,14 +25,18 @@ pub const PLAN: &str = "set local enable_seqscan = off; set local enable_hashjoi
     set local enable_mergejoin = off; set local lock_timeout = '20s'; \
     set local idle_in_transaction_session_timeout = '30s'";
 
-/// The oldest of each rule that are due, as many as the rule has room for; the rules in their order.
+/// The oldest of each rule that are due, as many as the rule has room for; the rules in their order. Of
+/// a stream whose order counts only the first one that is not done.
 #[doc(hidden)]
 pub const CLAIM: &str = "with due as ( \
         select w.* from unnest($1::uuid[], $2::int8[], $3::float8[]) r(rule_id, free, lease) \
         cross join lateral ( \
             select rule_id, event_id, tenant_id, r.lease from work \
             where work.rule_id = r.rule_id and due_at <= now() \
-            order by due_at limit r.free for update skip locked \
+                and (stream is null or not exists (select from work before \
+                    where before.rule_id = work.rule_id and before.stream = work.stream \
+                    and before.number < work.number)) \
+            order by due_at, number limit r.free for update skip locked \
         ) w limit $4 \
     ) update work w set attempt = w.attempt + 1, due_at = now() + due.lease * interval '1 second' \
     from due where w.event_id = due.event_id and w.tenant_id = due.tenant_id and w.rule_id = due.rule_id \

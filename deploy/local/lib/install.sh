@@ -81,7 +81,7 @@ cmd_install() {
 # Other people's clients, with which the tests send, and axe, which looks at the console's pages: their
 # versions, from npm and PyPI.
 SDKS_NPM=(axe-core@4.11.4 cloudevents@10.0.0 @segment/analytics-node@3.1.0 @rudderstack/rudder-sdk-node@3.0.13 @segment/analytics-next@1.84.3)
-SDKS_PYTHON=(cloudevents==2.2.0 segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9 requests)
+SDKS_PYTHON=(cloudevents==2.2.0 segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9 standardwebhooks==1.1.0 requests)
 
 fetch_sdks() {
     local into=$CACHE/sdks wanted="${SDKS_NPM[*]} ${SDKS_PYTHON[*]}"

@@ -260,6 +260,8 @@ impl<'a> Reader<'a> {
     /// A whole number of at least zero.
     fn count(&mut self, key: &'static str) -> Option<i64> {
         let text = self.members.get(key)?.get();
+        // In JSON 10.0 is a whole number too.
+        let text = text.strip_suffix(".0").unwrap_or(text);
         let digits = text.strip_prefix('-').unwrap_or(text);
         match text.parse::<i64>() {
             Ok(number) if number >= 0 => return Some(number),

@@ -9,7 +9,7 @@ use crate::id::Space;
 use crate::json::{Json, Members};
 
 use super::context::{Context, Origin};
-use super::reader::Reader;
+use super::reader::{Reader, string};
 
 /// Declares a body to be such a message, whatever it looks like.
 pub const MEDIA_TYPE: &str = "application/vnd.segment.message";
@@ -47,7 +47,12 @@ pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
     let call = call.unwrap_or_default();
     // Whoever sends such messages is a client, by whatever way they come.
     let (event_id, client_event_id) = r.event_id_in(Space::Frontend, &["messageId"], cx.tenant, cx);
-    let named = r.members().get("event").is_some();
+    // Some clients send an empty one with every call.
+    let blank = |raw| string(raw).is_some_and(|text| text.trim().is_empty());
+    let named = match r.members().get("event") {
+        None => false,
+        Some(raw) => call == "track" || !blank(raw),
+    };
     let event_type = match (named, call) {
         (false, "track") => r.event_type("event"),
         (false, call) => call.to_owned(),

@@ -8,6 +8,7 @@ use super::number;
 use super::state::{FoldError, Reducer, State};
 use crate::event::Event;
 use crate::field::{Code, FieldError};
+use crate::json::whole;
 use crate::timestamp;
 
 /// Events that `last` keeps at most.
@@ -145,7 +146,7 @@ fn one(members: &Map<String, Value>, path: &str) -> Result<Rule, FieldError> {
         "last" => {
             let count = match members.get("count") {
                 None | Some(Value::Null) => 10,
-                Some(count) => match count.as_u64() {
+                Some(count) => match whole(count) {
                     Some(count) if (1..=MAX_LAST).contains(&count) => count,
                     _ => return Err(error("count", Code::OutOfRange, "must be from 1 to 100")),
                 },

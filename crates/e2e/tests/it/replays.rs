@@ -131,11 +131,6 @@ async fn what_is_asked_for_is_shown_first_and_then_done() {
     );
     for (asked, path) in [
         (json!({}), "event_ids"),
-        (json!({"stream_id": "order:9"}), "stream_id"),
-        (
-            json!({"stream_id": "order:9", "dry_run": true}),
-            "stream_id",
-        ),
         (json!({"event_ids": []}), "event_ids"),
         (json!({"event_ids": "all"}), "event_ids"),
         (json!({"start_time": "2026-11-20"}), "end_time"),
@@ -152,10 +147,18 @@ async fn what_is_asked_for_is_shown_first_and_then_done() {
             "{asked} {body}"
         );
     }
+    for dry_run in [false, true] {
+        let nothing = json!({"stream_id": "order:9", "dry_run": dry_run});
+        let (status, body) = replay(&system, nothing).await;
+        let path = &body["errors"][0]["path"];
+        assert_eq!((status, path), (404, &json!("stream_id")), "{body}");
+    }
     let missing = get(&system, &format!("{PATH}/replays/{}", Uuid::now_v7())).await;
     assert_eq!(missing.0, 404);
     let (_, all) = get(&system, &format!("{PATH}/replays")).await;
     assert_eq!(all["replays"].as_array().map(Vec::len), Some(1), "{all}");
+
+    replayed_to_a_processor(&system, &world).await;
 
     if SHAPE == Shape::AllInOne {
         // There is no Kafka to hand events to.
@@ -168,6 +171,40 @@ async fn what_is_asked_for_is_shown_first_and_then_done() {
         );
     }
     system.assert_well();
+}
+
+/// One whose filters took none of them runs with the events once more.
+async fn replayed_to_a_processor(system: &System, world: &World) {
+    let registered = json!({"processor_name": "late", "processor_type": "log",
+        "filters": {"event_types": ["never"]}});
+    let url = system.query_url(&format!("{PATH}/processors"));
+    let (status, body) = ask(Method::POST, &url, &registered).await;
+    assert_eq!(status.as_u16(), 201, "{body}");
+    let (status, body) = replay(
+        system,
+        json!({"stream_id": "order:1", "processors": ["nobody"]}),
+    )
+    .await;
+    assert_eq!(
+        (status, &body["errors"][0]["path"]),
+        (404, &json!("processors")),
+        "{body}"
+    );
+    let mut asked = json!({"stream_id": "order:1", "processors": ["late"], "dry_run": true});
+    let (_, body) = replay(system, asked.clone()).await;
+    assert_eq!(
+        (&body["processors"], &body["projections"]),
+        (&json!(["late"]), &json!([])),
+        "{body}"
+    );
+    asked["dry_run"] = false.into();
+    let (_, body) = replay(system, asked).await;
+    reaches(system, body["replay_id"].as_str().unwrap(), "completed").await;
+    let ran =
+        "processing_results where processor_name = 'late' and status = 'success' and attempts = 1";
+    eventually_eq("events that it ran with", 3, || world.database.count(ran)).await;
+    let settled = "events where status = 'processed'";
+    eventually_eq("processed events", 6, || world.database.count(settled)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

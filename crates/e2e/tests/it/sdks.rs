@@ -76,6 +76,44 @@ async fn stored(world: &World, id: &str, user: &str) -> Stored {
     }
 }
 
+/// A receiver in Python verifies our webhooks with the library made for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_are_verified_by_the_library_of_python() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let system = world
+        .system()
+        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
+        .start()
+        .await;
+    let receiver = Receiver::start(|_, _| Reply::status(200)).await.unwrap();
+    let secret = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    let other = "whsec_MTEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
+    let subscription = json!({
+        "subscriber_name": "python", "callback_url": receiver.url(), "webhook_secret": secret,
+    });
+    let client = reqwest::Client::new();
+    let url = system.query_url("/api/v1/events/subscriptions");
+    let made = client.post(url).json(&subscription).send().await.unwrap();
+    assert_eq!(made.status(), 201);
+    let event = json!({"event_type": "order.placed", "data": {"text": "ä 🙂"}});
+    let url = system.ingest_url("/api/v1/events");
+    let sent = client.post(url).json(&event).send().await.unwrap();
+    assert!(sent.status().is_success(), "{sent:?}");
+    let got = eventually("the webhook", PATIENCE, || async {
+        receiver.received().into_iter().next().ok_or("none")
+    })
+    .await;
+    let headers = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+    let headers: Value = headers
+        .map(|name| (name, got.header(name)))
+        .into_iter()
+        .collect();
+    let body = String::from_utf8(got.body.to_vec()).unwrap();
+    let message = json!({"secret": secret, "other": other, "headers": headers, "body": body});
+    run("verify_webhook.py", &message.to_string()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_segment_and_rudderstack_send_every_call_once() {
     let _turn = beside_others().await;

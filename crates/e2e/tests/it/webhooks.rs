@@ -220,6 +220,85 @@ async fn each_endpoint_gets_its_events_beside_bad_ones_and_a_killed_processor() 
     system.assert_well();
 }
 
+/// Whatever fails, the events of a stream arrive in the order of its versions.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordered_subscription_gets_each_stream_in_its_order() {
+    const STREAMS: usize = 5;
+    const EACH: usize = 12;
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let mut system = world
+        .system()
+        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
+        .env("PROCESSING_INTERVAL", 1)
+        .start()
+        .await;
+    let arrived = Arc::<Mutex<Vec<Uuid>>>::default();
+    let (seen, met) = (Arc::clone(&arrived), Mutex::new(BTreeSet::new()));
+    // The first attempt at every third event fails.
+    let ordered = json!({"event_types": ["ordered.*"], "ordering": "stream"});
+    let endpoint = Endpoint::subscribe(&system, "ordered", ordered, move |_, id| {
+        let id: Uuid = id.parse().unwrap();
+        if met.lock().unwrap().insert(id) && id.as_u128().is_multiple_of(3) {
+            return Reply::status(500);
+        }
+        seen.lock().unwrap().push(id);
+        Reply::status(200)
+    })
+    .await;
+    let (_, shown) = ask(&system, "GET", &format!("/{}", endpoint.id), &json!({})).await;
+    assert_eq!(shown["ordering"], "stream");
+
+    let mut streams = vec![vec![]; STREAMS];
+    let mut records = vec![];
+    for n in 0..STREAMS * EACH {
+        let (id, stream) = (Uuid::now_v7(), n % STREAMS);
+        streams[stream].push(id);
+        let body = json!({
+            "event_id": id, "event_type": "ordered.step", "data": {"n": n},
+            "aggregate_type": "order", "aggregate_id": format!("{stream}"),
+        });
+        let partition = i32::try_from(stream).unwrap();
+        records.push(Record::new(partition, "k", body.to_string()));
+    }
+    produce(&world, BACKEND, &records).await;
+    let all = streams.iter().flatten().copied().collect();
+    endpoint.assert_gets("ordered", &all).await;
+    let arrived = arrived.lock().unwrap().clone();
+    for stream in &streams {
+        let mut order: Vec<Uuid> = arrived
+            .iter()
+            .copied()
+            .filter(|id| stream.contains(id))
+            .collect();
+        order.dedup();
+        assert_eq!(order, *stream);
+    }
+
+    // Each is on the receipt of its event.
+    let retried = streams
+        .iter()
+        .flatten()
+        .find(|id| id.as_u128().is_multiple_of(3));
+    let retried = retried.copied().unwrap_or(streams[0][0]);
+    eventually("its deliveries are on the receipt", PATIENCE, || async {
+        let url = system.query_url(&format!("/api/v1/events/{retried}/receipt"));
+        let receipt: Value = client().get(url).send().await?.json().await?;
+        let outcomes: Vec<&Value> = receipt["deliveries"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|one| &one["outcome"])
+            .collect();
+        match outcomes.first() {
+            Some(outcome) if **outcome == "delivered" => Ok(()),
+            _ => Err(anyhow::anyhow!("{receipt}")),
+        }
+    })
+    .await;
+    system.assert_well();
+}
+
 async fn log_and_resend(system: &System, good: &Endpoint, flaky: &Endpoint, event: &Uuid) {
     let (_, log) = ask(
         system,

@@ -80,20 +80,15 @@ body!(
 body!(
     /// One event (S4-18, S4-19).
     EventRequest,
-    event(json!({
-        "event_source": name("`backend` by default, as for an unknown name.", "backend"),
-        "source": name("An alias of `event_source`.", "backend"),
-        "event_category": name("`user_action` by default, as for an unknown name.", "user_action"),
-        "category": name("An alias of `event_category`.", "user_action"),
-    }))
+    event(&[
+        ["event_source", "source"].map(|key| (key, name("`backend` by default, as for an unknown name.", "backend"))),
+        ["event_category", "category"].map(|key| (key, name("`user_action` by default, as for an unknown name.", "user_action"))),
+    ])
 );
 body!(
     /// One event of a browser or app (S0-20, S0-31).
     FrontendRequest,
-    event(json!({
-        "category": category("`user_interaction` by default."),
-        "event_category": category("An alias of `category`."),
-    }))
+    event(&[["category", "event_category"].map(|key| (key, category("`user_interaction` by default.")))])
 );
 body!(
     /// A CloudEvent 1.0 in structured mode.
@@ -208,7 +203,8 @@ fn cloudevent() -> Value {
     event
 }
 
-fn event(own: Value) -> Value {
+/// An event, with members of two names each: the second is read where the first is absent.
+fn event(aliases: &[[(&str, Value); 2]]) -> Value {
     let mut event_type = required_text(255, "What happened: any printable text.");
     event_type["examples"] = json!(TYPES);
     let version = |says: &str| {
@@ -242,8 +238,21 @@ fn event(own: Value) -> Value {
         "version": version("Version of the event's content, `1.0.0` by default."),
         "schema_version": version("Version of its schema, `1.0.0` by default."),
     });
-    if let (Some(all), Value::Object(own)) = (properties.as_object_mut(), own) {
-        all.extend(own);
+    let mut read = vec![];
+    for [(first, schema), (second, other)] in aliases {
+        let says = format!("The same, where `{first}` is absent.");
+        properties[first] = schema.clone();
+        properties[second] =
+            json!({"description": says, "allOf": [{"$ref": "#/components/schemas/AnyJson"}]});
+        let mut given = schema.clone();
+        given["type"] = "string".into();
+        if let Some(names) = given["enum"].as_array_mut() {
+            names.retain(|name| !name.is_null());
+        }
+        read.push(json!({"anyOf": [
+            {"type": "object", "required": [first], "properties": {*first: given}},
+            {"type": "object", "properties": {*second: other}},
+        ]}));
     }
     let mut event = object("One event. Unknown members are ignored.");
     event["required"] = json!(["event_type"]);
@@ -253,10 +262,12 @@ fn event(own: Value) -> Value {
         "aggregate_type": part("Needed beside a version."), "aggregate_id": part("Needed beside a version."),
     });
     let unversioned = json!({"expected_version": {"type": "null"}});
-    json!({"allOf": [event, {"anyOf": [
+    read.push(json!({"anyOf": [
         {"type": "object", "required": ["aggregate_type", "aggregate_id"], "properties": aggregate},
         {"type": "object", "properties": unversioned},
-    ]}]})
+    ]}));
+    read.insert(0, event);
+    json!({"allOf": read})
 }
 
 /// A message of Segment's clients: with its call in `type`, or by the path with what it requires.
@@ -303,7 +314,7 @@ fn segment_message() -> Value {
 }
 
 fn name(says: &str, example: &str) -> Value {
-    json!({"description": says, "type": ["string", "null"], "example": example})
+    json!({"description": says, "type": ["string", "null"], "pattern": r"^[^\x00]*$", "example": example})
 }
 
 fn category(says: &str) -> Value {
@@ -361,6 +372,9 @@ mod tests {
             ),
             (SegmentTrack::schema(), "/allOf/2/anyOf/1/required/0"),
             (EventBatch::schema(), "/items/$ref"),
+            (EventRequest::schema(), "/allOf/1/anyOf/0/required/0"),
+            (FrontendRequest::schema(), "/allOf/1/anyOf/0/required/0"),
+            (AnyJson::schema(), "/anyOf/1/pattern"),
             (CloudEvent::schema(), "/properties/specversion/enum/0"),
             (
                 FrontendBatchRequest::schema(),

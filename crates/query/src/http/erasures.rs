@@ -143,7 +143,7 @@ impl From<erasures::Erasure> for Erasure {
 #[utoipa::path(post, path = "/api/v1/admin/erasures", tag = "erasures", operation_id = "create_erasure",
     request_body = ErasureRequest,
     responses((status = 202, body = Erasure), (status = 200, body = ErasurePreview, description = "A dry run"),
-        (status = 403, description = "Not an admin, or of another tenant"),
+        (status = 400, description = "No JSON"), (status = 403, description = "Not an admin, or of another tenant"),
         (status = 422, description = "A wrong field"), (status = 503, description = "Database down")))]
 pub async fn create(
     request: HttpRequest,

@@ -124,7 +124,7 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
 /// # Errors
 /// 422 for a wrong field, 403 for another tenant, 503 while the database does not answer.
 #[utoipa::path(post, path = "/api/v1/admin/keys", tag = "keys", operation_id = "create_key", request_body = KeyRequest,
-    responses((status = 201, body = NewApiKey), (status = 403, description = "Not an admin, or of another tenant"),
+    responses((status = 201, body = NewApiKey), (status = 400, description = "No JSON, or an unknown name"), (status = 403, description = "Not an admin, or of another tenant"),
         (status = 422, description = "A wrong field"), (status = 503, description = "Database down")))]
 pub async fn create(
     request: HttpRequest,
@@ -171,8 +171,8 @@ pub async fn create(
 /// # Errors
 /// 404 if there is no such key that is good, 503 while the database does not answer.
 #[utoipa::path(post, path = "/api/v1/admin/keys/{id}/rotate", tag = "keys", operation_id = "rotate_key",
-    params(("id" = Uuid, Path)), request_body = Option<RotateRequest>,
-    responses((status = 201, body = NewApiKey), (status = 404, description = "No such key"),
+    params(("id" = Uuid, Path)), request_body = RotateRequest,
+    responses((status = 201, body = NewApiKey), (status = 400, description = "No JSON"), (status = 404, description = "No such key"),
         (status = 422, description = "A wrong field"), (status = 503, description = "Database down")))]
 pub async fn rotate(
     request: HttpRequest,

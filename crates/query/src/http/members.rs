@@ -13,7 +13,7 @@ use crate::parameters::Parameters;
 /// 400 for what is no JSON, 422 for what is no object or cannot be kept.
 pub(super) fn members(body: &[u8]) -> Result<Map<String, Value>, Problem> {
     Parameters::from_json(body)?;
-    if body.iter().all(u8::is_ascii_whitespace) {
+    if body.is_empty() {
         return Ok(Map::new());
     }
     serde_json::from_slice(body).map_err(|error| Problem::bad_request(error.to_string()))

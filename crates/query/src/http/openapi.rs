@@ -9,6 +9,7 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::anomalies::{alerts, rules, trial};
+use super::body_schema::{self, CHANGES, TENANT};
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
@@ -171,6 +172,24 @@ pub fn document() -> utoipa::openapi::OpenApi {
     narrowed(document)
 }
 
+/// An entity may be called `rebuild`: its state is read where a projection is built anew.
+fn rebuild_is_an_entity(paths: &mut Value) {
+    for prefix in PREFIXES {
+        let mut get =
+            paths[format!("{prefix}/projections/{{entity_type}}/{{entity_id}}")]["get"].clone();
+        let path = format!("{prefix}/projections/{{projection}}/rebuild");
+        get["operationId"] = name("get", &path).into();
+        if let Some(parameters) = get["parameters"].as_array_mut() {
+            parameters.retain(|parameter| parameter["name"] != "entity_id");
+            let of_type = parameters
+                .iter_mut()
+                .filter(|of| of["name"] == "entity_type");
+            of_type.for_each(|parameter| parameter["name"] = "projection".into());
+        }
+        paths[path]["get"] = get;
+    }
+}
+
 /// What is accepted under that name, as a parameter or as a member of a question: the keywords of
 /// JSON Schema beside its type.
 fn accepted(name: &str) -> Value {
@@ -187,6 +206,9 @@ fn accepted(name: &str) -> Value {
         "status" => json!({"enum": names(EventStatus::ALL, EventStatus::as_str)}),
         "format" => json!({"enum": ["short", "full"]}),
         "direction" => json!({"enum": ["forward", "backward"]}),
+        "before" => json!({"minimum": 0, "maximum": u32::MAX}),
+        "tenant" => json!({"pattern": TENANT}),
+        "outcome" => json!({"enum": ["delivered", "retry", "failed"]}),
         "from_version" => json!({"minimum": 0, "maximum": u32::MAX, "format": "int64"}),
         "state" => json!({"enum": ["open", "redriven", "discarded"]}),
         "entity_type" | "entity_id" | "name" | "value" => text(r"^[^\x00]*$"),
@@ -232,17 +254,28 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
             }
         }
     };
+    rebuild_is_an_entity(&mut all["paths"]);
     let items = all["paths"].as_object_mut().into_iter().flatten();
     let operations = items.flat_map(|(path, item)| {
         let operations = item.as_object_mut().into_iter().flatten();
-        operations.map(move |(_, operation)| (&*path, operation))
+        operations.map(move |(method, operation)| (&*path, &**method, operation))
     });
-    for (path, operation) in operations {
-        // An empty question asks for everything.
-        if (path.ends_with("/query") || path.ends_with("/rotate") || path.ends_with("/dry-run"))
+    for (path, method, operation) in operations {
+        let changes = ["patch", "put"].contains(&method);
+        // An empty question asks for everything, an empty change for nothing.
+        let optional = ["/query", "/rotate", "/dry-run"];
+        let change = method == "patch" || path.ends_with("/processors/{processor_id}");
+        if (change || optional.iter().any(|end| path.ends_with(end)))
             && let Some(body) = operation.get_mut("requestBody")
         {
             body["required"] = false.into();
+        }
+        let body = operation.pointer_mut("/requestBody/content/application~1json/schema/$ref");
+        if let Some(Value::String(of)) = body
+            && let Some((request, change)) = CHANGES.iter().find(|(name, _)| of.ends_with(name))
+            && changes
+        {
+            *of = of.replace(request, change);
         }
         let parameters = operation
             .get_mut("parameters")
@@ -259,8 +292,7 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     for (name, schema) in question["properties"].as_object_mut().into_iter().flatten() {
         add(schema, name);
     }
-    question["propertyNames"] = json!({"type": "string", "pattern": r"^[^\x00]*$"});
-    question["additionalProperties"] = json!({"$ref": "#/components/schemas/AnyJson"});
+    body_schema::narrow(&mut all["components"]["schemas"]);
     serde_json::from_value(all).unwrap_or(document)
 }
 
@@ -331,6 +363,20 @@ mod tests {
         // What is described in the code is routed.
         for path in Described::openapi().paths.paths.keys() {
             assert!(routed.contains(path), "{path} is described but not routed");
+        }
+    }
+
+    /// What is said by hand can be read as a description.
+    #[test]
+    fn bodies_are_narrowed() {
+        let schemas = document().components.unwrap().schemas;
+        for name in [
+            "EventFilter",
+            "FoldRule",
+            "RetryPolicy",
+            "SubscriptionChange",
+        ] {
+            assert!(schemas.contains_key(name), "{name}");
         }
     }
 

@@ -8,13 +8,18 @@ use service::auth::Principal;
 use store::log::LOG;
 use store::processing::{self, StoredResult};
 use store::receipts::{self, Counted, Letter, LogPlace, Receipt, StoredUpTo};
+use store::webhooks::{self, Lines, Logged};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::page::fresh;
 use super::request::{only_about, tenant};
+use super::subscriptions::deliveries::Delivery;
 use crate::state::State;
+
+/// Attempts to deliver that a receipt shows.
+const DELIVERIES: u32 = 100;
 
 /// A place in a log.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,6 +69,8 @@ pub struct EventReceipt {
     pub counted: Option<CountRows>,
     /// What processors did with it, or have still to do.
     pub processors: Vec<ProcessorRun>,
+    /// The last hundred attempts to deliver it to subscribers, the newest first.
+    pub deliveries: Vec<Delivery>,
     /// Its announcement.
     pub announced: Announced,
     /// Its way to listeners.
@@ -216,7 +223,7 @@ pub async fn read(
         .map(Uuid::to_string)
         .chain([id.clone()])
         .collect();
-    let (receipt, letters, positions, runs) = state
+    let (receipt, letters, positions, runs, attempts) = state
         .read("receipt", async |client| {
             let mut receipt = None;
             for id in &ids {
@@ -227,6 +234,17 @@ pub async fn read(
             let runs = match &receipt {
                 Some(of) => {
                     processing::results_of(client, &tenant, of.event.event.event_id).await?
+                }
+                None => vec![],
+            };
+            let attempts = match &receipt {
+                Some(of) => {
+                    let lines = Lines {
+                        event_id: Some(of.event.event.event_id),
+                        limit: DELIVERIES,
+                        ..Lines::default()
+                    };
+                    webhooks::attempts(client, &tenant, &lines).await?
                 }
                 None => vec![],
             };
@@ -241,20 +259,20 @@ pub async fn read(
                 Some(_) => vec![],
                 None => receipts::stored_up_to(client).await?,
             };
-            Ok((receipt, letters, positions, runs))
+            Ok((receipt, letters, positions, runs, attempts))
         })
         .await?;
     let user = |receipt: &Receipt| receipt.event.event.user_id.clone();
     let may = |receipt: &Receipt| only_about(&request, user(receipt).as_deref()).is_ok();
     let receipt = receipt.filter(may);
-    // What looks like it may be another's.
-    let (letters, positions) = match Principal::of(&request).owner() {
-        Some(_) => (vec![], vec![]),
-        None => (letters, positions),
+    // What looks like it may be another's, and subscribers are the tenant's.
+    let (letters, positions, attempts) = match Principal::of(&request).owner() {
+        Some(_) => (vec![], vec![], vec![]),
+        None => (letters, positions, attempts),
     };
     let dead_letters = letters.into_iter().map(LetterInShort::from).collect();
     match receipt {
-        Some(receipt) => Ok(fresh(&written(receipt, dead_letters, runs))),
+        Some(receipt) => Ok(fresh(&written(receipt, dead_letters, runs, attempts))),
         None => Ok(HttpResponse::NotFound()
             .content_type("application/problem+json")
             .json(NoReceipt {
@@ -272,6 +290,7 @@ fn written(
     receipt: Receipt,
     dead_letters: Vec<LetterInShort>,
     runs: Vec<StoredResult>,
+    attempts: Vec<Logged>,
 ) -> EventReceipt {
     let stored = receipt.event;
     let event: &Event = &stored.event;
@@ -288,6 +307,7 @@ fn written(
         stream_version: stored.stream_version,
         counted,
         processors: runs.into_iter().map(ProcessorRun::from).collect(),
+        deliveries: attempts.into_iter().map(Delivery::from).collect(),
         announced: Announced {
             topic: domain::subject::ANNOUNCEMENTS,
             waits: receipt.announcement_waits,

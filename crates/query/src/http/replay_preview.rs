@@ -31,6 +31,8 @@ pub struct ReplayPreview<'a> {
     /// The topic they would go to; null if projections would be folded anew.
     #[schema(required = true)]
     pub topic: Option<String>,
+    /// The processors that would run with them.
+    pub processors: Vec<String>,
     /// The states that would be folded anew, of the entities of the events shown.
     pub projections: Vec<StateChange>,
 }
@@ -63,9 +65,9 @@ pub(super) async fn answer(
     let (count, events, projections) = state
         .read("replay", async |client| {
             let (count, events) = replays::preview(client, asked, i64::from(limit)).await?;
-            let states = match asked.target_service {
-                Some(_) => vec![],
-                None => changes(client, asked, &events).await?,
+            let states = match (&asked.target_service, &asked.processors) {
+                (Some(_), _) | (_, Some(_)) => vec![],
+                (None, None) => changes(client, asked, &events).await?,
             };
             Ok((count, events, states))
         })
@@ -79,6 +81,7 @@ pub(super) async fn answer(
         events_count: count,
         events: events.iter().map(listing::response).collect(),
         topic: service.map(domain::subject::replay_topic),
+        processors: asked.processors.clone().unwrap_or_default(),
         projections,
     };
     Ok(Ok(state.answer(state.hold(0)?, &answer)?))

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use service::Problem;
 use store::replays::{self, MAX_EVENTS, Request, Selection};
+use store::replays_to_processors;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -46,6 +47,9 @@ pub struct EventReplayRequest {
     target_service: Option<String>,
     /// Only these projections.
     projections: Option<Vec<String>>,
+    /// The processors of these names run with the events once more, as if they were new; no projection is
+    /// folded anew.
+    processors: Option<Vec<String>>,
     /// Shows the events and what would change; changes nothing.
     #[schema(default = false)]
     dry_run: Option<bool>,
@@ -129,7 +133,7 @@ impl From<replays::Replay> for Replay {
     }
 }
 
-/// Runs stored events again: for a service, or for projections. Nothing is stored or counted once more,
+/// Runs stored events again: for a service, for processors, or for projections. Nothing is stored or counted once more,
 /// and no webhook or listener hears of it.
 ///
 /// # Errors
@@ -138,7 +142,8 @@ impl From<replays::Replay> for Replay {
 #[utoipa::path(post, path = "/api/v1/events/replay", tag = "replays",
     request_body = EventReplayRequest,
     responses((status = 202, body = ReplayStarted), (status = 200, body = ReplayPreview, description = "A dry run"),
-        (status = 400, description = "No JSON"), (status = 422, description = "A wrong selection, or nothing to replay"),
+        (status = 400, description = "No JSON"), (status = 404, description = "It selects no event"),
+        (status = 422, description = "A wrong selection, or one of too much"),
         (status = 503, description = "Database down")))]
 pub async fn create(
     request: HttpRequest,
@@ -155,6 +160,7 @@ pub async fn create(
         let message = "is needed, or stream_id, or start_time and end_time";
         return Err(Problem::unprocessable("event_ids", Code::Missing, message));
     };
+    processors_exist(&state, &asked).await?;
     if dry_run {
         let shown = replay_preview::answer(&state, &asked, limit).await?;
         return shown.map_err(|events| unfit(&asked, events));
@@ -180,6 +186,10 @@ fn read(parameters: &mut Parameters<'_>, tenant_id: TenantId, body: &[u8]) -> Op
         parameters.time(&["end_time", "ended_at"]),
     );
     let selection = match (ids, stream, times) {
+        (Some(ids), ..) if ids.is_empty() => {
+            parameters.refuse("event_ids", Code::OutOfRange, "must name an event");
+            None
+        }
         (Some(ids), ..) => {
             let candidates = ids
                 .iter()
@@ -219,6 +229,14 @@ fn read(parameters: &mut Parameters<'_>, tenant_id: TenantId, body: &[u8]) -> Op
         let message = "must not stand beside target_service: replay once for each";
         parameters.refuse("projections", Code::OutOfRange, message);
     }
+    let processors = texts(parameters, &asked, "processors", 100);
+    if processors.is_some() && (projections.is_some() || target_service.is_some()) {
+        let message = "must not stand beside target_service or projections: replay once for each";
+        parameters.refuse("processors", Code::OutOfRange, message);
+    }
+    if processors.as_ref().is_some_and(Vec::is_empty) {
+        parameters.refuse("processors", Code::OutOfRange, "must name a processor");
+    }
     let rate = parameters.integer("rate", 1, 100_000).unwrap_or(1_000);
     let event_type = parameters.text("event_type");
     Some(Request {
@@ -227,9 +245,30 @@ fn read(parameters: &mut Parameters<'_>, tenant_id: TenantId, body: &[u8]) -> Op
         event_type,
         target_service,
         projections,
+        processors,
         rate: i32::try_from(rate).unwrap_or(i32::MAX),
         asked,
     })
+}
+
+/// Refuses processors that are not there.
+async fn processors_exist(state: &State, asked: &Request) -> Result<(), Problem> {
+    let Some(names) = &asked.processors else {
+        return Ok(());
+    };
+    let unknown = state
+        .read("replay", async |client| {
+            replays_to_processors::unknown(client, &asked.tenant_id, names).await
+        })
+        .await?;
+    match unknown.first() {
+        None => Ok(()),
+        Some(name) => {
+            let message = format!("there is no processor named {name}");
+            let problem = Problem::unprocessable("processors", Code::IllegalValue, message);
+            Err(problem.with_status(StatusCode::NOT_FOUND))
+        }
+    }
 }
 
 /// An array of texts.
@@ -256,11 +295,11 @@ fn unfit(asked: &Request, events: i64) -> Problem {
         Selection::Stream(_) => "stream_id",
         Selection::Time(..) => "start_time",
     };
-    let message = if events == 0 {
-        "selects no event".to_owned()
-    } else {
-        format!("selects more than {MAX_EVENTS} events; replay a part at a time")
-    };
+    if events == 0 {
+        let problem = Problem::unprocessable(field, Code::OutOfRange, "selects no event");
+        return problem.with_status(StatusCode::NOT_FOUND);
+    }
+    let message = format!("selects more than {MAX_EVENTS} events; replay a part at a time");
     Problem::unprocessable(field, Code::OutOfRange, message)
 }
 

@@ -21,12 +21,7 @@ fn list_query(query: &str) -> Result<ListRequest, Problem> {
 
 #[test]
 fn an_empty_request_asks_for_the_latest_hundred() {
-    for body in [
-        "",
-        " ",
-        "{}",
-        r#"{"user_id":null,"limit":null,"unknown":[1]}"#,
-    ] {
+    for body in ["", "{}", r#"{"user_id":null,"limit":null,"unknown":[1]}"#] {
         let request = list(body).unwrap();
         assert_eq!((request.window.limit, request.window.offset), (100, 0));
         assert!(request.count && request.filter.user_id.is_none());
@@ -37,6 +32,7 @@ fn an_empty_request_asks_for_the_latest_hundred() {
 fn wrong_fields_are_named_with_the_status_of_their_kind() {
     for (body, status, named) in [
         ("{", 400, "invalid JSON"),
+        (" ", 400, "invalid JSON"),
         ("[]", 422, "must be an object"),
         ("7", 422, "must be an object"),
         (r#"{"event_source":"mars"}"#, 400, "event_source"),

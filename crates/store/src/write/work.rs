@@ -1,5 +1,7 @@
 //! The step `work`: what rules want done with the new events.
 
+use domain::stream;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Statement, Transaction};
 use uuid::Uuid;
 
@@ -7,8 +9,8 @@ use super::pending::Pending;
 use crate::error::Error;
 use crate::rules::RuleKind;
 
-pub(super) const INSERT: &str = "insert into work (event_id, tenant_id, rule_id, kind, event_timestamp) \
-    select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::int2[], $5::timestamptz[])";
+pub(super) const INSERT: &str = "insert into work (event_id, tenant_id, rule_id, kind, event_timestamp, stream) \
+    select * from unnest($1::uuid[], $2::text[], $3::uuid[], $4::int2[], $5::timestamptz[], $6::text[])";
 
 /// What the rules make of the events of a batch.
 #[derive(Debug, Clone, Default)]
@@ -28,6 +30,8 @@ pub struct Due {
     pub rule_id: Uuid,
     /// What kind of rule it is.
     pub kind: RuleKind,
+    /// Whether it waits for what the rule wants done with earlier events of the stream.
+    pub ordered: bool,
 }
 
 /// Leaves what is to be done with the new events.
@@ -61,7 +65,13 @@ pub(super) async fn insert(
     let rules: Vec<Uuid> = due.iter().map(|(_, due)| due.rule_id).collect();
     let kinds: Vec<i16> = due.iter().map(|(_, due)| due.kind as i16).collect();
     let times: Vec<_> = due.iter().map(|(event, _)| event.timestamp).collect();
-    tx.execute(statement, &[&events, &tenants, &rules, &kinds, &times])
-        .await?;
+    let streams = due.iter().map(|(event, due)| {
+        let stream = due.ordered.then(|| stream::stream_id(event));
+        stream.flatten()
+    });
+    let streams: Vec<Option<String>> = streams.collect();
+    let parameters: [&(dyn ToSql + Sync); 6] =
+        [&events, &tenants, &rules, &kinds, &times, &streams];
+    tx.execute(statement, &parameters).await?;
     Ok(())
 }

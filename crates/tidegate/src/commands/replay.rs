@@ -25,8 +25,8 @@ Examples:
   tidegate replay show ID
   tidegate replay pause ID
 
-The events go to the topic replay.SERVICE; without --service, the projections of their entities are
-folded anew. Nothing is stored or counted once more.")]
+The events go to the topic replay.SERVICE, or to --processor; without either, the projections of their
+entities are folded anew. Nothing is stored or counted once more.")]
 pub(crate) struct Options {
     #[command(subcommand)]
     verb: Verb,
@@ -75,6 +75,9 @@ struct Selection {
     /// Only this projection; may be repeated [default: all of their entities]
     #[arg(long, value_name = "NAME", conflicts_with = "service")]
     projection: Vec<String>,
+    /// Have this processor run with them once more; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["service", "projection"])]
+    processor: Vec<String>,
     /// Most of them a second
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     rate: u32,
@@ -131,7 +134,7 @@ async fn start(http: &Client, of: &Selection, common: &Common) -> anyhow::Result
     }
     let body = json!({"event_ids": some(&of.ids), "stream_id": of.stream, "start_time": of.since,
         "end_time": of.until, "event_type": of.event_type, "target_service": of.service,
-        "projections": some(&of.projection), "rate": of.rate, "dry_run": of.dry_run});
+        "projections": some(&of.projection), "processors": some(&of.processor), "rate": of.rate, "dry_run": of.dry_run});
     let url = common.instance.at("/api/v1/events/replay")?;
     let begun = client::json(http.post(url).json(&body)).await?;
     if of.dry_run {
@@ -194,7 +197,13 @@ fn show(replay: &Value) {
 }
 
 fn show_dry_run(of: &Value) {
-    let to = of["topic"].as_str().unwrap_or("projections");
+    let names = of["processors"].as_array().into_iter().flatten();
+    let names: Vec<&str> = names.filter_map(Value::as_str).collect();
+    let to = match of["topic"].as_str() {
+        Some(topic) => topic.to_owned(),
+        None if names.is_empty() => "projections".to_owned(),
+        None => names.join(", "),
+    };
     output::line(format_args!(
         "{BOLD}{} events{BOLD:#} to {CYAN}{to}{CYAN:#}",
         of["events_count"]

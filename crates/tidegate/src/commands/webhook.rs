@@ -47,6 +47,9 @@ enum Verb {
         /// A secret of your own: whsec_ and base64 [default: a new one]
         #[arg(long, env = "TIDEGATE_WEBHOOK_SECRET", hide_env_values = true)]
         secret: Option<String>,
+        /// Send the events of a stream one after the other
+        #[arg(long)]
+        ordered: bool,
         #[command(flatten)]
         common: Common,
     },
@@ -154,6 +157,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             selection,
             format,
             secret,
+            ordered,
             common,
         } => {
             let mut body = selection.members();
@@ -161,6 +165,9 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
             body.insert("callback_url".to_owned(), to.into());
             body.insert("format".to_owned(), format.into());
             body.insert("webhook_secret".to_owned(), secret.into());
+            if ordered {
+                body.insert("ordering".to_owned(), "stream".into());
+            }
             let made = send(&common, Method::POST, "", &Value::Object(body)).await?;
             shown(&common, &made, subscription);
             secret_of(&common, &made);

@@ -288,7 +288,7 @@ fn whole_numbers_only_and_none_below_zero() {
         ("9223372036854775808", Code::OutOfRange),
         ("-1", Code::OutOfRange),
         ("-9223372036854775809", Code::OutOfRange),
-        ("1.0", Code::WrongType),
+        ("1.5", Code::WrongType),
         ("1e3", Code::WrongType),
         ("true", Code::WrongType),
         ("\"1\"", Code::WrongType),

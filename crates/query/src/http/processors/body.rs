@@ -90,9 +90,11 @@ pub(super) fn read_members(
     let priority = match members.get("priority") {
         None | Some(Value::Null) => 0,
         Some(value) => {
-            let number = value.as_i64().filter(|n| n.abs() <= 1_000_000);
+            // In JSON 10.0 is a whole number too.
+            let number = value.as_f64().filter(|n| n.fract() == 0.0);
             number
-                .and_then(|n| i32::try_from(n).ok())
+                .filter(|n| n.abs() <= 1_000_000.0)
+                .and_then(|n| format!("{n:.0}").parse().ok())
                 .unwrap_or_else(|| {
                     let message = "must be an integer of -1000000 to 1000000";
                     errors.push(FieldError::new("priority", Code::OutOfRange, message));

@@ -2,6 +2,7 @@
 
 use domain::cloudevent::Format;
 use domain::field::Code;
+use domain::ordering::Ordering;
 use domain::retry::RetryPolicy;
 use domain::{FieldError, Selector};
 use serde::Deserialize;
@@ -13,7 +14,7 @@ use webhook::Secret;
 use crate::http::members::{enabled, unknown};
 
 /// Fields beside those of a selector.
-const FIELDS: [&str; 7] = [
+const FIELDS: [&str; 8] = [
     "subscriber_name",
     "subscriber_type",
     "callback_url",
@@ -21,6 +22,7 @@ const FIELDS: [&str; 7] = [
     "enabled",
     "retry_policy",
     "format",
+    "ordering",
 ];
 /// What a subscriber is called unless it says.
 const DEFAULT_TYPE: &str = "webhook";
@@ -61,6 +63,10 @@ pub struct SubscriptionRequest {
     /// How an event is written: `json`, as it is stored, or `cloudevents`, in the structured mode.
     #[schema(default = "json", example = "cloudevents")]
     format: Option<String>,
+    /// `stream`: the events of a stream are sent one after the other, none before the one before it was
+    /// delivered or given up.
+    #[schema(default = "none")]
+    ordering: Option<String>,
 }
 
 /// What was asked for.
@@ -95,6 +101,7 @@ impl Asked {
             retry_policy: RetryPolicy::read(members, "retry_policy", &mut errors),
             format: format(members, &mut errors),
             enabled,
+            ordering: ordering(members, &mut errors),
         };
         if errors.is_empty() {
             Ok(Self { settings, secret })
@@ -123,6 +130,7 @@ impl Asked {
             ("enabled", json!(settings.enabled)),
             ("retry_policy", json!(settings.retry_policy)),
             ("format", json!(settings.format)),
+            ("ordering", json!(settings.ordering)),
         ] {
             all.insert(name.to_owned(), value);
         }
@@ -137,6 +145,18 @@ impl Asked {
         }
         Self::read(&all).map(|asked| asked.settings)
     }
+}
+
+fn ordering(members: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Ordering {
+    let value = match members.get("ordering") {
+        None | Some(Value::Null) => return Ordering::None,
+        Some(value) => value.as_str().and_then(Ordering::parse),
+    };
+    value.unwrap_or_else(|| {
+        let message = "must be none or stream";
+        errors.push(FieldError::new("ordering", Code::IllegalValue, message));
+        Ordering::None
+    })
 }
 
 /// `webhook_secret`, if it is there.

@@ -3,6 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::field::Code;
+use domain::json::whole;
 use domain::{FieldError, subject, timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -231,8 +232,7 @@ pub async fn rotate(
     let given = secret(&members, &mut errors);
     let overlap = match members.get("overlap_seconds") {
         None | Some(Value::Null) => OVERLAP,
-        Some(value) => value
-            .as_u64()
+        Some(value) => whole(value)
             .filter(|seconds| *seconds <= MAX_OVERLAP)
             .unwrap_or_else(|| {
                 let message = format!("must be a whole number from 0 to {MAX_OVERLAP}");

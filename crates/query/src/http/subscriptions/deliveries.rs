@@ -88,7 +88,7 @@ pub struct Resent {
 #[utoipa::path(get, path = "/api/v1/events/subscriptions/{subscription_id}/deliveries", tag = "subscriptions",
     params(("subscription_id" = Uuid, Path, description = "The subscription"),
         ("outcome" = Option<String>, Query, description = "delivered, retry or failed"),
-        ("before" = Option<u32>, Query, description = "`next_before` of the page before"),
+        ("before" = Option<i64>, Query, description = "`next_before` of the page before"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, 100 unless given")),
     responses((status = 200, body = DeliveryList), (status = 400, description = "An unknown value"),
         (status = 404, description = "No such subscription"),
@@ -113,7 +113,7 @@ pub async fn of_subscription(
 #[utoipa::path(get, path = "/api/v1/events/{event_id}/deliveries", tag = "subscriptions",
     params(("event_id" = String, Path, description = "The event"),
         ("outcome" = Option<String>, Query, description = "delivered, retry or failed"),
-        ("before" = Option<u32>, Query, description = "`next_before` of the page before"),
+        ("before" = Option<i64>, Query, description = "`next_before` of the page before"),
         ("limit" = Option<u32>, Query, description = "1 to 1000, 100 unless given")),
     responses((status = 200, body = DeliveryList), (status = 400, description = "An unknown value"),
         (status = 404, description = "No such event"),
@@ -149,7 +149,7 @@ async fn list(request: &HttpRequest, state: &State, lines: Lines) -> Result<Http
     let full = found.len() == usize::try_from(limit).unwrap_or(usize::MAX);
     let next_before = found.last().filter(|_| full).map(|last| last.id);
     let list = DeliveryList {
-        deliveries: found.into_iter().map(delivery).collect(),
+        deliveries: found.into_iter().map(Delivery::from).collect(),
         next_before,
     };
     state.answer(state.hold(0)?, &list)
@@ -236,19 +236,21 @@ fn event(id: &str) -> Result<Uuid, Problem> {
         .map_err(|_| Problem::not_found(format!("Event not found: {id}")))
 }
 
-fn delivery(line: Logged) -> Delivery {
-    Delivery {
-        id: line.id,
-        subscription_id: line.subscription_id,
-        event_id: line.event_id,
-        event_type: line.event_type,
-        attempt: line.attempt,
-        outcome: line.outcome,
-        status: line.status,
-        duration_ms: line.duration_ms,
-        error: line.error,
-        response: line.response.filter(|text| !text.is_empty()),
-        next_attempt_at: line.next_attempt_at,
-        at: line.at,
+impl From<Logged> for Delivery {
+    fn from(line: Logged) -> Self {
+        Self {
+            id: line.id,
+            subscription_id: line.subscription_id,
+            event_id: line.event_id,
+            event_type: line.event_type,
+            attempt: line.attempt,
+            outcome: line.outcome,
+            status: line.status,
+            duration_ms: line.duration_ms,
+            error: line.error,
+            response: line.response.filter(|text| !text.is_empty()),
+            next_attempt_at: line.next_attempt_at,
+            at: line.at,
+        }
     }
 }

@@ -40,6 +40,8 @@ pub struct SubscriptionView<'a> {
     /// Why not: `request`, `gone` (the endpoint answered 410) or `failing` (for days).
     #[schema(required = true)]
     pub disabled_reason: Option<&'a str>,
+    /// In which order: `none`, or `stream`.
+    pub ordering: &'static str,
     /// Since when no delivery succeeded.
     #[serde(serialize_with = "moment")]
     #[schema(required = true)]
@@ -79,6 +81,7 @@ impl<'a> SubscriptionView<'a> {
             callback_url: &settings.callback_url,
             format: settings.format.as_str(),
             enabled: settings.enabled,
+            ordering: settings.ordering.as_str(),
             disabled_reason: subscription.disabled_reason.as_deref(),
             failing_since: subscription.failing_since,
             created_at: subscription.created_at,
