@@ -186,8 +186,7 @@ pub async fn create(
         "insert into event_subscriptions (tenant_id, subscription_id, subscriber_name, subscriber_type, \
             event_types, event_sources, event_categories, users, filter, callback_url, retry_policy, \
             enabled, disabled_reason, format, ordering, webhook_secret) \
-         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when not $12 then 'request' end, $13, \
-            $14, $15 \
+         select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, case when not $12 then 'request' end, $13, $14, $15 \
          where (select count(*) from event_subscriptions where tenant_id = $1) < {MAX_SUBSCRIPTIONS} \
             or exists (select from event_subscriptions where tenant_id = $1 and subscriber_name = $3) \
          on conflict (tenant_id, subscriber_name) do nothing returning {COLUMNS}"
