@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::event::EventSource;
 use crate::field::{Code, FieldError};
+use crate::json::whole;
 use crate::names::names;
 use crate::pattern::TypePattern;
 
@@ -281,7 +282,9 @@ impl Reader<'_> {
         let Some(value) = self.get(name) else {
             return default;
         };
-        let number = value.as_i64().filter(|number| range.contains(number));
+        let number = whole(value)
+            .and_then(|number| i64::try_from(number).ok())
+            .filter(|number| range.contains(number));
         number.unwrap_or_else(|| {
             let message = format!(
                 "must be a whole number from {} to {}",

@@ -364,7 +364,7 @@ mod tests {
             ),
             (
                 EventRequest::schema(),
-                "/allOf/1/anyOf/1/properties/expected_version",
+                "/allOf/3/anyOf/1/properties/expected_version",
             ),
             (
                 SegmentMessage::schema(),

@@ -1,6 +1,8 @@
 //! The bodies that define or ask for something, as `/openapi.json` describes them: what the readers of
 //! the domain take, no more and no less, as far as JSON Schema can say it.
 
+mod anomalies;
+
 use domain::processor::{MAX_CONCURRENCY, MAX_TIMEOUT_SECONDS};
 use domain::retry::{MAX_BACKOFF_SECONDS, MAX_RETRIES};
 use domain::selector::{MAX_CONDITIONS, MAX_ENTRIES, MAX_VALUES};
@@ -19,10 +21,11 @@ pub(super) const TENANT: &str = "^[A-Za-z0-9_.-]{1,64}$";
 const SECRET: &str = "^whsec_(?:[A-Za-z0-9+/]{4}){8,20}(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?$";
 
 /// What defines something, and what changes it: no member is required of that.
-pub(super) const CHANGES: [(&str, &str); 3] = [
+pub(super) const CHANGES: [(&str, &str); 4] = [
     ("SubscriptionRequest", "SubscriptionChange"),
     ("ProcessorRequest", "ProcessorChange"),
     ("ProjectionRequest", "ProjectionChange"),
+    ("AnomalyRuleRequest", "AnomalyRuleChange"),
 ];
 
 /// Says of the components of a description what is accepted.
@@ -51,6 +54,7 @@ pub(super) fn narrow(schemas: &mut Value) {
     projections(schemas);
     replays(schemas);
     keys(schemas);
+    anomalies::narrow(schemas);
     let question = &mut schemas["EventQuery"];
     for name in ["data", "metadata"] {
         let says = question["properties"][name]["description"].take();

@@ -1,6 +1,5 @@
 //! The description of the API, generated from the code.
 
-use domain::{EventCategory, EventSource, EventStatus};
 use serde_json::{Value, json};
 use service::problem::ProblemBody;
 use utoipa::openapi::path::{HttpMethod, OperationBuilder, PathItem};
@@ -9,7 +8,8 @@ use utoipa::openapi::{Content, ContentBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
 use super::anomalies::{alerts, rules, trial};
-use super::body_schema::{self, CHANGES, TENANT};
+use super::body_schema::{self, CHANGES};
+use super::parameter_schema::accepted;
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
@@ -17,7 +17,6 @@ use super::{
     receipts, sse, stats, streams, users,
 };
 use super::{projection_changes, projections, replays, reports, search};
-use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -190,40 +189,6 @@ fn rebuild_is_an_entity(paths: &mut Value) {
     }
 }
 
-/// What is accepted under that name, as a parameter or as a member of a question: the keywords of
-/// JSON Schema beside its type.
-fn accepted(name: &str) -> Value {
-    let text = |pattern: &str| json!({"maxLength": MAX_TEXT, "pattern": pattern});
-    match name {
-        "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT}),
-        "offset" => json!({"minimum": 0, "maximum": MAX_OFFSET}),
-        "cursor" => json!({"minLength": 1}),
-        "event_type" => text(r"^[^\x00]*[^\x00\s][^\x00]*$"),
-        "user_id" | "session_id" | "organization_id" | "device_id" | "correlation_id"
-        | "aggregate_type" | "aggregate_id" | "reason" | "topic" => text(r"^[^\x00]*$"),
-        "event_source" => json!({"enum": names(EventSource::ALL, EventSource::as_str)}),
-        "event_category" => json!({"enum": names(EventCategory::ALL, EventCategory::as_str)}),
-        "status" => json!({"enum": names(EventStatus::ALL, EventStatus::as_str)}),
-        "format" => json!({"enum": ["short", "full"]}),
-        "direction" => json!({"enum": ["forward", "backward"]}),
-        "before" => json!({"minimum": 0, "maximum": u32::MAX}),
-        "tenant" => json!({"pattern": TENANT}),
-        "outcome" => json!({"enum": ["delivered", "retry", "failed"]}),
-        "from_version" => json!({"minimum": 0, "maximum": u32::MAX, "format": "int64"}),
-        "state" => json!({"enum": ["open", "redriven", "discarded"]}),
-        "entity_type" | "entity_id" | "name" | "value" => text(r"^[^\x00]*$"),
-        "start_time" | "started_at" | "end_time" | "ended_at" | "created_start" | "created_end" => {
-            json!({"format": "date-time"})
-        }
-        "id" => json!({"minimum": 0}),
-        _ => json!({}),
-    }
-}
-
-fn names<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> Vec<&'static str> {
-    all.iter().map(|one| name(*one)).collect()
-}
-
 /// The description with what is accepted of each parameter and of each member of a question.
 fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let Ok(mut all) = serde_json::to_value(&document) else {
@@ -282,6 +247,14 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
             .and_then(Value::as_array_mut);
         for parameter in parameters.into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+            if path.ends_with("/anomalies") && ["state", "before"].contains(&name.as_str()) {
+                let said = match &*name {
+                    "state" => json!({"type": "string", "enum": ["open", "resolved"]}),
+                    _ => json!({"type": "string", "format": "date-time"}),
+                };
+                parameter["schema"] = said;
+                continue;
+            }
             add(&mut parameter["schema"], &name);
             if parameter["in"] == "path" && name == "user_id" {
                 parameter["schema"]["minLength"] = 1.into();

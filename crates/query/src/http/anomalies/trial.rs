@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::anomaly::{Change, ChangeKind, watch};
 use domain::field::Code;
+use domain::json::whole;
 use domain::timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -74,7 +75,9 @@ pub async fn run(
     let mut members = members(&body(&request, payload).await?)?;
     let days = match members.remove("days") {
         None | Some(Value::Null) => Some(DAYS),
-        Some(days) => days.as_i64().filter(|days| (1..=MAX_DAYS).contains(days)),
+        Some(days) => whole(&days)
+            .and_then(|days| i64::try_from(days).ok())
+            .filter(|days| (1..=MAX_DAYS).contains(days)),
     };
     let name = members
         .get("name")

@@ -1,0 +1,89 @@
+//! The bodies about anomalies, as [`domain::anomaly::Rule`] reads them.
+
+use domain::EventSource;
+use serde_json::{Value, json};
+
+/// A text of 1 to so many characters, none of control.
+fn text(max: u32) -> Value {
+    json!({
+        "type": "string", "maxLength": max,
+        "pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$",
+    })
+}
+
+/// Says of the two bodies what is accepted; their descriptions stay.
+pub(super) fn narrow(schemas: &mut Value) {
+    let mut trial = schemas["AnomalyRuleRequest"].clone();
+    trial["properties"]["days"] = json!({
+        "description": "How many days back.", "type": ["integer", "null"],
+        "minimum": 1, "maximum": 35, "default": 7,
+    });
+    for (name, mut body, required) in [
+        (
+            "AnomalyRuleRequest",
+            schemas["AnomalyRuleRequest"].take(),
+            ["name", "kind"].as_slice(),
+        ),
+        ("AnomalyRuleChange", trial.clone(), &["kind"]),
+        ("AnomalyTrialRequest", trial, &["kind"]),
+    ] {
+        if name == "AnomalyRuleChange"
+            && let Some(members) = body["properties"].as_object_mut()
+        {
+            members.remove("days");
+        }
+        rule(&mut body);
+        body["required"] = json!(required);
+        schemas[name] = json!({"allOf": [body, {"oneOf": by_kind()}]});
+    }
+}
+
+fn rule(body: &mut Value) {
+    let sources: Vec<&str> = EventSource::ALL.iter().map(|one| one.as_str()).collect();
+    let list = |items: Value| json!({"type": ["array", "null"], "maxItems": 100, "items": items});
+    let whole = |most: i64| json!({"type": ["integer", "null"], "minimum": 1, "maximum": most});
+    for (name, schema) in [
+        ("name", text(100)),
+        ("event_types", list(text(255))),
+        ("error_types", list(text(255))),
+        (
+            "event_sources",
+            list(json!({"type": "string", "enum": sources})),
+        ),
+        ("min_events", whole(1_000_000_000)),
+        ("window_minutes", whole(60)),
+        ("resolve_minutes", whole(1_440)),
+        ("user_id", json!({"anyOf": [text(255), {"type": "null"}]})),
+    ] {
+        let before = body["properties"][name].take();
+        let mut schema = schema;
+        for keyword in ["description", "default", "example"] {
+            if let Some(said) = before.get(keyword) {
+                schema[keyword] = said.clone();
+            }
+        }
+        body["properties"][name] = schema;
+    }
+    body["additionalProperties"] = false.into();
+}
+
+/// What goes with each kind of rule.
+fn by_kind() -> [Value; 3] {
+    [
+        (
+            "error_rate",
+            0.0,
+            1.0,
+            vec![json!("source"), json!("api"), json!("type"), Value::Null],
+        ),
+        ("surge", 1.1, 1_000.0, vec![json!("source"), Value::Null]),
+        ("silence", 0.0, 0.9, vec![json!("source"), Value::Null]),
+    ]
+    .map(|(kind, least, most, by)| {
+        json!({"type": "object", "properties": {
+            "kind": {"type": "string", "enum": [kind]},
+            "by": {"type": ["string", "null"], "enum": by},
+            "threshold": {"type": ["number", "null"], "minimum": least, "maximum": most},
+        }})
+    })
+}
