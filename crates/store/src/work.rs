@@ -36,7 +36,7 @@ pub const CLAIM: &str = "with due as ( \
                 and (stream is null or not exists (select from work before \
                     where before.rule_id = work.rule_id and before.stream = work.stream \
                     and before.number < work.number)) \
-            order by due_at, number limit r.free for update skip locked \
+            order by due_at limit r.free for update skip locked \
         ) w limit $4 \
     ) update work w set attempt = w.attempt + 1, due_at = now() + due.lease * interval '1 second' \
     from due where w.event_id = due.event_id and w.tenant_id = due.tenant_id and w.rule_id = due.rule_id \
