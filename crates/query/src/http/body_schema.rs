@@ -219,6 +219,7 @@ fn keys(schemas: &mut Value) {
     let asked = request.take();
     *request = json!({"allOf": [asked, {"anyOf": [write, secret]}]});
     open(&mut schemas["RotateRequest"]);
+    open(&mut schemas["AuditRequest"]);
     let erasure = &mut schemas["ErasureRequest"];
     of(erasure, "user_id", named(255));
     of(erasure, "tenant", tenant);

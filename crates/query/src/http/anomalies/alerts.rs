@@ -45,7 +45,7 @@ pub struct AnomalyList {
         ("kind" = Option<String>, Query, description = "error_rate, surge or silence"),
         ("before" = Option<String>, Query, description = "opened before this time"),
         ("limit" = Option<u32>, Query, minimum = 1, maximum = 1_000, description = "at most; default 100")),
-    responses((status = 200, body = AnomalyList), (status = 422, description = "A wrong parameter"),
+    responses((status = 200, body = AnomalyList), (status = 400, description = "An unknown value"), (status = 422, description = "A wrong parameter"),
         (status = 503, description = "Database down")))]
 pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let tenant = tenant(&request);
