@@ -13,6 +13,9 @@ const ROOT_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_5c1e_7a52_5f0b_9d3c_74d1_90a
 pub struct TenantId(String);
 
 impl TenantId {
+    /// What a name has to be, for messages.
+    pub const FORM: &str = "1 to 64 letters, digits, _, - and .";
+
     /// Reads a tenant name; `None` if it is empty, too long or has a character outside the set.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -33,6 +36,14 @@ impl TenantId {
     #[must_use]
     pub fn namespace(&self) -> Uuid {
         Uuid::new_v5(&ROOT_NAMESPACE, self.0.as_bytes())
+    }
+}
+
+impl std::str::FromStr for TenantId {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::parse(text).ok_or_else(|| Self::FORM.to_owned())
     }
 }
 

@@ -16,13 +16,14 @@ pub use members::Members;
 pub use scan::{MAX_DIGITS, ScanError, canonical, scan};
 pub(crate) use scan::{Scanned, scanned};
 
-/// A whole number of at least zero; 10.0 is one too (JSON Schema, 6.1.1).
+/// A whole number that the type holds; 10.0 is one too (JSON Schema, 6.1.1).
 #[must_use]
-pub fn whole(value: &serde_json::Value) -> Option<u64> {
-    value.as_u64().or_else(|| {
+pub fn whole<T: TryFrom<i64>>(value: &serde_json::Value) -> Option<T> {
+    let number = value.as_i64().or_else(|| {
         let number = value.as_f64().filter(|number| number.fract() == 0.0)?;
         format!("{number:.0}").parse().ok()
-    })
+    });
+    T::try_from(number?).ok()
 }
 
 /// A JSON object that PostgreSQL can hold, as text; `None` is the empty one, which most events have

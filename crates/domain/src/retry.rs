@@ -57,7 +57,7 @@ impl RetryPolicy {
             }
         }
         let max_retries = source.get("max_retries").map(|value| {
-            let number = whole(value).and_then(|number| u32::try_from(number).ok());
+            let number = whole(value);
             number.filter(|number| *number <= MAX_RETRIES)
         });
         if max_retries == Some(None) {

@@ -26,6 +26,7 @@ pub mod replays;
 pub mod reports;
 mod request;
 pub mod routes;
+mod schema_parts;
 pub mod search;
 pub mod sse;
 pub mod stats;

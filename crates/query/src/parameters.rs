@@ -194,8 +194,7 @@ impl<'a> Parameters<'a> {
         };
         let text = members.get(key)?.get();
         let values = serde_json::from_str::<Vec<serde_json::Value>>(text).ok();
-        let number =
-            |value: &serde_json::Value| whole(value).and_then(|number| i64::try_from(number).ok());
+        let number = |value: &serde_json::Value| whole(value).filter(|number: &i64| *number >= 0);
         let numbers = values
             .filter(|values| values.len() <= 1_000)
             .and_then(|values| values.iter().map(number).collect::<Option<Vec<_>>>());

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::error::Error;
 use crate::event_reads::{self, StoredEvent};
-use crate::lease::LEASED;
+use crate::lease::{FREE, LEASED};
 use crate::outbox::Message;
 use crate::pool::Database;
 use crate::write::announce;
@@ -201,7 +201,7 @@ pub async fn claim(
     let tx = client.transaction().await?;
     let sql = format!(
         "update replays set {LEASED} where id = (select id from replays where state = 'running' \
-         and (leased_until is null or leased_until < now()) order by created_at limit 1 \
+         and {FREE} order by created_at limit 1 \
          for update skip locked) returning {COLUMNS}"
     );
     let Some(row) = tx.query_opt(&sql, &[&owner]).await? else {

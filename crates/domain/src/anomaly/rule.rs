@@ -282,9 +282,7 @@ impl Reader<'_> {
         let Some(value) = self.get(name) else {
             return default;
         };
-        let number = whole(value)
-            .and_then(|number| i64::try_from(number).ok())
-            .filter(|number| range.contains(number));
+        let number = whole(value).filter(|number| range.contains(number));
         number.unwrap_or_else(|| {
             let message = format!(
                 "must be a whole number from {} to {}",

@@ -9,12 +9,10 @@ use domain::selector::{MAX_CONDITIONS, MAX_ENTRIES, MAX_VALUES};
 use domain::{EventCategory, EventSource};
 use serde_json::{Value, json};
 
-/// A text that PostgreSQL holds.
-const STORABLE: &str = r"^[^\x00]*$";
-/// One that is not blank.
-const NAMED: &str = r"^[^\x00]*[^\x00\s][^\x00]*$";
-/// One that is not blank and has no character of control.
-const PRINTED: &str = r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$";
+use super::schema_parts::{
+    STORABLE, any_object, closed, named, nullable, of, open, printed, reference, storable,
+};
+
 /// A tenant's id.
 pub(super) const TENANT: &str = "^[A-Za-z0-9_.-]{1,64}$";
 /// `whsec_` and the base64 of 24 bytes and more, the last bits zero (RFC 4648, 3.5).
@@ -311,52 +309,4 @@ fn fold_rule() -> Value {
         rule(&["last"], &["rule"], json!({"count": count, "as": member})),
         rule(&["reducer"], &["rule", "name"], json!({"name": name})),
     ]})
-}
-
-/// Sets what is said of a member; its description, default and example stay.
-fn of(of_what: &mut Value, name: &str, mut schema: Value) {
-    let before = of_what["properties"][name].take();
-    for keyword in ["description", "default", "example"] {
-        if let Some(said) = before.get(keyword) {
-            schema[keyword] = said.clone();
-        }
-    }
-    of_what["properties"][name] = schema;
-}
-
-fn nullable(schema: Value) -> Value {
-    json!({"anyOf": [schema, {"type": "null"}]})
-}
-
-fn reference(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
-}
-
-fn printed(max: u32) -> Value {
-    json!({"type": "string", "maxLength": max, "pattern": PRINTED})
-}
-
-fn named(max: u32) -> Value {
-    json!({"type": "string", "maxLength": max, "pattern": NAMED})
-}
-
-fn storable() -> Value {
-    json!({"type": "string", "pattern": STORABLE})
-}
-
-fn any_object(says: &Value) -> Value {
-    let mut object = json!({"type": ["object", "null"], "description": says});
-    open(&mut object);
-    object
-}
-
-/// Other members are ignored, if they can be stored.
-fn open(object: &mut Value) {
-    object["propertyNames"] = json!({"type": "string", "pattern": STORABLE});
-    object["additionalProperties"] = reference("AnyJson");
-}
-
-/// Other members are refused.
-fn closed(object: &mut Value) {
-    object["additionalProperties"] = false.into();
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::field::Code;
-use domain::{TenantId, timestamp};
+use domain::timestamp;
 use serde::{Deserialize, Serialize};
 use service::Problem;
 use service::auth::Principal;
@@ -15,7 +15,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::page::{fresh, fresh_as};
-use super::request::body;
+use super::request::{body, named_tenant, within};
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -228,8 +228,7 @@ pub async fn read(
 ) -> Result<HttpResponse, Problem> {
     let unknown = || Problem::not_found("There is no such erasure");
     let id = Uuid::try_parse(&id).map_err(|_| unknown())?;
-    let who = Principal::of(&request);
-    let within = (!who.is_operator()).then(|| who.tenant.clone());
+    let within = within(&request);
     let found = state
         .read("erasures", async |client| {
             erasures::list(client, within.as_ref(), Some(id), None, 1).await
@@ -237,24 +236,4 @@ pub async fn read(
         .await?;
     let found = found.into_iter().next().ok_or_else(unknown)?;
     Ok(fresh(&Erasure::from(found)))
-}
-
-/// The tenant that is named, where who asks may name it; else the own one.
-fn named_tenant(
-    parameters: &mut Parameters<'_>,
-    request: &HttpRequest,
-) -> Result<TenantId, Problem> {
-    let who = Principal::of(request);
-    let Some(name) = parameters.text("tenant") else {
-        return Ok(who.tenant.clone());
-    };
-    match TenantId::parse(&name) {
-        Some(tenant) if tenant == who.tenant || who.is_operator() => Ok(tenant),
-        Some(_) => Err(Problem::forbidden()),
-        None => {
-            let message = "must be 1 to 64 letters, digits, _, - and .";
-            parameters.refuse("tenant", Code::BadFormat, message);
-            Ok(who.tenant.clone())
-        }
-    }
 }

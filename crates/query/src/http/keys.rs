@@ -7,7 +7,6 @@ use domain::field::Code;
 use domain::{TenantId, timestamp};
 use serde::{Deserialize, Serialize};
 use service::Problem;
-use service::auth::Principal;
 use service::auth::api_key;
 use store::api_keys::{self, NewKey, StoredKey};
 use time::{Duration, OffsetDateTime};
@@ -15,7 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::page::{fresh, fresh_as};
-use super::request::body;
+use super::request::{body, named_tenant, tenant, within};
 use crate::parameters::Parameters;
 use crate::state::State;
 
@@ -144,18 +143,10 @@ pub async fn create(
     });
     let kind = kind.unwrap_or(KeyKind::Secret);
     let scopes = scopes(&mut parameters, kind);
-    let tenant = parameters.text("tenant").map(|name| TenantId::parse(&name));
-    if tenant == Some(None) {
-        let message = "must be 1 to 64 letters, digits, _, - and .";
-        parameters.refuse("tenant", Code::BadFormat, message);
-    }
+    let named = named_tenant(&mut parameters, &request);
     let days = parameters.integer("expires_in_days", 1, MAX_DAYS);
     parameters.finish()?;
-    let own = Principal::of(&request).tenant.clone();
-    let tenant = tenant.flatten().unwrap_or_else(|| own.clone());
-    if within(&request).is_some_and(|own| own != tenant) {
-        return Err(Problem::forbidden());
-    }
+    let (own, tenant) = (tenant(&request), named?);
     let expires_at = days.map(|days| service::clock::now() + Duration::days(days.into()));
     let (key, new) = made(kind, name.unwrap_or_default(), tenant, scopes, expires_at)?;
     let stored = state
@@ -229,12 +220,6 @@ pub async fn revoke(
     let stored = stored.ok_or_else(no_key)?;
     tracing::info!(id = %stored.id, tenant = %stored.tenant, "an API key was ended");
     Ok(fresh(&Key::from(stored)))
-}
-
-/// The tenant whose keys may be managed; `None` for those of all.
-fn within(request: &HttpRequest) -> Option<TenantId> {
-    let who = Principal::of(request);
-    (!who.is_operator()).then(|| who.tenant.clone())
 }
 
 fn scopes(parameters: &mut Parameters<'_>, kind: KeyKind) -> Scopes {

@@ -194,8 +194,10 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     let Ok(mut all) = serde_json::to_value(&document) else {
         return document;
     };
-    let add = |schema: &mut Value, name: &str| {
-        if let (Some(schema), Value::Object(keywords)) = (schema.as_object_mut(), accepted(name)) {
+    let add = |schema: &mut Value, path: &str, name: &str| {
+        if let (Some(schema), Value::Object(keywords)) =
+            (schema.as_object_mut(), accepted(path, name))
+        {
             schema.extend(keywords);
             let nullable = schema.get("type").is_some_and(Value::is_array);
             // An optional member may be null, which is then one of the values.
@@ -247,15 +249,7 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
             .and_then(Value::as_array_mut);
         for parameter in parameters.into_iter().flatten() {
             let name = parameter["name"].as_str().unwrap_or_default().to_owned();
-            if path.ends_with("/anomalies") && ["state", "before"].contains(&name.as_str()) {
-                let said = match &*name {
-                    "state" => json!({"type": "string", "enum": ["open", "resolved"]}),
-                    _ => json!({"type": "string", "format": "date-time"}),
-                };
-                parameter["schema"] = said;
-                continue;
-            }
-            add(&mut parameter["schema"], &name);
+            add(&mut parameter["schema"], path, &name);
             if parameter["in"] == "path" && name == "user_id" {
                 parameter["schema"]["minLength"] = 1.into();
             }
@@ -263,7 +257,7 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     }
     let question = &mut all["components"]["schemas"]["EventQuery"];
     for (name, schema) in question["properties"].as_object_mut().into_iter().flatten() {
-        add(schema, name);
+        add(schema, "", name);
     }
     body_schema::narrow(&mut all["components"]["schemas"]);
     serde_json::from_value(all).unwrap_or(document)

@@ -9,9 +9,12 @@ use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
 /// What is accepted under that name, as a parameter or as a member of a question: the keywords of
 /// JSON Schema beside its type.
-pub(super) fn accepted(name: &str) -> Value {
+pub(super) fn accepted(path: &str, name: &str) -> Value {
     let text = |pattern: &str| json!({"maxLength": MAX_TEXT, "pattern": pattern});
+    let of_alerts = path.ends_with("/anomalies");
     match name {
+        "state" if of_alerts => json!({"enum": ["open", "resolved"]}),
+        "before" if of_alerts => json!({"format": "date-time"}),
         "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT}),
         "offset" => json!({"minimum": 0, "maximum": MAX_OFFSET}),
         "cursor" => json!({"minLength": 1}),

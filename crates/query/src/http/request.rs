@@ -5,9 +5,12 @@ use std::time::Duration;
 use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::{HttpMessage, HttpRequest, web};
 use domain::TenantId;
+use domain::field::Code;
 use service::Problem;
 use service::auth::Principal;
 use store::event_reads::Filter;
+
+use crate::parameters::Parameters;
 
 /// Bytes of a request body.
 const MAX_BODY: usize = 256 * 1024;
@@ -43,6 +46,35 @@ pub(super) fn only_about(request: &HttpRequest, user: Option<&str>) -> Result<()
         Ok(())
     } else {
         Err(Problem::forbidden())
+    }
+}
+
+/// The tenant that who administers is kept to; `None` for those of all.
+pub(super) fn within(request: &HttpRequest) -> Option<TenantId> {
+    let who = Principal::of(request);
+    (!who.is_operator()).then(|| who.tenant.clone())
+}
+
+/// The tenant that is named, else the own one; what is no name is noted in `parameters`.
+///
+/// # Errors
+/// 403 for one that who asks may not name.
+pub(super) fn named_tenant(
+    parameters: &mut Parameters<'_>,
+    request: &HttpRequest,
+) -> Result<TenantId, Problem> {
+    let who = Principal::of(request);
+    let Some(name) = parameters.text("tenant") else {
+        return Ok(who.tenant.clone());
+    };
+    match TenantId::parse(&name) {
+        Some(tenant) if tenant == who.tenant || who.is_operator() => Ok(tenant),
+        Some(_) => Err(Problem::forbidden()),
+        None => {
+            let message = format!("must be {}", TenantId::FORM);
+            parameters.refuse("tenant", Code::BadFormat, message);
+            Ok(who.tenant.clone())
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::alerts::{self, StoredAlert};
 use crate::error::Error;
-use crate::lease::LEASED;
+use crate::lease::{FREE, LEASED};
 use crate::log::NewRow;
 use crate::outbox::Message;
 use crate::pool::Database;
@@ -36,7 +36,7 @@ pub struct Judged<'a> {
 pub async fn claim(client: &Client, owner: Uuid) -> Result<Option<Option<OffsetDateTime>>, Error> {
     let sql = format!(
         "update anomaly_clock set {LEASED} \
-         where leased_by = $1 or leased_until is null or leased_until < now() returning judged_until"
+         where leased_by = $1 or {FREE} returning judged_until"
     );
     let row = client.query_opt(&sql, &[&owner]).await?;
     Ok(row.map(|row| row.try_get(0)).transpose()?)

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::finding::Finding;
 use crate::error::Error;
-use crate::lease::LEASED;
+use crate::lease::{FREE, LEASED};
 
 /// Audits that are kept.
 const KEPT: i64 = 100;
@@ -118,7 +118,7 @@ pub async fn nightly(client: &Client, id: Uuid, due: OffsetDateTime) -> Result<(
 pub async fn claim(client: &Client, owner: Uuid) -> Result<Option<Audit>, Error> {
     let sql = format!(
         "update audits set {LEASED}, phase = 'begun', checked = 0, findings = 0, repaired = 0 where id = ( \
-             select id from audits where state = 'running' and (leased_until is null or leased_until < now()) \
+             select id from audits where state = 'running' and {FREE} \
              order by created_at limit 1 for update skip locked) returning {COLUMNS}"
     );
     let Some(row) = client.query_opt(&sql, &[&owner]).await? else {

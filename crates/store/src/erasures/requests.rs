@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::tombstones::{hash, key};
 use crate::error::Error;
-use crate::lease::LEASED;
+use crate::lease::{FREE, LEASED};
 use crate::pool::Database;
 use crate::rules;
 
@@ -169,7 +169,7 @@ pub async fn list(
 pub async fn claim(client: &Client, owner: Uuid) -> Result<Option<Erasure>, Error> {
     let sql = format!(
         "update erasures set {LEASED} where id = (select id from erasures where state = 'running' \
-         and (leased_until is null or leased_until < now()) order by erased_at limit 1 \
+         and {FREE} order by erased_at limit 1 \
          for update skip locked) returning {COLUMNS}"
     );
     let row = client.query_opt(&sql, &[&owner]).await?;

@@ -10,7 +10,7 @@ use super::definitions::{COLUMNS, StoredDefinition};
 use super::entities;
 use super::refold::refold;
 use crate::error::Error;
-use crate::lease::LEASED;
+use crate::lease::{FREE, LEASED};
 use crate::outbox::Message;
 use crate::rules;
 use crate::write::announce;
@@ -42,7 +42,7 @@ pub async fn claim(client: &Client, owner: Uuid) -> Result<Option<Job>, Error> {
     let sql = format!(
         "update projection_definitions set {LEASED} where id = ( \
              select id from projection_definitions where state <> 'live' \
-             and (leased_until is null or leased_until < now()) \
+             and {FREE} \
              order by id limit 1 for update skip locked) returning {COLUMNS}"
     );
     let Some(row) = client.query_opt(&sql, &[&owner]).await? else {

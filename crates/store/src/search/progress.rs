@@ -8,7 +8,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::event_reads::StoredEvent;
 use crate::event_reads::row::EVENT;
-use crate::lease::LEASED;
+use crate::lease::{FREE, LEASED};
 use crate::partitions::retention;
 use crate::sql::{Fetched, Sql};
 use crate::write::dead_letters::{self, DeadLetter};
@@ -177,7 +177,7 @@ fn progress(rows: &[Row]) -> Result<Vec<Progress>, Error> {
 pub async fn claim(client: &Client, engine: &str, owner: Uuid) -> Result<Option<Progress>, Error> {
     let sql = format!(
         "update search_progress set {LEASED} where engine = $2 \
-         and (leased_by = $1 or leased_until is null or leased_until < now()) returning {COLUMNS}"
+         and (leased_by = $1 or {FREE}) returning {COLUMNS}"
     );
     let row = client.query_opt(&sql, &[&owner, &engine]).await?;
     Ok(row.as_ref().map(Progress::from_row).transpose()?)

@@ -54,7 +54,7 @@ enum Verb {
         #[arg(long, value_delimiter = ',', value_name = "SCOPES")]
         scopes: Vec<ScopeWord>,
         /// Whose events it is about
-        #[arg(long, default_value = "default", value_parser = tenant)]
+        #[arg(long, default_value = "default")]
         tenant: TenantId,
         /// Days until it ends [default: it does not]
         #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3_650))]
@@ -63,7 +63,7 @@ enum Verb {
     /// List keys, the oldest first
     List {
         /// Those of this tenant [default: of all]
-        #[arg(long, value_parser = tenant)]
+        #[arg(long)]
         tenant: Option<TenantId>,
     },
     /// Make a key in the place of another, which goes on for a while
@@ -93,10 +93,6 @@ enum ScopeWord {
     Read,
     Replay,
     Admin,
-}
-
-fn tenant(text: &str) -> Result<TenantId, String> {
-    TenantId::parse(text).ok_or_else(|| "1 to 64 letters, digits, _, - and .".to_owned())
 }
 
 /// Does what is asked.

@@ -41,7 +41,6 @@ enum Verb {
     /// Show one
     Show {
         /// Its name
-        #[arg(value_parser = tenant)]
         tenant: TenantId,
     },
     /// Let a database role read a tenant, and nothing of others
@@ -49,7 +48,7 @@ enum Verb {
         /// The role; it must exist
         role: String,
         /// The tenant; grant again for a further one
-        #[arg(long, value_parser = tenant)]
+        #[arg(long)]
         tenant: TenantId,
     },
     /// Take that from a role
@@ -57,13 +56,9 @@ enum Verb {
         /// The role
         role: String,
         /// Only this tenant [default: all]
-        #[arg(long, value_parser = tenant)]
+        #[arg(long)]
         tenant: Option<TenantId>,
     },
-}
-
-fn tenant(text: &str) -> Result<TenantId, String> {
-    TenantId::parse(text).ok_or_else(|| "1 to 64 letters, digits, _, - and .".to_owned())
 }
 
 /// Does what is asked.

@@ -75,9 +75,7 @@ pub async fn run(
     let mut members = members(&body(&request, payload).await?)?;
     let days = match members.remove("days") {
         None | Some(Value::Null) => Some(DAYS),
-        Some(days) => whole(&days)
-            .and_then(|days| i64::try_from(days).ok())
-            .filter(|days| (1..=MAX_DAYS).contains(days)),
+        Some(days) => whole(&days).filter(|days| (1..=MAX_DAYS).contains(days)),
     };
     let name = members
         .get("name")

@@ -3,13 +3,7 @@
 use domain::EventSource;
 use serde_json::{Value, json};
 
-/// A text of 1 to so many characters, none of control.
-fn text(max: u32) -> Value {
-    json!({
-        "type": "string", "maxLength": max,
-        "pattern": r"^[^\x00-\x1f\x7f-\x9f]*[^\x00-\x1f\x7f-\x9f\s][^\x00-\x1f\x7f-\x9f]*$",
-    })
-}
+use crate::http::schema_parts::{closed, nullable, of, printed};
 
 /// Says of the two bodies what is accepted; their descriptions stay.
 pub(super) fn narrow(schemas: &mut Value) {
@@ -43,9 +37,9 @@ fn rule(body: &mut Value) {
     let list = |items: Value| json!({"type": ["array", "null"], "maxItems": 100, "items": items});
     let whole = |most: i64| json!({"type": ["integer", "null"], "minimum": 1, "maximum": most});
     for (name, schema) in [
-        ("name", text(100)),
-        ("event_types", list(text(255))),
-        ("error_types", list(text(255))),
+        ("name", printed(100)),
+        ("event_types", list(printed(255))),
+        ("error_types", list(printed(255))),
         (
             "event_sources",
             list(json!({"type": "string", "enum": sources})),
@@ -53,18 +47,11 @@ fn rule(body: &mut Value) {
         ("min_events", whole(1_000_000_000)),
         ("window_minutes", whole(60)),
         ("resolve_minutes", whole(1_440)),
-        ("user_id", json!({"anyOf": [text(255), {"type": "null"}]})),
+        ("user_id", nullable(printed(255))),
     ] {
-        let before = body["properties"][name].take();
-        let mut schema = schema;
-        for keyword in ["description", "default", "example"] {
-            if let Some(said) = before.get(keyword) {
-                schema[keyword] = said.clone();
-            }
-        }
-        body["properties"][name] = schema;
+        of(body, name, schema);
     }
-    body["additionalProperties"] = false.into();
+    closed(body);
 }
 
 /// What goes with each kind of rule.

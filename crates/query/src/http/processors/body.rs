@@ -2,6 +2,7 @@
 
 use domain::FieldError;
 use domain::field::Code;
+use domain::json::whole;
 use domain::processor::{Action, ProcessorType, Settings};
 use domain::selector::Selector;
 use serde::Deserialize;
@@ -90,16 +91,12 @@ pub(super) fn read_members(
     let priority = match members.get("priority") {
         None | Some(Value::Null) => 0,
         Some(value) => {
-            // In JSON 10.0 is a whole number too.
-            let number = value.as_f64().filter(|n| n.fract() == 0.0);
-            number
-                .filter(|n| n.abs() <= 1_000_000.0)
-                .and_then(|n| format!("{n:.0}").parse().ok())
-                .unwrap_or_else(|| {
-                    let message = "must be an integer of -1000000 to 1000000";
-                    errors.push(FieldError::new("priority", Code::OutOfRange, message));
-                    0
-                })
+            let number = whole(value).filter(|n| (-1_000_000..=1_000_000).contains(n));
+            number.unwrap_or_else(|| {
+                let message = "must be an integer of -1000000 to 1000000";
+                errors.push(FieldError::new("priority", Code::OutOfRange, message));
+                0
+            })
         }
     };
     let object = |name: &str, errors: &mut Vec<FieldError>| match members.get(name) {

@@ -108,7 +108,7 @@ pub async fn dry_run(
     let selector = Selector::read_from(&members, &mut errors);
     let limit = match members.get("limit") {
         None | Some(Value::Null) => Some(MAX_LIMIT),
-        Some(value) => whole(value).and_then(|limit| u32::try_from(limit).ok()),
+        Some(value) => whole(value),
     };
     let limit = limit.filter(|limit| (1..=MAX_LIMIT).contains(limit));
     if limit.is_none() {
