@@ -40,6 +40,14 @@ pub fn messages(
             ..Batch::default()
         });
     }
+    let context = outer.get("context").map_or("null", RawValue::get);
+    if !context.starts_with('{') && context != "null" {
+        return Err(Refused::field(
+            "context",
+            Code::WrongType,
+            "must be an object",
+        ));
+    }
     let Some(batch) = outer.get("batch") else {
         return Err(Refused::field("batch", Code::Missing, "is required"));
     };

@@ -126,6 +126,15 @@ impl<'a> Parameters<'a> {
         self.checked(key, text)
     }
 
+    /// The type of events asked for; no event has an empty one.
+    pub fn event_type(&mut self) -> Option<String> {
+        let event_type = self.text("event_type");
+        if event_type.as_deref() == Some("") {
+            self.refuse("event_type", Code::IllegalValue, "must not be empty");
+        }
+        event_type
+    }
+
     /// The same check for a text from the path.
     pub fn checked(&mut self, key: &str, text: String) -> Option<String> {
         if text.contains('\0') {
@@ -299,14 +308,10 @@ impl<'a> Parameters<'a> {
 
     /// The filter of a listing of events (S4-23, C19).
     pub fn filter(&mut self, tenant: TenantId) -> Filter {
-        let event_type = self.text("event_type");
-        if event_type.as_deref() == Some("") {
-            self.refuse("event_type", Code::IllegalValue, "must not be empty");
-        }
         Filter {
             tenant_id: tenant,
             user_id: self.text("user_id"),
-            event_type,
+            event_type: self.event_type(),
             event_source: self.choice("event_source", EventSource::ALL, EventSource::as_str),
             event_category: self.choice(
                 "event_category",

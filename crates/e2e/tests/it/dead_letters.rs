@@ -172,6 +172,9 @@ async fn what_was_mended_is_stored_once_and_what_fails_again_is_back() {
         .filter(|letter| after.contains(letter))
         .count();
     assert_eq!((same, after.len()), (BROKEN, BROKEN));
+    let with_history = "dead_letters where attempts = 1 and reason = 'invalid_json' \
+        and jsonb_array_length(history) = 1 and history->0->>'reason' = 'too_large'";
+    assert_eq!(world.database.count(with_history).await.unwrap(), broken);
     let id = after[0].0;
     let letter = get(&system, &format!("dead-letters/{id}")).await;
     assert_eq!(

@@ -474,6 +474,11 @@ async fn messages_of_segments_clients_come_by_every_path() {
         ("/v1/identify", "{}", 422),
         ("/v1/batch", "{}", 422),
         ("/v1/batch", r#"{"batch":{}}"#, 422),
+        (
+            "/v1/import",
+            r#"{"context":"x","batch":[{"type":"page","userId":"u","context":{}}]}"#,
+            422,
+        ),
         ("/v1/batch", r#"{"batch":[{"type":"none"}]}"#, 422),
         ("/v1/batch", "nonsense", 400),
         ("/webhooks/rudderstack", "[7]", 422),

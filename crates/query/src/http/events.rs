@@ -203,7 +203,7 @@ pub struct RecentEvents<'a> {
 #[utoipa::path(get, path = "/api/v1/events/recent", tag = "events",
     params(("event_type" = Option<String>, Query), ("user_id" = Option<String>, Query),
         ("limit" = Option<u32>, Query, description = "1 to 1000, default 20")),
-    responses((status = 200, body = RecentEvents), (status = 403, description = "Another user's"),
+    responses((status = 200, body = RecentEvents), (status = 400, description = "An empty type"), (status = 403, description = "Another user's"),
         (status = 422, description = "A wrong parameter"), (status = 503, description = "Database down")))]
 pub async fn recent(
     request: HttpRequest,
@@ -212,7 +212,7 @@ pub async fn recent(
     let mut parameters = Parameters::from_query(request.query_string())?;
     let mut filter = Filter {
         tenant_id: tenant(&request),
-        event_type: parameters.text("event_type"),
+        event_type: parameters.event_type(),
         user_id: parameters.text("user_id"),
         ..Filter::default()
     };

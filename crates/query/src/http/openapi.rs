@@ -230,7 +230,7 @@ fn narrowed(document: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
     for (path, method, operation) in operations {
         let changes = ["patch", "put"].contains(&method);
         // An empty question asks for everything, an empty change for nothing.
-        let optional = ["/query", "/rotate", "/dry-run"];
+        let optional = ["/query", "/rotate", "/dry-run", "/admin/audits"];
         let change = method == "patch" || path.ends_with("/processors/{processor_id}");
         if (change || optional.iter().any(|end| path.ends_with(end)))
             && let Some(body) = operation.get_mut("requestBody")

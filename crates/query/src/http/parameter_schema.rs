@@ -5,6 +5,7 @@ use domain::{EventCategory, EventSource, EventStatus};
 use serde_json::{Value, json};
 
 use super::body_schema::TENANT;
+use super::schema_parts::printed;
 use crate::parameters::{MAX_LIMIT, MAX_OFFSET, MAX_TEXT};
 
 /// What is accepted under that name, as a parameter or as a member of a question: the keywords of
@@ -15,6 +16,7 @@ pub(super) fn accepted(path: &str, name: &str) -> Value {
     match name {
         "state" if of_alerts => json!({"enum": ["open", "resolved"]}),
         "before" if of_alerts => json!({"format": "date-time"}),
+        "name" if path.contains("/anomalies/rules/") => printed(100),
         "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT}),
         "offset" => json!({"minimum": 0, "maximum": MAX_OFFSET}),
         "cursor" => json!({"minLength": 1}),

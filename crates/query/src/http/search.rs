@@ -131,7 +131,7 @@ pub async fn search(
         .next();
     let mut filter = Filter {
         tenant_id: tenant(&request),
-        event_type: parameters.text("event_type"),
+        event_type: parameters.event_type(),
         user_id: parameters.text("user_id"),
         event_source: source,
         start: parameters.time(&["from", "start_time"]),

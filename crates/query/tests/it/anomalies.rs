@@ -97,9 +97,29 @@ async fn each_wrong_field_of_a_rule_and_of_a_trial_is_named() {
         answer.problem(422);
         assert_eq!(answer.body["errors"][0]["path"], field, "{body}");
     }
-    let trial = ask(&world, "POST", "/trial", &json!({"kind": "silence"}))
-        .await
-        .ok();
+    // The name of a rule is that of its path; a trial needs none, but no wrong one.
+    for (method, path, name) in [
+        ("PUT", "/checkout", json!("basket")),
+        ("PUT", "/checkout", json!(7)),
+        ("PUT", "/a%01b", json!("a\u{1}b")),
+        ("PUT", "/a%00b", Value::Null),
+        ("POST", "/trial", json!(7)),
+        ("POST", "/trial", json!(" ")),
+    ] {
+        let rule = json!({"kind": "surge", "name": name});
+        let answer = ask(&world, method, path, &rule).await;
+        answer.problem(422);
+        assert_eq!(answer.body["errors"][0]["path"], "name", "{path} {name}");
+    }
+    for path in ["/a%01b", "/a%00b"] {
+        for method in ["GET", "DELETE"] {
+            ask(&world, method, path, &Value::Null).await.problem(404);
+        }
+    }
+    let same = json!({"kind": "surge", "name": "checkout"});
+    assert_eq!(ask(&world, "PUT", "/checkout", &same).await.status, 201);
+    let trial = json!({"kind": "silence", "name": null});
+    let trial = ask(&world, "POST", "/trial", &trial).await.ok();
     assert_eq!(
         (&trial["opened"], &trial["counts_from"]),
         (&json!(0), &Value::Null)

@@ -116,6 +116,8 @@ async fn what_was_stored_is_recent_at_once() {
             assert_eq!(numbers(&list), want, "{question}");
         }
     }
+    let answer = world.get("/api/v1/events/recent?event_type=%20").await;
+    answer.problem(400);
     let answer = world.get("/api/v1/events/recent?limit=0").await;
     assert!(answer.problem(422).contains("limit"));
     let newest = json!({"event_id": "00000000-0000-7000-8000-000000000099", "timestamp": "2026-03-02T00:00:00Z"});

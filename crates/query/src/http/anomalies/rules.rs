@@ -3,6 +3,7 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::anomaly::Rule;
+use domain::field::Code;
 use domain::timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -23,7 +24,7 @@ use crate::state::State;
     reason = "describes the body; Rule::read reads it, naming every wrong field"
 )]
 pub struct AnomalyRuleRequest {
-    /// Unique; 1 to 100 characters. In the path of a PUT it is not needed.
+    /// Unique; 1 to 100 characters.
     #[schema(example = "checkout-errors")]
     pub(super) name: Option<String>,
     /// `error_rate`, `surge` or `silence`.
@@ -196,6 +197,11 @@ pub async fn replace(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let members = members(&body(&request, payload).await?)?;
+    let named = members.get("name").filter(|named| !named.is_null());
+    if named.is_some_and(|named| named.as_str().map(str::trim) != Some(name.trim())) {
+        let message = "must be that of the path, or left out";
+        return Err(Problem::unprocessable("name", Code::OutOfRange, message));
+    }
     let rule = asked(&name, &members)?;
     save(&request, &state, &rule, false).await
 }
@@ -214,6 +220,10 @@ pub async fn delete(
     name: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
     let tenant = tenant(&request);
+    // No rule has such a name, and PostgreSQL no such text.
+    if name.contains('\0') {
+        return Err(missing(&name));
+    }
     let deleted = state
         .change("anomaly_rules", async |db| {
             anomalies::delete(&**db.client().await?, &tenant, &name).await

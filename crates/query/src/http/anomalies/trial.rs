@@ -77,10 +77,10 @@ pub async fn run(
         None | Some(Value::Null) => Some(DAYS),
         Some(days) => whole(&days).filter(|days| (1..=MAX_DAYS).contains(days)),
     };
-    let name = members
-        .get("name")
-        .and_then(Value::as_str)
-        .unwrap_or("trial");
+    let name = match members.get("name") {
+        None | Some(Value::Null) => "trial",
+        Some(name) => name.as_str().unwrap_or_default(),
+    };
     let rules = [asked(name, &members)?];
     let Some(days) = days else {
         let message = format!("must be a whole number from 1 to {MAX_DAYS}");

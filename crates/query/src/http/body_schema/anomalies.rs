@@ -21,12 +21,20 @@ pub(super) fn narrow(schemas: &mut Value) {
         ("AnomalyRuleChange", trial.clone(), &["kind"]),
         ("AnomalyTrialRequest", trial, &["kind"]),
     ] {
-        if name == "AnomalyRuleChange"
-            && let Some(members) = body["properties"].as_object_mut()
-        {
-            members.remove("days");
-        }
         rule(&mut body);
+        let members = body["properties"].as_object_mut();
+        match (name, members) {
+            // Its name is that of the path.
+            ("AnomalyRuleChange", Some(members)) => {
+                members.remove("days");
+                members.remove("name");
+            }
+            ("AnomalyTrialRequest", Some(members)) => {
+                let name = members.get_mut("name").map(Value::take);
+                members.extend(name.map(|name| ("name".to_owned(), nullable(name))));
+            }
+            _ => {}
+        }
         body["required"] = json!(required);
         schemas[name] = json!({"allOf": [body, {"oneOf": by_kind()}]});
     }
