@@ -5,6 +5,7 @@ pub mod definitions;
 mod entities;
 mod history;
 pub mod jobs;
+mod of_event;
 pub mod reads;
 mod refold;
 
@@ -12,4 +13,5 @@ pub use definitions::StoredDefinition;
 pub(crate) use definitions::by_id as definition;
 pub(crate) use entities::page as entities_after;
 pub(crate) use history::USER;
+pub use of_event::{Fate, OfEvent, of_event};
 pub use refold::{preview, refold, refold_late};

@@ -52,6 +52,12 @@ impl Fold {
         self.0.iter().any(Rule::is_ordered)
     }
 
+    /// Whether it calls reducers, which are known to the processor alone.
+    #[must_use]
+    pub fn has_reducer(&self) -> bool {
+        (self.0.iter()).any(|rule| matches!(rule, Rule::Reducer { .. }))
+    }
+
     /// Folds an event into the state, brought up to date by the upcasters first.
     ///
     /// # Errors

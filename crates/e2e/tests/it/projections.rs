@@ -216,9 +216,10 @@ async fn what_is_defined_is_folded_read_changed_and_deleted() {
 
     // Text is no number: it is stored, and named on the projection; the next one is folded.
     let wrong = paid("7", json!("much"));
+    let after = [paid("7", json!(2.2)), paid("8", json!(1))];
     send(
         &system,
-        &[wrong.clone(), paid("7", json!(2.2)), paid("8", json!(1))],
+        &[std::slice::from_ref(&wrong), &after[..]].concat(),
     )
     .await;
     let of = async |order: &str| {
@@ -249,6 +250,23 @@ async fn what_is_defined_is_folded_read_changed_and_deleted() {
         (&json!("order"), &json!("totals"))
     );
     eventually_eq("stored events", 5, || world.database.count("event_ids")).await;
+
+    // The receipt of each event says after which version of the state it stands.
+    for (event, status, version, current) in [
+        (&before[0], "folded", json!(1), 2),
+        (&wrong, "failed", Value::Null, 2),
+        (&after[0], "folded", json!(2), 2),
+        (&before[1], "folded", json!(1), 2),
+        (&after[1], "folded", json!(2), 2),
+    ] {
+        let id = event["event_id"].as_str().unwrap();
+        let (_, receipt) = get(&system, &format!("/api/v1/events/{id}/receipt")).await;
+        let error = (status == "failed").then_some("data.total is no number");
+        let told = json!([{"projection_name": "totals", "definition_version": 1,
+            "entity_type": "order", "entity_id": event["aggregate_id"], "status": status,
+            "version": version, "current_version": current, "error": error}]);
+        assert_eq!(receipt["projections"], told, "{event}");
+    }
 
     // By a value of the state, by pages, and what is not there.
     let ids = async |query: &str| {

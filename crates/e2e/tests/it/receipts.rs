@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::SHAPE;
 use crate::direct::{Record, produce};
+use crate::projections::define;
 use crate::sender::client;
 use crate::system::System;
 use crate::world::{BACKEND, Shape, World, beside_others};
@@ -26,6 +27,11 @@ async fn a_receipt_agrees_with_the_log_and_the_tables() {
         json!({"event_id": id, "event_type": "paid", "user_id": "u", "data": {},
             "timestamp": "2026-11-02T10:30:00Z"})
     };
+    define(
+        &system,
+        json!({"name": "of-users", "entity_type": "user", "event_types": ["paid"]}),
+    )
+    .await;
     // Over HTTP, and twice straight to the log: the second is dropped.
     let url = system.ingest_url("/api/events/create?wait=stored");
     let answer = client().post(&url).json(&event(sent)).send().await.unwrap();
@@ -78,6 +84,12 @@ async fn a_receipt_agrees_with_the_log_and_the_tables() {
         (&counted, &counted)
     );
     assert_eq!(of_sent["announced"]["waits"], false);
+    for (receipt, version) in [(&of_sent, 1), (&of_direct, 2)] {
+        let told = json!([{"projection_name": "of-users", "definition_version": 1,
+            "entity_type": "user", "entity_id": "u", "status": "folded", "version": version,
+            "current_version": 2, "error": null}]);
+        assert_eq!(receipt["projections"], told);
+    }
 
     let (status, none) = receipt(&system, &never.to_string()).await;
     assert_eq!(status, 404, "{none}");

@@ -1,5 +1,7 @@
 //! Receipts: what happened to one event.
 
+mod projections;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use domain::{Event, stream, timestamp};
 use serde::Serialize;
@@ -7,6 +9,7 @@ use service::Problem;
 use service::auth::Principal;
 use store::log::LOG;
 use store::processing::{self, StoredResult};
+use store::projections::{OfEvent, of_event};
 use store::receipts::{self, Counted, Letter, LogPlace, Receipt, StoredUpTo};
 use store::webhooks::{self, Lines, Logged};
 use time::OffsetDateTime;
@@ -17,6 +20,7 @@ use super::page::fresh;
 use super::request::{only_about, tenant};
 use super::subscriptions::deliveries::Delivery;
 use crate::state::State;
+use projections::ReceiptProjection;
 
 /// Attempts to deliver that a receipt shows.
 const DELIVERIES: u32 = 100;
@@ -67,6 +71,8 @@ pub struct EventReceipt {
     /// The rows in which it is counted, as they are now.
     #[schema(required = true)]
     pub counted: Option<CountRows>,
+    /// The projections whose states it concerns.
+    pub projections: Vec<ReceiptProjection>,
     /// What processors did with it, or have still to do.
     pub processors: Vec<ProcessorRun>,
     /// The last hundred attempts to deliver it to subscribers, the newest first.
@@ -200,6 +206,14 @@ pub struct Position {
     pub updated_at: OffsetDateTime,
 }
 
+/// What was done with an event because of rules.
+#[derive(Default)]
+struct Done {
+    projections: Vec<OfEvent>,
+    runs: Vec<StoredResult>,
+    attempts: Vec<Logged>,
+}
+
 /// What happened to an event: door, place in the log, when it was accepted and stored, where it is
 /// counted, and what was dropped or refused as the same.
 ///
@@ -223,7 +237,7 @@ pub async fn read(
         .map(Uuid::to_string)
         .chain([id.clone()])
         .collect();
-    let (receipt, letters, positions, runs, attempts) = state
+    let (receipt, letters, positions, done) = state
         .read("receipt", async |client| {
             let mut receipt = None;
             for id in &ids {
@@ -231,48 +245,41 @@ pub async fn read(
                     receipt = receipts::read(client, &tenant, *id).await?;
                 }
             }
-            let runs = match &receipt {
-                Some(of) => {
-                    processing::results_of(client, &tenant, of.event.event.event_id).await?
-                }
-                None => vec![],
+            let Some(of) = &receipt else {
+                let letters = receipts::letters(client, &tenant, &ids, &texts).await?;
+                let positions = receipts::stored_up_to(client).await?;
+                return Ok((None, letters, positions, Done::default()));
             };
-            let attempts = match &receipt {
-                Some(of) => {
-                    let lines = Lines {
-                        event_id: Some(of.event.event.event_id),
-                        limit: DELIVERIES,
-                        ..Lines::default()
-                    };
-                    webhooks::attempts(client, &tenant, &lines).await?
-                }
-                None => vec![],
+            let id = of.event.event.event_id;
+            let lines = Lines {
+                event_id: Some(id),
+                limit: DELIVERIES,
+                ..Lines::default()
             };
-            let letters = match &receipt {
-                Some(of) => {
-                    let id = of.event.event.event_id;
-                    receipts::letters(client, &tenant, &[id], &[]).await?
-                }
-                None => receipts::letters(client, &tenant, &ids, &texts).await?,
+            let done = Done {
+                projections: of_event(client, &of.event).await?,
+                runs: processing::results_of(client, &tenant, id).await?,
+                attempts: webhooks::attempts(client, &tenant, &lines).await?,
             };
-            let positions = match &receipt {
-                Some(_) => vec![],
-                None => receipts::stored_up_to(client).await?,
-            };
-            Ok((receipt, letters, positions, runs, attempts))
+            let letters = receipts::letters(client, &tenant, &[id], &[]).await?;
+            Ok((receipt, letters, vec![], done))
         })
         .await?;
     let user = |receipt: &Receipt| receipt.event.event.user_id.clone();
     let may = |receipt: &Receipt| only_about(&request, user(receipt).as_deref()).is_ok();
     let receipt = receipt.filter(may);
     // What looks like it may be another's, and subscribers are the tenant's.
-    let (letters, positions, attempts) = match Principal::of(&request).owner() {
-        Some(_) => (vec![], vec![], vec![]),
-        None => (letters, positions, attempts),
+    let mut done = done;
+    let (letters, positions) = match Principal::of(&request).owner() {
+        Some(_) => {
+            done.attempts.clear();
+            (vec![], vec![])
+        }
+        None => (letters, positions),
     };
     let dead_letters = letters.into_iter().map(LetterInShort::from).collect();
     match receipt {
-        Some(receipt) => Ok(fresh(&written(receipt, dead_letters, runs, attempts))),
+        Some(receipt) => Ok(fresh(&written(receipt, dead_letters, done))),
         None => Ok(HttpResponse::NotFound()
             .content_type("application/problem+json")
             .json(NoReceipt {
@@ -286,12 +293,7 @@ pub async fn read(
     }
 }
 
-fn written(
-    receipt: Receipt,
-    dead_letters: Vec<LetterInShort>,
-    runs: Vec<StoredResult>,
-    attempts: Vec<Logged>,
-) -> EventReceipt {
+fn written(receipt: Receipt, dead_letters: Vec<LetterInShort>, done: Done) -> EventReceipt {
     let stored = receipt.event;
     let event: &Event = &stored.event;
     let counted = receipt.counted.map(|counted| counts(event, counted));
@@ -306,8 +308,11 @@ fn written(
         stream_id: stream::stream_id(event),
         stream_version: stored.stream_version,
         counted,
-        processors: runs.into_iter().map(ProcessorRun::from).collect(),
-        deliveries: attempts.into_iter().map(Delivery::from).collect(),
+        projections: (done.projections.into_iter())
+            .map(ReceiptProjection::from)
+            .collect(),
+        processors: done.runs.into_iter().map(ProcessorRun::from).collect(),
+        deliveries: done.attempts.into_iter().map(Delivery::from).collect(),
         announced: Announced {
             topic: domain::subject::ANNOUNCEMENTS,
             waits: receipt.announcement_waits,

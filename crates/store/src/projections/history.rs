@@ -112,13 +112,7 @@ impl<'a> History<'a> {
             });
             branch(self, &mut sql);
             if let Some((_, timestamp, event_id)) = self.last {
-                sql.push(" and e.timestamp >= ")
-                    .bind(timestamp, Type::TIMESTAMPTZ)
-                    .push(" and (e.timestamp, e.event_id) > (")
-                    .bind(timestamp, Type::TIMESTAMPTZ)
-                    .push(", ")
-                    .bind(event_id, Type::UUID)
-                    .push(")");
+                from(&mut sql, timestamp, event_id);
             }
             sql.push(" order by e.timestamp, e.event_id limit ")
                 .bind(PAGE, Type::INT8);
@@ -128,6 +122,21 @@ impl<'a> History<'a> {
         let rows = sql.rows(client).await?;
         let events = rows.iter().map(StoredEvent::from_row);
         Ok(events.collect::<Result<_, _>>()?)
+    }
+
+    /// The types of a user's events after that one, in the order of time; of at most `limit` of each kind.
+    pub(super) fn after(&self, sql: &mut Sql, timestamp: OffsetDateTime, id: Uuid, limit: i64) {
+        for (n, branch) in [Self::implicit, Self::explicit].into_iter().enumerate() {
+            sql.push(if n == 0 {
+                "(select e.event_type "
+            } else {
+                ") union all (select e.event_type "
+            });
+            branch(self, sql);
+            from(sql, timestamp, id);
+            sql.push(" limit ").bind(limit, Type::INT8);
+        }
+        sql.push(")");
     }
 
     /// The user's events that name no aggregate.
@@ -144,4 +153,15 @@ impl<'a> History<'a> {
             .push(" and e.aggregate_id = ")
             .bind(self.entity_id.to_owned(), Type::TEXT);
     }
+}
+
+/// Only what comes after that event, in the order of time.
+fn from(sql: &mut Sql, timestamp: OffsetDateTime, id: Uuid) {
+    sql.push(" and e.timestamp >= ")
+        .bind(timestamp, Type::TIMESTAMPTZ)
+        .push(" and (e.timestamp, e.event_id) > (")
+        .bind(timestamp, Type::TIMESTAMPTZ)
+        .push(", ")
+        .bind(id, Type::UUID)
+        .push(")");
 }

@@ -49,7 +49,7 @@ impl Folded {
     }
 
     /// Folds up to and with that event; `false` if it is none of the history, all of which is folded then.
-    async fn read_until(
+    pub(super) async fn read_until(
         &mut self,
         client: &Client,
         extensions: &Extensions,
