@@ -448,6 +448,8 @@ create table replays (
     projections    text[],
     -- Processors that get the events once more, by their names.
     processors     text[],
+    -- They go to the users who listen, and nowhere else.
+    live           boolean     not null default false,
     -- Events a second at most.
     rate           integer     not null,
     -- running, paused, cancelled, completed or failed.

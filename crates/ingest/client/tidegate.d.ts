@@ -60,6 +60,10 @@ export interface LiveEvent {
   session_id?: string;
   timestamp: string;
   payload: Record<string, unknown>;
+  /** It happened before, and was sent again by a replay. */
+  replayed?: true;
+  /** Which replay. */
+  replay_id?: string;
 }
 
 export interface ListenOptions {

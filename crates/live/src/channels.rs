@@ -6,7 +6,7 @@ use std::pin::Pin;
 use uuid::Uuid;
 
 use crate::id::{Resume, StreamId};
-use crate::message::{Channel, Outcome, Publication};
+use crate::message::{Channel, Message, Outcome, Publication};
 use crate::subscription::Subscription;
 
 /// A future as the port returns it.
@@ -38,6 +38,17 @@ pub trait Channels: Send + Sync + 'static {
         &'a self,
         publications: &'a [Publication],
     ) -> BoxFuture<'a, Result<Vec<Outcome>, LiveError>>;
+
+    /// Sends messages to those who listen now and keep up, in order, and nothing else: none is kept or
+    /// counted, no cursor moves, and who resumes is not sent them again. Returns how many of them went
+    /// to a channel that somebody listens to.
+    ///
+    /// # Errors
+    /// [`LiveError`] when they could not be sent; some of them may have been.
+    fn tell<'a>(
+        &'a self,
+        messages: &'a [(Channel, Message)],
+    ) -> BoxFuture<'a, Result<usize, LiveError>>;
 
     /// Records, for all channels, that messages were lost up to now: listeners, and those that
     /// resume from before it, receive [`Delivery::Reset`](crate::Delivery::Reset).

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::{Bytes, BytesMut};
 
 use crate::id::StreamId;
-use crate::message::Entry;
+use crate::message::{Entry, Message};
 use crate::resume::Reset;
 use crate::sse;
 
@@ -32,6 +32,8 @@ pub enum Delivery {
     },
     /// Messages, in order, none delivered before.
     Messages(Arc<Batch>),
+    /// A message that is in no channel: it was sent to those who listen, and has no id.
+    Aside(Arc<Message>),
     /// The listener was too slow: its queue was full. Nothing comes after this; it can resume after
     /// the last message it received.
     Slow,
@@ -51,7 +53,7 @@ impl Batch {
     #[must_use]
     pub fn new(entries: Vec<Entry>) -> Self {
         Self {
-            size: entries.iter().map(sse::size).sum(),
+            size: entries.iter().map(|entry| sse::size(&entry.message)).sum(),
             entries,
             ..Self::default()
         }
@@ -63,7 +65,7 @@ impl Batch {
         let mut current = Vec::new();
         let mut size = 0;
         for entry in entries {
-            let more = sse::size(&entry);
+            let more = sse::size(&entry.message);
             if !current.is_empty() && size + more > bytes {
                 batches.push(Arc::new(Self::new(std::mem::take(&mut current))));
                 size = 0;
@@ -95,7 +97,7 @@ impl Batch {
         wire.get_or_init(|| {
             let mut out = BytesMut::with_capacity(self.size);
             for entry in &self.entries {
-                sse::write(&mut out, entry, named);
+                sse::write(&mut out, &entry.message, Some(entry.id), named);
             }
             out.freeze()
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::delivery::{BATCH_BYTES, Batch, Delivery};
 use crate::id::{Resume, StreamId};
-use crate::message::Entry;
+use crate::message::{Entry, Message};
 use crate::queue::Queue;
 use crate::resume::Reset;
 
@@ -73,6 +73,16 @@ impl Listeners {
     pub(crate) fn deliver_messages(&mut self, entries: Vec<Entry>) {
         for batch in Batch::split(entries, BATCH_BYTES) {
             self.deliver(&Delivery::Messages(batch));
+        }
+    }
+
+    /// Delivers a message that is in no channel to all listeners that have begun. Those without room miss
+    /// it: it must not end what they listen to.
+    pub(crate) fn tell(&self, message: &Arc<Message>) {
+        for listener in &self.0 {
+            if !matches!(listener.phase, Phase::Starting(_)) {
+                listener.queue.push(Delivery::Aside(Arc::clone(message)));
+            }
         }
     }
 

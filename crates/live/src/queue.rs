@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Waker};
 
 use crate::delivery::Delivery;
+use crate::sse;
 
 /// What a delivery without messages counts for.
 const CONTROL_BYTES: usize = 64;
@@ -62,6 +63,7 @@ impl Queue {
     pub(crate) fn push(&self, delivery: Delivery) -> bool {
         let (size, alone) = match &delivery {
             Delivery::Messages(batch) => (batch.size(), batch.entries().len() == 1),
+            Delivery::Aside(message) => (sse::size(message), true),
             _ => (CONTROL_BYTES, true),
         };
         let mut inner = lock(&self.0);

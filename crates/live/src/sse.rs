@@ -4,7 +4,7 @@
 use bytes::{BufMut as _, Bytes, BytesMut};
 
 use crate::id::StreamId;
-use crate::message::Entry;
+use crate::message::Message;
 use crate::resume::Reset;
 
 /// A comment, which keeps connections and proxies awake.
@@ -14,20 +14,23 @@ pub const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 const OWN_NAMES: [&str; 3] = ["open", "error", "reset"];
 
 /// Appends one message. If `named`, its event's type is its name, unless that is one of
-/// [`OWN_NAMES`]; a message without a name reaches `onmessage`, and its data has the type.
-pub fn write(out: &mut BytesMut, entry: &Entry, named: bool) {
-    if named && !OWN_NAMES.contains(&entry.message.event.as_str()) {
-        field(out, "event", entry.message.event.as_bytes());
+/// [`OWN_NAMES`]; a message without a name reaches `onmessage`, and its data has the type. One without an
+/// id leaves the browser's cursor where it is.
+pub fn write(out: &mut BytesMut, message: &Message, id: Option<StreamId>, named: bool) {
+    if named && !OWN_NAMES.contains(&message.event.as_str()) {
+        field(out, "event", message.event.as_bytes());
     }
-    put_id(out, entry.id);
-    field(out, "data", &entry.message.data);
+    if let Some(id) = id {
+        put_id(out, id);
+    }
+    field(out, "data", &message.data);
     out.put_u8(b'\n');
 }
 
 /// The bytes [`write()`] adds, at most; for accounting.
 #[must_use]
-pub fn size(entry: &Entry) -> usize {
-    entry.message.event.len() + entry.message.data.len() + 64
+pub fn size(message: &Message) -> usize {
+    message.event.len() + message.data.len() + 64
 }
 
 /// An id alone: moves the browser's cursor, and no script sees it.
@@ -72,7 +75,7 @@ fn field(out: &mut BytesMut, name: &str, value: &[u8]) {
 mod tests {
     use super::*;
     use crate::delivery::Batch;
-    use crate::message::Message;
+    use crate::message::Entry;
 
     fn entry(data: &'static str) -> Entry {
         Entry {
@@ -92,6 +95,13 @@ mod tests {
         let named = "event: a.b\nid: 12-3\ndata: {}\n\n";
         assert!(batch.wire(true).starts_with(named.as_bytes()));
         assert!(batch.wire(true).len() <= batch.size());
+    }
+
+    #[test]
+    fn a_message_without_an_id_moves_no_cursor() {
+        let mut out = BytesMut::new();
+        write(&mut out, &entry("{}").message, None, true);
+        assert_eq!(out, "event: a.b\ndata: {}\n\n");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Runs replays: hands the selected events to a service once more, on a topic of its own, has processors run
-//! with them again, or has the projections of their entities folded anew. Nothing is stored, counted or pushed
-//! by it.
+//! with them again, shows them to the users who listen, or has the projections of their entities folded anew.
+//! Nothing is stored or counted by it, and no live channel keeps anything of it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ use store::replays::{self, Replay};
 use store::{Database, Error, replays_to_processors};
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use crate::bridge::DirectInput;
 
 /// How often it is looked for a replay.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -46,6 +48,8 @@ pub(crate) struct Replays {
     pub(crate) db: Database,
     pub(crate) extensions: Arc<Extensions>,
     pub(crate) kafka: Option<Kafka>,
+    /// Where listeners are told; none without live channels.
+    pub(crate) live: Option<DirectInput>,
     pub(crate) owner: Uuid,
 }
 
@@ -115,11 +119,13 @@ impl Replays {
         while replay.done() < replay.events {
             let (count, stored) = replays::next(client, replay, limit).await?;
             let events = stored.into_iter().map(|one| one.event);
-            let (events, failed) = match &topic {
-                Some(_) => self.current(events),
-                None => (events.collect(), 0),
+            let (events, failed) = if topic.is_some() || replay.live {
+                self.current(events)
+            } else {
+                (events.collect(), 0)
             };
             let refused = match (&topic, &self.kafka, &replay.processors) {
+                _ if replay.live => self.tell(replay, &events).await?,
                 (Some(topic), Some(kafka), _) => hand_over(kafka, topic, replay, &events).await?,
                 (_, _, Some(names)) => {
                     if !replays_to_processors::hand_over(client, replay, names, &events).await? {
@@ -181,6 +187,17 @@ impl Replays {
             }
         }
         (current, failed)
+    }
+
+    /// Shows the events to those who listen; returns how many are for no listener.
+    async fn tell(&self, replay: &Replay, events: &[Event]) -> Result<i64, Stopped> {
+        let Some(live) = &self.live else {
+            let problem = "there are no live channels here: REDIS_URL is not set";
+            return Err(Stopped::Failed(problem.to_owned()));
+        };
+        let sent = live.replay(replay.id, events).await;
+        let sent = sent.map_err(|error| Stopped::Later(error.to_string()))?;
+        Ok(i64::try_from(events.len() - sent).unwrap_or(0))
     }
 
     /// Folds the states of the entities of these events anew, each once a replay.

@@ -150,6 +150,7 @@ impl StoreRole {
             replays_to = Some(replays);
             (from_kafka, producer) = (Some(consumer), Some(announces));
         }
+        let live = input.clone();
         // What comes through Kafka reaches the bridge through Kafka; this is for the rest.
         let buffer = if config.kafka.is_some() {
             config.buffer_bytes.min(SPILL_BUFFER)
@@ -235,6 +236,7 @@ impl StoreRole {
             db: db.clone(),
             extensions: Arc::clone(extensions),
             kafka: replays_to,
+            live,
             owner: Uuid::now_v7(),
         };
         background.spawn(replays.run());

@@ -24,7 +24,7 @@ pub use select::{Request, Selection};
 pub const MAX_EVENTS: i64 = 1_000_000;
 
 const COLUMNS: &str = "id, tenant_id, selection, target_service, projections, processors, rate, state, events, \
-    replayed, failed, problem, created_at, started_at, ended_at";
+    replayed, failed, problem, created_at, started_at, ended_at, live";
 
 /// A replay as it stands.
 #[derive(Debug, Clone)]
@@ -36,6 +36,7 @@ pub struct Replay {
     pub target_service: Option<String>,
     pub projections: Option<Vec<String>>,
     pub processors: Option<Vec<String>>,
+    pub live: bool,
     pub rate: i32,
     pub state: String,
     pub events: i64,
@@ -65,6 +66,7 @@ impl Replay {
             created_at: row.try_get(12)?,
             started_at: row.try_get(13)?,
             ended_at: row.try_get(14)?,
+            live: row.try_get(15)?,
         })
     }
 
@@ -109,8 +111,8 @@ pub async fn begin(db: &Database, request: &Request) -> Result<Result<Replay, i6
     let patience = "set local statement_timeout = '60s'";
     tx.batch_execute(patience).await?;
     let insert = format!(
-        "insert into replays (tenant_id, selection, target_service, projections, processors, rate) \
-         values ($1, $2, $3, $4, $5, $6) returning {COLUMNS}"
+        "insert into replays (tenant_id, selection, target_service, projections, processors, rate, live) \
+         values ($1, $2, $3, $4, $5, $6, $7) returning {COLUMNS}"
     );
     let Request {
         asked,
@@ -118,16 +120,18 @@ pub async fn begin(db: &Database, request: &Request) -> Result<Result<Replay, i6
         projections,
         processors,
         rate,
+        live,
         ..
     } = request;
     let tenant = request.tenant_id.as_str();
-    let values: [&(dyn ToSql + Sync); 6] = [
+    let values: [&(dyn ToSql + Sync); 7] = [
         &tenant,
         asked,
         target_service,
         projections,
         processors,
         rate,
+        live,
     ];
     let row = tx.query_one(&insert, &values).await?;
     let mut replay = Replay::from_row(&row)?;

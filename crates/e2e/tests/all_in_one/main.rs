@@ -60,6 +60,8 @@ mod processors;
 mod projections;
 #[path = "../it/receipts.rs"]
 mod receipts;
+#[path = "../it/replay_targets.rs"]
+mod replay_targets;
 #[path = "../it/replays.rs"]
 mod replays;
 #[path = "../it/reports.rs"]

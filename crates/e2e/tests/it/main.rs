@@ -44,6 +44,7 @@ mod projections;
 mod readable;
 mod receipts;
 mod recovery;
+mod replay_targets;
 mod replays;
 mod reports;
 mod rewind;

@@ -9,7 +9,7 @@ use crate::delivery::{Batch, Delivery};
 use crate::high_water_mark::HighWaterMark;
 use crate::id::{Resume, StreamId};
 use crate::listeners::{Listeners, Phase};
-use crate::message::{Entry, Outcome, Publication};
+use crate::message::{Entry, Message, Outcome, Publication};
 use crate::queue::Queue;
 use crate::resume::{History, Kept, Reset, decide};
 
@@ -173,6 +173,16 @@ impl State {
         ring.listeners.deliver(&Delivery::Messages(batch));
         self.trim();
         Outcome::Published(id)
+    }
+
+    /// Sends a message to those who listen to a channel; false if nobody does.
+    pub(super) fn tell(&self, key: &str, message: &Message) -> bool {
+        let ring = self.rings.get(key);
+        let Some(ring) = ring.filter(|ring| !ring.listeners.is_empty()) else {
+            return false;
+        };
+        ring.listeners.tell(&Arc::new(message.clone()));
+        true
     }
 
     fn next_id(&mut self, now: u64) -> StreamId {

@@ -4,10 +4,20 @@
 //! nothing else has to be read or delivered first, is the message delivered as it came; otherwise
 //! the channel is read, as if the pointer had come alone.
 
+use std::sync::Arc;
+
 use super::script::InlineMessage;
 use super::state::ChannelStates;
+use crate::message::Message;
 
 impl ChannelStates {
+    /// Delivers a message that is in no channel.
+    pub(crate) fn tell(&self, key: &str, message: Message) {
+        if let Some(channel) = self.channels.get(key) {
+            channel.listeners.tell(&Arc::new(message));
+        }
+    }
+
     /// Delivers what came with pointers of one channel, in their order; `None` is a pointer alone.
     pub(crate) fn deliver_inline(
         &mut self,

@@ -35,7 +35,7 @@ use uuid::Uuid;
 
 use crate::channels::{BoxFuture, Channels, LiveError};
 use crate::id::{Resume, StreamId};
-use crate::message::{Channel, Outcome, Publication};
+use crate::message::{Channel, Message, Outcome, Publication};
 use crate::queue::Queue;
 use crate::subscription::{ListenerHost, Subscription};
 pub use config::{InvalidConfig, RedisConfig};
@@ -79,6 +79,13 @@ impl Channels for RedisChannels {
         publications: &'a [Publication],
     ) -> BoxFuture<'a, Result<Vec<Outcome>, LiveError>> {
         Box::pin(self.publisher.publish(publications))
+    }
+
+    fn tell<'a>(
+        &'a self,
+        messages: &'a [(Channel, Message)],
+    ) -> BoxFuture<'a, Result<usize, LiveError>> {
+        Box::pin(self.publisher.tell(messages))
     }
 
     fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>> {

@@ -50,6 +50,20 @@ impl Publisher {
         .await
     }
 
+    /// Sends messages to those who listen; Redis says how many processes have a listener.
+    pub(crate) async fn tell(&self, messages: &[(Channel, Message)]) -> Result<usize, LiveError> {
+        self.with_connection(async |connection| {
+            let mut pipeline = Pipeline::with_capacity(messages.len());
+            for (channel, message) in messages {
+                let key = channel.key(&self.server.prefix);
+                pipeline.publish(key, script::aside(message));
+            }
+            let heard: Vec<u64> = pipeline.query_async(&mut connection.redis.clone()).await?;
+            Ok(heard.into_iter().filter(|count| *count > 0).count())
+        })
+        .await
+    }
+
     /// Records a gap.
     pub(crate) async fn mark_gap(&self) -> Result<StreamId, LiveError> {
         self.with_connection(async |connection| self.server.gap(&connection, "mark").await)

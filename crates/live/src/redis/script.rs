@@ -40,6 +40,28 @@ impl InlineMessage {
     }
 }
 
+/// How a message begins that is in no channel; a pointer begins with an id.
+const ASIDE: &str = "aside ";
+
+/// What is sent of a message that is in no channel: the length of the event, a line break, the event and
+/// the data.
+pub(crate) fn aside(message: &Message) -> Vec<u8> {
+    let head = format!("{ASIDE}{}\n", message.event.len());
+    [head.as_bytes(), message.event.as_bytes(), &message.data].concat()
+}
+
+/// Reads what [`aside`] makes; `None` for anything else.
+pub(crate) fn parse_aside(payload: &[u8]) -> Option<Message> {
+    let rest = payload.strip_prefix(ASIDE.as_bytes())?;
+    let end = rest.iter().position(|byte| *byte == b'\n')?;
+    let length = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
+    let (event, data) = rest[end + 1..].split_at_checked(length)?;
+    Some(Message {
+        event: std::str::from_utf8(event).ok()?.to_owned(),
+        data: Bytes::copy_from_slice(data),
+    })
+}
+
 /// Publishes one message and returns its id; nil if its position was reached before, or if its
 /// channel has received its event lately.
 ///
@@ -208,6 +230,20 @@ return {id, string.format('%.0f', now)}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_is_read_and_is_no_pointer() {
+        let message = Message {
+            event: "a é".to_owned(),
+            data: Bytes::from_static(b"{\"n\": 1}"),
+        };
+        let sent = aside(&message);
+        assert_eq!(parse_aside(&sent), Some(message));
+        assert!(InlineMessage::parse(&sent).is_none());
+        for other in ["12-0", "5-1 12-0 1\ne{}", "aside 9\ne{}", "aside x\ne"] {
+            assert_eq!(parse_aside(other.as_bytes()), None, "{other:?}");
+        }
+    }
 
     #[test]
     fn what_the_script_sends_is_read_and_nothing_else() {

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::connection::{Connection, Server, is_now};
-use super::script::InlineMessage;
+use super::script::{InlineMessage, parse_aside};
 use super::state::ChannelStates;
 use super::{read, value};
 use crate::id::Resume;
@@ -201,6 +201,14 @@ impl Session {
     /// Delivers what the pointers brought, and marks what has to be read.
     fn follow(&mut self, subscriber: &Subscriber) {
         let mut states = lock(&subscriber.states);
+        self.received.retain(|message| {
+            let aside = parse_aside(message.get_payload_bytes());
+            let is_pointer = aside.is_none();
+            if let Some(message_aside) = aside {
+                states.tell(message.get_channel_name(), message_aside);
+            }
+            is_pointer
+        });
         for run in self
             .received
             .chunk_by(|a, b| a.get_channel_name() == b.get_channel_name())

@@ -24,6 +24,7 @@ for_both!(
     every_cursor_given_with_a_reset_resumes_without_another,
     a_position_is_published_once,
     an_erased_channel_keeps_nothing_and_goes_on,
+    what_is_told_reaches_those_who_listen_and_is_kept_nowhere,
     channels_and_tenants_are_apart,
     a_full_queue_ends_the_listener_which_resumes_without_loss,
     a_busy_listener_learns_that_it_is_too_slow,
@@ -337,6 +338,34 @@ async fn a_position_is_published_once<F: Fixture>() {
     .await;
     listener.expect(0..2).await;
     assert!(listener.silent().await);
+}
+
+async fn what_is_told_reaches_those_who_listen_and_is_kept_nowhere<F: Fixture>() {
+    let fixture = F::new(Retention::default()).await;
+    let channels = fixture.channels();
+    let channel = user("told");
+    let told: Vec<_> = (7..9)
+        .map(|n| (channel.clone(), numbered(&channel, n).message))
+        .collect();
+    assert_eq!(channels.tell(&told).await, Ok(0));
+    let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
+    let first = publish_numbers(channels, &channel, 0..1).await[0];
+    listener.expect(0..1).await;
+    let to_nobody = (user("nobody"), told[0].1.clone());
+    let all = [&told[..], &[to_nobody]].concat();
+    assert_eq!(channels.tell(&all).await, Ok(2));
+    for (_, message) in &told {
+        match listener.next().await {
+            Some(Delivery::Aside(received)) => assert_eq!(*received, *message),
+            other => panic!("{other:?}"),
+        }
+    }
+    publish_numbers(channels, &channel, 1..2).await;
+    listener.expect(1..2).await;
+    assert!(listener.silent().await);
+    let mut resumed = Listener::begun(channels, &channel, Resume::After(first)).await;
+    resumed.expect(1..2).await;
+    assert!(resumed.silent().await);
 }
 
 async fn channels_and_tenants_are_apart<F: Fixture>() {

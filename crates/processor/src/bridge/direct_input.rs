@@ -2,9 +2,11 @@
 //! another log publishes them here.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use domain::Event;
-use live::Position;
+use live::{LiveError, Message, Position, Publication};
+use uuid::Uuid;
 
 use super::breaker::PublishOutcome;
 use super::evaluate::Evaluator;
@@ -12,6 +14,9 @@ use super::publish::{Batch, Publisher};
 
 /// Events published together at most.
 const BATCH: usize = 100;
+
+/// Bytes of a replay a second: what Redis buffers for a process that cannot keep up stays small.
+const TOLD_A_SECOND: f64 = 4.0 * 1024.0 * 1024.0;
 
 /// The bridge's input for decoded events. Clones lead to the same bridge.
 #[derive(Clone)]
@@ -59,6 +64,26 @@ impl DirectInput {
         true
     }
 
+    /// Sends events of a replay to those who listen, as messages that say so; what is not for listeners is
+    /// passed over. Nothing is kept, and the breaker is not asked. Returns how many events were sent.
+    ///
+    /// # Errors
+    /// The channels do not answer; some of them may have been sent.
+    pub async fn replay(&self, replay: Uuid, events: &[Event]) -> Result<usize, LiveError> {
+        let messages = events.iter().filter_map(|event| {
+            let ready = self.evaluator.event(event, None).ok()?;
+            let Publication {
+                channel, message, ..
+            } = ready.publication;
+            Some((channel, replayed(replay, &message)))
+        });
+        let messages: Vec<_> = messages.collect();
+        self.publisher.channels.tell(&messages).await?;
+        let bytes: usize = messages.iter().map(|(_, one)| one.data.len()).sum();
+        tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / TOLD_A_SECOND)).await;
+        Ok(messages.len())
+    }
+
     /// Sends listeners a gap: messages before it may be missing. While the breaker is open that
     /// counts as a dropped message. False if the bridge stops before either.
     pub async fn mark_gap(&self) -> bool {
@@ -76,5 +101,15 @@ impl DirectInput {
     #[must_use]
     pub fn unreported_drops(&self) -> u64 {
         self.publisher.breaker.unreported_drops()
+    }
+}
+
+/// The message with what tells it from one that is new: `"replayed":true` and the replay's id.
+fn replayed(replay: Uuid, message: &Message) -> Message {
+    let rest = message.data.strip_prefix(b"{").unwrap_or(&message.data);
+    let mark = format!("{{\"replayed\":true,\"replay_id\":\"{replay}\",");
+    Message {
+        event: message.event.clone(),
+        data: [mark.as_bytes(), rest].concat().into(),
     }
 }

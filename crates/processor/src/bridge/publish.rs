@@ -248,6 +248,13 @@ mod tests {
             })
         }
 
+        fn tell<'a>(
+            &'a self,
+            messages: &'a [(Channel, live::Message)],
+        ) -> BoxFuture<'a, Result<usize, LiveError>> {
+            self.channels.tell(messages)
+        }
+
         fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>> {
             self.channels.mark_gap()
         }

@@ -11,12 +11,15 @@ use domain::{Event, TenantId};
 use eventlog::postgres::{PostgresLog, PostgresLogConfig};
 use eventlog::{Headers, Outgoing, Publisher as _};
 use futures_util::future::BoxFuture;
+use live::local::LocalChannels;
+use live::{Channel, Channels as _, Delivery, Resume, Retention};
 use processor::config::Config;
 use processor::handler::{EventHandler, Outcome};
 use processor::{Deps, Processor};
 use serde_json::{Value, json};
 use store::Database;
 use store::projections::definitions::{self, Change, Changed};
+use store::replays::{self, Request, Selection};
 use testkit::{LIMIT, Parts, eventually};
 
 /// Keeps what was paid, in the newest version of the data.
@@ -55,7 +58,8 @@ async fn reducers_and_upcasters_of_the_composition_fold() {
     let database = Parts::shared().await.fresh_database().await;
     let env = Env::from_map(HashMap::from([
         ("DATABASE_URL".to_owned(), database.url.clone()),
-        ("PROCESSOR_ROLES".to_owned(), "store".to_owned()),
+        // Nothing may connect to it.
+        ("REDIS_URL".to_owned(), "redis://127.0.0.1:1/0".to_owned()),
     ]));
     let mut config = Config::from_env(&env).unwrap();
     config.kafka = None;
@@ -69,7 +73,10 @@ async fn reducers_and_upcasters_of_the_composition_fold() {
     let register = upcasters.register("paid", "1.0.0", "2", Arc::new(in_cents));
     register.unwrap();
     let seen = Arc::new(Seen::default());
+    let channels = Arc::new(LocalChannels::new(Retention::default()));
     let deps = Deps {
+        channels: Some(Arc::clone(&channels) as _),
+        local: true,
         handlers: vec![Arc::clone(&seen) as _],
         folding: Arc::new(Extensions {
             reducers: HashMap::from([("paid".to_owned(), paid())]),
@@ -117,6 +124,34 @@ async fn reducers_and_upcasters_of_the_composition_fold() {
     };
     let want = json!({"state": {"cents": 350}, "version": 2, "error": "reducer paid: no cents"});
     testkit::eventually_eq("states", vec![want], states).await;
+    // A replay shows it in the newest version too; what cannot be brought there is left out.
+    let channel = Channel::new(TenantId::default(), "ann");
+    let mut listener = channels.subscribe(channel, Resume::Live, 1024 * 1024);
+    let begun = listener.next().await;
+    assert!(matches!(begun, Some(Delivery::Begun { .. })), "{begun:?}");
+    let request = Request {
+        tenant_id: TenantId::default(),
+        selection: Selection::Type,
+        event_type: Some("paid".to_owned()),
+        target_service: None,
+        projections: None,
+        processors: None,
+        live: true,
+        rate: 1_000,
+        asked: json!({"event_type": "paid", "live": true}),
+    };
+    let replay = replays::begin(&db, &request).await.unwrap().unwrap();
+    let mut shown = vec![];
+    while shown.len() < 3 {
+        let told = tokio::time::timeout(LIMIT, listener.next()).await.unwrap();
+        let Some(Delivery::Aside(message)) = told else {
+            panic!("{told:?}");
+        };
+        let mut data: Value = serde_json::from_slice(&message.data).unwrap();
+        assert_eq!(data["replay_id"], json!(replay.id));
+        shown.push(data["payload"].take());
+    }
+    assert_eq!(shown[0], json!({"euros": null, "cents": 300}));
     // The stored event is as it came.
     let stored = "select data from events where schema_version = '1.0.0'";
     let stored: Value = database.scalar(stored, &[]).await.unwrap();

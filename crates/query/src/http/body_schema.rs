@@ -175,6 +175,7 @@ fn replays(schemas: &mut Value) {
     }
     open(request);
     let without = |name: &str| json!({"type": "object", "properties": {name: {"type": "null"}}});
+    let silent = json!({"type": "object", "properties": {"live": {"type": ["boolean", "null"], "enum": [false, null]}}});
     let ids = json!({"type": "array", "minItems": 1, "items": storable()});
     let selections = [
         json!({"type": "object", "required": ["event_ids"], "properties": {"event_ids": ids}}),
@@ -182,15 +183,18 @@ fn replays(schemas: &mut Value) {
             "properties": {"stream_id": storable(), "event_ids": {"type": "null"}}}),
         json!({"type": "object", "required": ["start_time", "end_time"],
             "properties": {"start_time": time, "end_time": time, "stream_id": {"type": "null"}, "event_ids": {"type": "null"}}}),
+        json!({"type": "object", "required": ["event_type"], "properties": {"event_type": named(255),
+            "start_time": {"type": "null"}, "end_time": {"type": "null"}, "stream_id": {"type": "null"}, "event_ids": {"type": "null"}}}),
     ];
     let asked = request.take();
     *request = json!({"allOf": [
         asked,
         {"anyOf": selections},
         {"anyOf": [
-            {"allOf": [without("projections"), without("processors")]},
-            {"allOf": [without("target_service"), without("processors")]},
-            {"allOf": [without("target_service"), without("projections")]},
+            {"allOf": [without("projections"), without("processors"), silent]},
+            {"allOf": [without("target_service"), without("processors"), silent]},
+            {"allOf": [without("target_service"), without("projections"), silent]},
+            {"allOf": [without("target_service"), without("projections"), without("processors")]},
         ]},
     ]});
 }

@@ -33,6 +33,8 @@ pub struct ReplayPreview<'a> {
     pub topic: Option<String>,
     /// The processors that would run with them.
     pub processors: Vec<String>,
+    /// The users who would be shown those of the events shown that name them, as far as they listen.
+    pub live: Vec<String>,
     /// The states that would be folded anew, of the entities of the events shown.
     pub projections: Vec<StateChange>,
 }
@@ -65,9 +67,11 @@ pub(super) async fn answer(
     let (count, events, projections) = state
         .read("replay", async |client| {
             let (count, events) = replays::preview(client, asked, i64::from(limit)).await?;
-            let states = match (&asked.target_service, &asked.processors) {
-                (Some(_), _) | (_, Some(_)) => vec![],
-                (None, None) => changes(client, asked, &events).await?,
+            let others = asked.live || asked.target_service.is_some() || asked.processors.is_some();
+            let states = if others {
+                vec![]
+            } else {
+                changes(client, asked, &events).await?
             };
             Ok((count, events, states))
         })
@@ -76,12 +80,15 @@ pub(super) async fn answer(
         return Ok(Err(count));
     }
     let service = asked.target_service.as_deref();
+    let users = events.iter().filter(|_| asked.live);
+    let users: BTreeSet<&String> = users.filter_map(|one| one.event.user_id.as_ref()).collect();
     let answer = ReplayPreview {
         dry_run: true,
         events_count: count,
         events: events.iter().map(listing::response).collect(),
         topic: service.map(domain::subject::replay_topic),
         processors: asked.processors.clone().unwrap_or_default(),
+        live: users.into_iter().cloned().collect(),
         projections,
     };
     Ok(Ok(state.answer(state.hold(0)?, &answer)?))

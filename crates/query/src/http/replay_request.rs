@@ -14,7 +14,7 @@ use crate::parameters::Parameters;
 use crate::state::State;
 
 /// The members of a request.
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 13] = [
     "event_ids",
     "stream_id",
     "start_time",
@@ -25,14 +25,15 @@ const KNOWN: [&str; 12] = [
     "target_service",
     "projections",
     "processors",
+    "live",
     "rate",
     "limit",
 ];
 /// Ids of one request.
 const MAX_IDS: usize = 10_000;
 
-/// What to replay, and for whom (S4-32). Of `event_ids`, `stream_id` and `start_time` with `end_time`, the
-/// first that is there selects (S4-33).
+/// What to replay, and for whom (S4-32). Of `event_ids`, `stream_id`, `start_time` with `end_time`, and
+/// `event_type`, the first that is there selects (S4-33).
 #[derive(Debug, Deserialize, ToSchema)]
 #[expect(
     dead_code,
@@ -48,7 +49,7 @@ pub struct EventReplayRequest {
     start_time: Option<String>,
     #[schema(format = DateTime)]
     end_time: Option<String>,
-    /// Only this type.
+    /// Only this type; alone all events of it.
     event_type: Option<String>,
     /// The service that gets the events, on the topic `replay.{target_service}`. Without one, the
     /// projections of their entities are folded anew.
@@ -59,6 +60,10 @@ pub struct EventReplayRequest {
     /// The processors of these names run with the events once more, as if they were new; no projection is
     /// folded anew.
     processors: Option<Vec<String>>,
+    /// The events go to their users as far as these listen, as messages with `"replayed":true` that no
+    /// channel keeps; no projection is folded anew.
+    #[schema(default = false)]
+    live: Option<bool>,
     /// Shows the events and what would change; changes nothing.
     #[schema(default = false)]
     dry_run: Option<bool>,
@@ -83,6 +88,7 @@ pub(super) fn read(
     }
     let ids = texts(parameters, &asked, "event_ids", MAX_IDS);
     let stream = parameters.raw_text("stream_id");
+    let event_type = parameters.event_type();
     let times = (
         parameters.time(&["start_time", "started_at"]),
         parameters.time(&["end_time", "ended_at"]),
@@ -116,7 +122,7 @@ pub(super) fn read(
             parameters.refuse("start_time", Code::Missing, "is needed beside end_time");
             None
         }
-        (None, None, (None, None)) => None,
+        (None, None, (None, None)) => event_type.is_some().then_some(Selection::Type),
     };
     let target_service = parameters.text("target_service");
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
@@ -139,8 +145,13 @@ pub(super) fn read(
     if processors.as_ref().is_some_and(Vec::is_empty) {
         parameters.refuse("processors", Code::OutOfRange, "must name a processor");
     }
+    let live = parameters.boolean("live").unwrap_or(false);
+    if live && (processors.is_some() || projections.is_some() || target_service.is_some()) {
+        let message =
+            "must not stand beside target_service, projections or processors: replay once for each";
+        parameters.refuse("live", Code::OutOfRange, message);
+    }
     let rate = parameters.integer("rate", 1, 100_000).unwrap_or(1_000);
-    let event_type = parameters.text("event_type");
     Some(Request {
         tenant_id,
         selection: selection?,
@@ -148,6 +159,7 @@ pub(super) fn read(
         target_service,
         projections,
         processors,
+        live,
         rate: i32::try_from(rate).unwrap_or(i32::MAX),
         asked,
     })

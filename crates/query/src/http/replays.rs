@@ -115,7 +115,7 @@ pub async fn create(
     let asked = read(&mut parameters, tenant(&request), &body);
     parameters.finish()?;
     let Some(asked) = asked else {
-        let message = "is needed, or stream_id, or start_time and end_time";
+        let message = "is needed, or stream_id, or start_time and end_time, or event_type";
         return Err(Problem::unprocessable("event_ids", Code::Missing, message));
     };
     processors_exist(&state, &asked).await?;
@@ -141,6 +141,7 @@ fn unfit(asked: &Request, events: i64) -> Problem {
         Selection::Ids(_) => "event_ids",
         Selection::Stream(_) => "stream_id",
         Selection::Time(..) => "start_time",
+        Selection::Type => "event_type",
     };
     if events == 0 {
         let problem = Problem::unprocessable(field, Code::OutOfRange, "selects no event");

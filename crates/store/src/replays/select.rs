@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::sql::Sql;
 
-/// Which events: by their ids, else of a stream, else of a time (S4-33).
+/// Which events: by their ids, else of a stream, else of a time (S4-33), else of a type.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Selection {
     /// These, as far as they are there.
@@ -17,6 +17,8 @@ pub enum Selection {
     Stream(String),
     /// Of a part of time, both ends included.
     Time(OffsetDateTime, OffsetDateTime),
+    /// All of a type: that of the request (S3-30).
+    Type,
 }
 
 /// What is asked for.
@@ -34,6 +36,8 @@ pub struct Request {
     pub projections: Option<Vec<String>>,
     /// The processors of these names get the events, and no projection is folded anew.
     pub processors: Option<Vec<String>>,
+    /// The users who listen get the events, and nobody else.
+    pub live: bool,
     /// Events a second at most.
     pub rate: i32,
     /// The request as it came, for those who look at the replay.
@@ -89,6 +93,7 @@ pub(super) fn select(request: &Request, most: i64) -> Sql {
                 .push(" and e.timestamp <= ")
                 .bind(*end, Type::TIMESTAMPTZ);
         }
+        Selection::Type => {}
     }
     if let Some(event_type) = &request.event_type {
         sql.push(" and e.event_type = ")

@@ -25,8 +25,8 @@ Examples:
   tidegate replay show ID
   tidegate replay pause ID
 
-The events go to the topic replay.SERVICE, or to --processor; without either, the projections of their
-entities are folded anew. Nothing is stored or counted once more.")]
+The events go to the topic replay.SERVICE, to --processor, or --live to who listens; without any of them,
+the projections of their entities are folded anew. Nothing is stored or counted once more.")]
 pub(crate) struct Options {
     #[command(subcommand)]
     verb: Verb,
@@ -66,7 +66,7 @@ struct Selection {
     /// Events of this time or earlier
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
-    /// Only this event type
+    /// Only this event type; alone all events of it
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
     /// The service that gets them [default: projections are folded anew]
@@ -78,6 +78,9 @@ struct Selection {
     /// Have this processor run with them once more; may be repeated
     #[arg(long, value_name = "NAME", conflicts_with_all = ["service", "projection"])]
     processor: Vec<String>,
+    /// Show them to their users who listen, marked as replayed
+    #[arg(long, conflicts_with_all = ["service", "projection", "processor"])]
+    live: bool,
     /// Most of them a second
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     rate: u32,
@@ -134,14 +137,14 @@ async fn start(http: &Client, of: &Selection, common: &Common) -> anyhow::Result
     }
     let body = json!({"event_ids": some(&of.ids), "stream_id": of.stream, "start_time": of.since,
         "end_time": of.until, "event_type": of.event_type, "target_service": of.service,
-        "projections": some(&of.projection), "processors": some(&of.processor), "rate": of.rate, "dry_run": of.dry_run});
+        "projections": some(&of.projection), "processors": some(&of.processor), "live": of.live, "rate": of.rate, "dry_run": of.dry_run});
     let url = common.instance.at("/api/v1/events/replay")?;
     let begun = client::json(http.post(url).json(&body)).await?;
     if of.dry_run {
         if common.json {
             output::line(&begun);
         } else {
-            show_dry_run(&begun);
+            show_dry_run(&begun, of.live);
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -196,11 +199,12 @@ fn show(replay: &Value) {
     }
 }
 
-fn show_dry_run(of: &Value) {
+fn show_dry_run(of: &Value, live: bool) {
     let names = of["processors"].as_array().into_iter().flatten();
     let names: Vec<&str> = names.filter_map(Value::as_str).collect();
     let to = match of["topic"].as_str() {
         Some(topic) => topic.to_owned(),
+        None if live => "who listens".to_owned(),
         None if names.is_empty() => "projections".to_owned(),
         None => names.join(", "),
     };

@@ -113,7 +113,13 @@ impl SseEncoder {
                 metrics.messages.inc_by(messages);
                 wire
             }
-            Delivery::Slow => Bytes::new(),
+            Delivery::Aside(message) if self.format.types.matches(&message.event) => {
+                metrics.messages.inc();
+                let mut wire = BytesMut::with_capacity(sse::size(&message));
+                sse::write(&mut wire, &message, None, self.format.named);
+                wire.freeze()
+            }
+            Delivery::Aside(_) | Delivery::Slow => Bytes::new(),
         }
     }
 
@@ -122,7 +128,7 @@ impl SseEncoder {
         let mut messages = 0;
         for entry in batch.entries() {
             if self.format.types.matches(&entry.message.event) {
-                sse::write(&mut wire, entry, self.format.named);
+                sse::write(&mut wire, &entry.message, Some(entry.id), self.format.named);
                 self.skipped = None;
                 messages += 1;
             } else {
