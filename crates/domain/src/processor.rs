@@ -16,6 +16,8 @@ names! {
         Kafka = "kafka",
         /// A handler that is part of the processor's program is called.
         Handler = "handler",
+        /// It is posted to an address, as canonical JSON.
+        Webhook = "webhook",
         /// A line is written to the processor's log.
         Log = "log",
     }
@@ -25,6 +27,9 @@ names! {
 pub const MAX_TIMEOUT_SECONDS: u64 = 3_600;
 /// Most attempts at a time in one process.
 pub const MAX_CONCURRENCY: u64 = 256;
+
+/// Longest address, in characters.
+pub const MAX_URL: usize = 2_048;
 
 /// The settings of a processor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +51,8 @@ pub enum Action {
     Kafka(String),
     /// Calls the handler of that name.
     Handler(String),
+    /// Posts the event to that address.
+    Webhook(String),
     /// Writes a line.
     Log,
 }
@@ -62,6 +69,7 @@ impl Settings {
         let own = match kind {
             ProcessorType::Kafka => Some("topic"),
             ProcessorType::Handler => Some("handler"),
+            ProcessorType::Webhook => Some("url"),
             ProcessorType::Log => None,
         };
         for name in config.keys() {
@@ -71,26 +79,26 @@ impl Settings {
                 wrong.push(FieldError::new(name, Code::IllegalValue, message));
             }
         }
-        let mut text =
-            |name: &str| match config.get(name).map(|value| value.as_str().map(str::trim)) {
-                Some(Some(text)) if (1..=255).contains(&text.chars().count()) => text.to_owned(),
-                found => {
-                    let code = match found {
-                        None => Code::Missing,
-                        Some(None) => Code::WrongType,
-                        Some(Some(_)) => Code::OutOfRange,
-                    };
-                    wrong.push(FieldError::new(
-                        name,
-                        code,
-                        "must be a text of 1 to 255 characters",
-                    ));
-                    String::new()
-                }
-            };
+        let mut text = |name: &str, longest: usize| match config
+            .get(name)
+            .map(|value| value.as_str().map(str::trim))
+        {
+            Some(Some(text)) if (1..=longest).contains(&text.chars().count()) => text.to_owned(),
+            found => {
+                let code = match found {
+                    None => Code::Missing,
+                    Some(None) => Code::WrongType,
+                    Some(Some(_)) => Code::OutOfRange,
+                };
+                let message = format!("must be a text of 1 to {longest} characters");
+                wrong.push(FieldError::new(name, code, message));
+                String::new()
+            }
+        };
         let action = match kind {
-            ProcessorType::Kafka => Action::Kafka(text("topic")),
-            ProcessorType::Handler => Action::Handler(text("handler")),
+            ProcessorType::Kafka => Action::Kafka(text("topic", 255)),
+            ProcessorType::Handler => Action::Handler(text("handler", 255)),
+            ProcessorType::Webhook => Action::Webhook(text("url", MAX_URL)),
             ProcessorType::Log => Action::Log,
         };
         if let Action::Kafka(topic) = &action
@@ -180,13 +188,15 @@ mod tests {
 
     #[test]
     fn each_wrong_setting_is_named() {
-        use ProcessorType::{Handler, Kafka, Log};
+        use ProcessorType::{Handler, Kafka, Log, Webhook};
         for (kind, config, path) in [
             (Kafka, json!({}), "config.topic"),
             (Kafka, json!({"topic": 7}), "config.topic"),
             (Kafka, json!({"topic": "a b"}), "config.topic"),
             (Kafka, json!({"topic": ".."}), "config.topic"),
             (Handler, json!({"handler": ""}), "config.handler"),
+            (Webhook, json!({"topic": "t", "url": "u"}), "config.topic"),
+            (Webhook, json!({"url": null}), "config.url"),
             (
                 Handler,
                 json!({"handler": "h", "topic": "t"}),

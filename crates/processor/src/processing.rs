@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+use domain::cloudevent::Format;
 use domain::fold::Extensions;
 use domain::processor::{Action, ProcessorType, Settings};
 use domain::retry::RetryPolicy;
@@ -21,6 +22,7 @@ use store::work::Claimed;
 use store::write::DeadLetter;
 use store::{Database, Error};
 use uuid::Uuid;
+use webhook::{Client, Message};
 
 use crate::handler::{EventHandler, Outcome};
 use crate::jobs::{Done, Ended, Jobs, Runnable, jitter};
@@ -107,6 +109,8 @@ pub(crate) struct Processing {
     pub(crate) extensions: Arc<Extensions>,
     /// None without Kafka: then nothing is announced either.
     pub(crate) forwarding: Option<Forwarding>,
+    /// Posts to addresses.
+    pub(crate) client: Client,
     pub(crate) metrics: ProcessingMetrics,
 }
 
@@ -156,6 +160,7 @@ impl Jobs for Processing {
                 ))),
             },
             Action::Kafka(topic) => self.forward(&processor, &topic, event).await,
+            Action::Webhook(url) => Ok(self.post(&url, event).await),
             Action::Log => {
                 tracing::info!(
                     processor = processor.processor_name, event.id = %event.event_id,
@@ -254,6 +259,22 @@ impl Processing {
             Err(error @ PublishError::TooLarge) => Outcome::Failed(error.to_string()),
             Err(error) => Outcome::Retry(error.to_string()),
         })
+    }
+
+    /// Posts the event; who wants a signature subscribes.
+    async fn post(&self, url: &str, event: &Event) -> Outcome {
+        let (format, id) = (Format::Json, event.event_id.to_string());
+        let now = service::clock::now().unix_timestamp();
+        let body = format.write(event).into();
+        let message = Message::signed(&id, now, format.media_type(), body, &[]);
+        let answer = self.client.send(url, message).await;
+        if answer.delivered() {
+            Outcome::Success
+        } else if answer.gone() {
+            Outcome::Failed(answer.why())
+        } else {
+            Outcome::Retry(answer.why())
+        }
     }
 
     /// What is recorded of an attempt; nothing if its event or its processor is gone.

@@ -175,19 +175,21 @@ impl StoreRole {
             detour,
         };
         background.spawn(rules.clone().watch());
+        let client = webhook::Client::new(&config.webhooks.http)?;
         let processing = Processing {
             db: db.clone(),
             rules: rules.clone(),
             handlers,
             extensions: Arc::clone(extensions),
             forwarding,
+            client: client.clone(),
             metrics: ProcessingMetrics::register(registry)?,
         };
         let watched = rules.clone();
         let webhooks = Webhooks {
             db: db.clone(),
             rules: rules.clone(),
-            client: webhook::Client::new(&config.webhooks.http)?,
+            client,
             limits: config.webhooks.clone(),
             announces: config.kafka.is_some(),
             metrics: WebhookMetrics::register(registry)?,

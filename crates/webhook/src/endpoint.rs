@@ -56,6 +56,19 @@ impl Endpoint {
         &self.0
     }
 
+    /// Whether it has that host and port; where none is said, it is that of its scheme.
+    #[must_use]
+    pub fn is_at(&self, host: &str) -> bool {
+        let place = |url: &Url| {
+            (
+                url.host_str().map(str::to_owned),
+                url.port_or_known_default(),
+            )
+        };
+        let there = Url::parse(&format!("{}://{host}", self.0.scheme()));
+        there.is_ok_and(|there| place(&there) == place(&self.0))
+    }
+
     /// The host where it is a name, which has to be resolved and checked.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
@@ -159,5 +172,10 @@ mod tests {
             Some("example.com".to_owned())
         );
         assert_eq!(named("https://1.1.1.1/x"), None);
+        let at = |text, host| Endpoint::parse(text, &networks).unwrap().is_at(host);
+        assert!(at("http://Localhost:3000/api", "localhost:3000"));
+        assert!(at("https://example.com/hook", "example.com:443"));
+        assert!(!at("http://localhost:3000", "localhost:3001"));
+        assert!(!at("https://example.com", "other.example.com"));
     }
 }

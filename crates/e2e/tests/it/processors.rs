@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use testkit::{LIMIT, Message, eventually, eventually_eq};
+use testkit::{LIMIT, Message, Receiver, Reply, eventually, eventually_eq};
 use uuid::Uuid;
 
 use crate::SHAPE;
@@ -269,6 +269,57 @@ async fn what_a_processor_gives_up_is_a_dead_letter_and_runs_again() {
     assert_eq!(world.database.count("work").await.unwrap(), 0);
     if SHAPE == Shape::Split {
         announced(&world, &id).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_is_posted_to_an_address_until_that_takes_it() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let builder = world.system().env("PROCESSING_INTERVAL", 1);
+    let allowed = builder.env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8");
+    let system = allowed.start().await;
+    let receiver = Receiver::start(|n, _| Reply::status(if n == 0 { 503 } else { 204 }));
+    let receiver = receiver.await.unwrap();
+    let to = |url: String| {
+        json!({"processor_name": "hook", "processor_type": "webhook",
+            "filters": {"event_types": ["order.*"]},
+            "config": {"url": url, "retry_policy": {"max_retries": 3, "backoff_seconds": [0]}}})
+    };
+    // The service itself, which would send the event back, and what is no address that may be reached.
+    for url in [
+        system.query_url("/api/events/create"),
+        "http://10.0.0.1/hook".to_owned(),
+        "ftp://example.com".to_owned(),
+    ] {
+        let (status, refused) = ask(&system, Method::POST, "processors", Some(to(url))).await;
+        assert_eq!(
+            (status, &refused["errors"][0]["path"]),
+            (422, &json!("config.url")),
+            "{refused}"
+        );
+    }
+    register(&system, to(receiver.url())).await;
+    let id = send(&system, "order.paid").await;
+    let other = send(&system, "user.paid").await;
+    let receipt = settled(&system, &id).await;
+    let run = &receipt["processors"][0];
+    assert_eq!(
+        (&receipt["status"], &run["status"], &run["attempts"]),
+        (&json!("processed"), &json!("success"), &json!(2)),
+        "{receipt}"
+    );
+    settled(&system, &other).await;
+    let received = receiver.received();
+    assert_eq!(received.len(), 2, "{received:?}");
+    for request in &received {
+        let event = request.json();
+        assert_eq!(request.header("webhook-id"), id);
+        assert_eq!(
+            (&event["event_id"], &event["event_type"], &event["data"]),
+            (&json!(id), &json!("order.paid"), &json!({"n": 1}))
+        );
+        assert!(!request.headers.contains_key("webhook-signature"));
     }
 }
 

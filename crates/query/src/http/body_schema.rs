@@ -3,7 +3,7 @@
 
 mod anomalies;
 
-use domain::processor::{MAX_CONCURRENCY, MAX_TIMEOUT_SECONDS};
+use domain::processor::{MAX_CONCURRENCY, MAX_TIMEOUT_SECONDS, MAX_URL};
 use domain::retry::{MAX_BACKOFF_SECONDS, MAX_RETRIES};
 use domain::selector::{MAX_CONDITIONS, MAX_ENTRIES, MAX_VALUES};
 use domain::{EventCategory, EventSource};
@@ -66,8 +66,7 @@ fn subscriptions(schemas: &mut Value) {
         let request = &mut schemas[name];
         of(request, "subscriber_name", printed(255));
         of(request, "subscriber_type", nullable(printed(100)));
-        let url = json!({"type": "string", "maxLength": 2_048, "pattern": r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"});
-        of(request, "callback_url", url);
+        of(request, "callback_url", address());
         of(request, "retry_policy", reference("RetryPolicy"));
         let orders = json!({"type": ["string", "null"], "enum": ["none", "stream", null]});
         of(request, "ordering", orders);
@@ -89,6 +88,11 @@ fn subscriptions(schemas: &mut Value) {
     }
 }
 
+/// An http or https address.
+fn address() -> Value {
+    json!({"type": "string", "maxLength": MAX_URL, "pattern": r"^\s*[Hh][Tt][Tt][Pp][Ss]?://"})
+}
+
 fn processors(schemas: &mut Value) {
     for name in ["ProcessorRequest", "ProcessorChange"] {
         let request = &mut schemas[name];
@@ -103,6 +107,7 @@ fn processors(schemas: &mut Value) {
     let topic = json!({"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,248}$"});
     let by_type = [
         ("kafka", Some(("topic", topic))),
+        ("webhook", Some(("url", address()))),
         ("handler", Some(("handler", named(255)))),
         ("log", None),
     ];

@@ -135,7 +135,7 @@ pub async fn create(
 ) -> Result<HttpResponse, Problem> {
     let tenant = tenant(&request);
     let asked = members(&request::body(&request, payload).await?)?;
-    let new = new_processor(&state, &asked).await?;
+    let new = new_processor(&state, &request, &asked).await?;
     let changed = state
         .change("processor", async |db| {
             processors::insert(db, &tenant, &new).await
@@ -176,7 +176,7 @@ pub async fn change(
         ("config".to_owned(), stored.config),
     ]);
     all.extend(asked);
-    let new = new_processor(&state, &all).await?;
+    let new = new_processor(&state, &request, &all).await?;
     let changed = state
         .change("processor", async |db| {
             processors::update(db, &tenant, processor_id, &new).await
@@ -294,6 +294,7 @@ fn answer(changed: Changed, name: &str) -> Result<HttpResponse, Problem> {
 /// handler is there, and that no event would go round for ever.
 async fn new_processor(
     state: &State,
+    request: &HttpRequest,
     members: &Map<String, Value>,
 ) -> Result<NewProcessor, Problem> {
     let mut errors = vec![];
@@ -303,6 +304,16 @@ async fn new_processor(
             let message =
                 format!("{topic} is read by the processor: the event would go round for ever");
             errors.push(FieldError::new("config.topic", Code::IllegalValue, message));
+        }
+        Some(Action::Webhook(url)) if errors.is_empty() => {
+            let refused = match state.webhooks.endpoint(&url).await {
+                Ok(endpoint) if endpoint.is_at(request.connection_info().host()) => {
+                    "is this service: the event would come back".to_owned()
+                }
+                Ok(_) => return Ok(new),
+                Err(refused) => refused,
+            };
+            errors.push(FieldError::new("config.url", Code::BadFormat, refused));
         }
         Some(Action::Handler(name)) if errors.is_empty() => {
             let known = state

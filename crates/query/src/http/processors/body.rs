@@ -31,7 +31,7 @@ pub struct ProcessorRequest {
     /// Unique; 1 to 255 characters.
     #[schema(example = "to-billing")]
     processor_name: String,
-    /// `kafka`, `handler` or `log`.
+    /// `kafka`, `webhook`, `handler` or `log`.
     #[schema(example = "kafka")]
     processor_type: String,
     #[schema(default = true)]
@@ -43,7 +43,7 @@ pub struct ProcessorRequest {
     /// that is not said means all.
     #[schema(value_type = Option<Object>, example = json!({"event_types": ["order.*"]}))]
     filters: Option<Value>,
-    /// `topic` (kafka) or `handler` (handler), `timeout_seconds` (30), `concurrency` (64), `retry_policy`.
+    /// `topic` (kafka), `url` (webhook) or `handler` (handler), `timeout_seconds` (30), `concurrency` (64), `retry_policy`.
     #[schema(value_type = Option<Object>, example = json!({"topic": "billing.orders"}))]
     config: Option<Value>,
 }
