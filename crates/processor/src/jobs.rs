@@ -26,6 +26,8 @@ const MARGIN: Duration = Duration::from_secs(30);
 const CLAIMED: usize = 256;
 /// Most under way.
 const UNDER_WAY: usize = 2_048;
+/// Bytes of events under way beyond which no more are begun: each call makes a message of its event.
+const BYTES_UNDER_WAY: usize = 32 * 1024 * 1024;
 
 /// A rule whose work can be done in this process.
 #[derive(Debug, Clone, Copy)]
@@ -99,6 +101,10 @@ pub struct Runner<J: Jobs> {
     running: HashMap<Uuid, usize>,
     tasks: JoinSet<Done<J::Outcome>>,
     due: BTreeSet<Instant>,
+    /// Bytes of the events under way, each as often as it is.
+    bytes: usize,
+    /// The largest event of the last claim, in bytes: so large may the next ones be.
+    largest: usize,
 }
 
 impl<J: Jobs> Runner<J> {
@@ -113,6 +119,8 @@ impl<J: Jobs> Runner<J> {
             running: HashMap::new(),
             tasks: JoinSet::new(),
             due: BTreeSet::new(),
+            bytes: 0,
+            largest: 1,
         }
     }
 
@@ -148,7 +156,9 @@ impl<J: Jobs> Runner<J> {
             .iter()
             .map(|one| (one.rule_id, one.timeout))
             .collect();
-        let left = UNDER_WAY.saturating_sub(self.tasks.len()).min(CLAIMED);
+        let room = BYTES_UNDER_WAY.saturating_sub(self.bytes) / self.largest;
+        let left = UNDER_WAY.saturating_sub(self.tasks.len());
+        let left = left.min(room).min(CLAIMED);
         if left == 0 {
             return Ok(());
         }
@@ -176,12 +186,15 @@ impl<J: Jobs> Runner<J> {
             .into_iter()
             .map(|(key, event)| (key, Arc::new(event)))
             .collect();
+        let sizes = events.values().map(|event| size(event));
+        self.largest = sizes.max().unwrap_or(1);
         for claimed in claimed {
             let event = events
                 .get(&(claimed.tenant_id.clone(), claimed.event_id))
                 .cloned();
             let limit = timeouts.get(&claimed.rule_id).copied().unwrap_or(MARGIN);
             *self.running.entry(claimed.rule_id).or_default() += 1;
+            self.bytes += event.as_ref().map_or(0, |event| size(event));
             self.tasks
                 .spawn(attempt(Arc::clone(&self.jobs), claimed, event, limit));
         }
@@ -217,11 +230,25 @@ impl<J: Jobs> Runner<J> {
             }
         }
         for one in &done {
+            let size = one.event.as_ref().map_or(0, |event| size(event));
+            self.bytes = self.bytes.saturating_sub(size);
             if let Some(running) = self.running.get_mut(&one.claimed.rule_id) {
                 *running = running.saturating_sub(1);
             }
         }
     }
+}
+
+/// About how many bytes an event takes.
+fn size(event: &Event) -> usize {
+    const REST: usize = 1_024;
+    let parts = [
+        &event.data,
+        &event.metadata,
+        &event.context,
+        &event.properties,
+    ];
+    REST + parts.iter().map(|part| part.as_str().len()).sum::<usize>()
 }
 
 async fn attempt<J: Jobs>(

@@ -119,6 +119,10 @@ service::metrics! {
         pub seconds: Histogram("tidegate_webhook_attempt_seconds", buckets = exponential(0.001, 4.0, 10)),
         /// Endpoints that nothing is sent to for the moment, because they failed in a row.
         pub open: IntGauge("tidegate_webhook_breakers_open"),
+        /// Deliveries that are not done, up to 100,000: not begun yet, under way, or due again later.
+        pub waiting: IntGauge("tidegate_webhook_waiting_deliveries"),
+        /// How long the oldest delivery has been due, of endpoints that take what is sent to them.
+        pub overdue: IntGauge("tidegate_webhook_overdue_seconds"),
     }
 }
 

@@ -194,8 +194,10 @@ impl StoreRole {
             announces: config.kafka.is_some(),
             metrics: WebhookMetrics::register(registry)?,
             breakers: std::sync::Mutex::default(),
+            turn: std::sync::atomic::AtomicUsize::new(0),
         };
         background.spawn(Webhooks::forget(db.clone(), config.webhooks.log));
+        background.spawn(Webhooks::watch(db.clone(), webhooks.metrics.clone()));
         let ((work, stop), (more_work, more_stop)) = (oneshot::channel(), oneshot::channel());
         let mut jobs = JoinSet::new();
         jobs.spawn(Runner::new(db.clone(), rules.clone(), processing, config.sweep).run(stop));

@@ -6,6 +6,7 @@
 mod breaker;
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use serde_json::json;
 use store::outbox::Message as Announcement;
 use store::subscriptions::Subscription;
 use store::webhooks::{self, Attempt, Consequences, End};
-use store::work::Claimed;
+use store::work::{self, Claimed};
 use store::{Database, Error};
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -34,6 +35,8 @@ const TOO_MANY: u16 = 429;
 const MARGIN: Duration = Duration::from_secs(2);
 /// How often the log is shortened.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+/// How often it is counted what there is to do.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// The kind of work that webhooks are.
 pub(crate) struct Webhooks {
@@ -45,6 +48,8 @@ pub(crate) struct Webhooks {
     pub(crate) announces: bool,
     pub(crate) metrics: WebhookMetrics,
     pub(crate) breakers: Mutex<HashMap<Uuid, Breaker>>,
+    /// Whose turn it is to be begun first, while there is more to do than can be under way.
+    pub(crate) turn: AtomicUsize,
 }
 
 impl Jobs for Webhooks {
@@ -65,8 +70,11 @@ impl Jobs for Webhooks {
                 timeout: self.limits.http.timeout + MARGIN,
             })
         };
-        let runnable = rules.webhooks.keys().filter_map(of).collect();
+        let mut runnable: Vec<Runnable> = rules.webhooks.keys().filter_map(of).collect();
         self.metrics.open.set(open);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let first = turn.checked_rem(runnable.len()).unwrap_or(0);
+        runnable.rotate_left(first);
         runnable
     }
 
@@ -135,6 +143,24 @@ impl Webhooks {
                 Ok(removed) => tracing::info!(removed, "old attempts of webhooks are removed"),
                 Err(error) => {
                     tracing::debug!(error = %error, "the log of webhooks cannot be shortened yet");
+                }
+            }
+        }
+    }
+
+    /// Says what there is still to do, until dropped.
+    pub(crate) async fn watch(db: Database, metrics: WebhookMetrics) {
+        let mut every = tokio::time::interval(LOOK_EVERY);
+        loop {
+            every.tick().await;
+            let waiting = async { work::waiting(&*db.client().await?).await };
+            match waiting.await {
+                Ok(waiting) => {
+                    metrics.waiting.set(waiting.deliveries);
+                    metrics.overdue.set(waiting.overdue);
+                }
+                Err(error) => {
+                    tracing::debug!(error = %error, "what webhooks have to do cannot be counted yet");
                 }
             }
         }

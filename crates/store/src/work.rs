@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::event_reads::StoredEvent;
 use crate::event_reads::row::EVENT;
 use crate::pool::Database;
+use crate::rules::RuleKind;
 use crate::sql::Sql;
 
 /// Few keys of tables that are empty at one moment and large at the next, see `Writer::connect`.
@@ -102,6 +103,37 @@ pub async fn claim(db: &Database, slots: &[Slot], most: usize) -> Result<Vec<Cla
         .collect::<Result<_, _>>()?;
     tx.commit().await?;
     Ok(claimed)
+}
+
+/// What webhooks have still to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    /// Deliveries that are not done, up to [`crate::figures::MANY`].
+    pub deliveries: i64,
+    /// Seconds that the oldest one has been due; of enabled subscriptions whose deliveries do not fail.
+    pub overdue: i64,
+}
+
+/// What webhooks have still to do, of all tenants.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn waiting(client: &Client) -> Result<Waiting, Error> {
+    let sql = "select (select count(*) from (select from work where kind = $1 limit $2) w), \
+        coalesce((select extract(epoch from now() - min(w.due_at)) from event_subscriptions s \
+            cross join lateral (select due_at from work where rule_id = s.subscription_id \
+                and due_at <= now() order by due_at limit 1) w \
+            where s.enabled and s.failing_since is null), 0)::int8";
+    let kind = RuleKind::Webhook as i16;
+    let params = [
+        (&kind as _, Type::INT2),
+        (&crate::figures::MANY as _, Type::INT8),
+    ];
+    let row = client.query_typed_one(sql, &params).await?;
+    Ok(Waiting {
+        deliveries: row.try_get(0)?,
+        overdue: row.try_get(1)?,
+    })
 }
 
 /// The events of these attempts. What is not among them was removed since.

@@ -46,6 +46,13 @@ pub enum Reply {
         /// Whether to begin anew at the end.
         endless: bool,
     },
+    /// What the server at that port of loopback answers.
+    Forward {
+        /// The port.
+        port: u16,
+        /// Whether the answer arrives; else the connection is closed once the server has answered.
+        arrives: bool,
+    },
     /// Nothing, ever.
     Silence,
 }
@@ -80,16 +87,27 @@ impl Receiver {
     pub async fn start(
         answers: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static,
     ) -> anyhow::Result<Self> {
+        Self::listen(Arc::new(answers), true).await
+    }
+
+    /// The same, but of requests only their lines are kept: for many and large ones.
+    pub async fn start_forgetting(
+        answers: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static,
+    ) -> anyhow::Result<Self> {
+        Self::listen(Arc::new(answers), false).await
+    }
+
+    async fn listen(answers: Answers, keeps: bool) -> anyhow::Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let port = listener.local_addr()?.port();
         let received = Arc::<Mutex<Vec<Request>>>::default();
-        let (seen, answers): (_, Answers) = (Arc::clone(&received), Arc::new(answers));
+        let seen = Arc::clone(&received);
         let accepting = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let (seen, answers) = (Arc::clone(&seen), Arc::clone(&answers));
                 // A client that goes away is what tests do.
                 tokio::spawn(async move {
-                    let _ = serve(stream, &seen, &answers).await;
+                    let _ = serve(stream, &seen, &answers, keeps).await;
                 });
             }
         });
@@ -129,12 +147,21 @@ async fn serve(
     stream: TcpStream,
     seen: &Mutex<Vec<Request>>,
     answers: &Answers,
+    keeps: bool,
 ) -> std::io::Result<()> {
     let mut stream = BufReader::new(stream);
     while let Some(request) = read(&mut stream).await? {
         let number = {
             let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.push(request.clone());
+            seen.push(if keeps {
+                request.clone()
+            } else {
+                Request {
+                    line: request.line.clone(),
+                    headers: HashMap::new(),
+                    body: Vec::new(),
+                }
+            });
             seen.len() - 1
         };
         match answers(number, &request) {
@@ -166,10 +193,35 @@ async fn serve(
                     }
                 }
             }
+            Reply::Forward { port, arrives } => {
+                let answer = forward(port, &request).await?;
+                if arrives {
+                    stream.write_all(&answer).await?;
+                    stream.flush().await?;
+                }
+                return Ok(());
+            }
             Reply::Silence => std::future::pending().await,
         }
     }
     Ok(())
+}
+
+/// Sends a request on to that port; returns the whole answer.
+async fn forward(port: u16, request: &Request) -> std::io::Result<Vec<u8>> {
+    let mut server = TcpStream::connect(("127.0.0.1", port)).await?;
+    let mut head = format!("{} HTTP/1.1\r\nconnection: close\r\n", request.line);
+    for (name, value) in &request.headers {
+        if name != "connection" {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    head.push_str("\r\n");
+    server.write_all(head.as_bytes()).await?;
+    server.write_all(&request.body).await?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer).await?;
+    Ok(answer)
 }
 
 pub(crate) async fn read(stream: &mut BufReader<TcpStream>) -> std::io::Result<Option<Request>> {

@@ -78,6 +78,8 @@ mod tenants;
 mod two_processors;
 #[path = "../it/webhooks.rs"]
 mod webhooks;
+#[path = "../it/webhooks_at_size.rs"]
+mod webhooks_at_size;
 
 mod console_page;
 mod live;

@@ -57,6 +57,7 @@ mod streams;
 mod tenants;
 mod two_processors;
 mod webhooks;
+mod webhooks_at_size;
 
 /// These tests drive the three services.
 const SHAPE: world::Shape = world::Shape::Split;

@@ -18,14 +18,14 @@ const EVENTS: usize = 300;
 const DOWN: Duration = Duration::from_secs(2);
 
 /// An endpoint with its subscription; `done` has the ids that it answered 2xx to.
-struct Endpoint {
-    receiver: Receiver,
+pub(crate) struct Endpoint {
+    pub(crate) receiver: Receiver,
     id: String,
-    done: Arc<Mutex<BTreeSet<Uuid>>>,
+    pub(crate) done: Arc<Mutex<BTreeSet<Uuid>>>,
 }
 
 impl Endpoint {
-    async fn subscribe(
+    pub(crate) async fn subscribe(
         system: &System,
         name: &str,
         selector: Value,
@@ -53,7 +53,7 @@ impl Endpoint {
         Self { receiver, id, done }
     }
 
-    async fn assert_gets(&self, name: &str, wanted: &BTreeSet<Uuid>) {
+    pub(crate) async fn assert_gets(&self, name: &str, wanted: &BTreeSet<Uuid>) {
         eventually_eq(name, wanted.len(), || async {
             anyhow::Ok(self.done.lock().unwrap().len())
         })
@@ -62,7 +62,22 @@ impl Endpoint {
     }
 }
 
-async fn ask(system: &System, method: &str, path: &str, body: &Value) -> (u16, Value) {
+/// An endpoint that fails half the time, but never one message so often that it is given up.
+pub(crate) fn half_the_time() -> impl Fn(usize, &str) -> Reply {
+    const MOST: usize = 6;
+    let failed = Mutex::<BTreeMap<String, usize>>::default();
+    move |n, id| {
+        let mut failed = failed.lock().unwrap();
+        let failed = failed.entry(id.to_owned()).or_default();
+        if !n.is_multiple_of(2) || *failed == MOST {
+            return Reply::status(200);
+        }
+        *failed += 1;
+        Reply::status(500)
+    }
+}
+
+pub(crate) async fn ask(system: &System, method: &str, path: &str, body: &Value) -> (u16, Value) {
     let url = system.query_url(&format!("/api/v1/events/subscriptions{path}"));
     let request = client().request(method.parse().unwrap(), url).json(body);
     let answer = request.send().await.unwrap();
@@ -113,10 +128,7 @@ async fn each_endpoint_gets_its_events_beside_bad_ones_and_a_killed_processor() 
         Reply::Status(204, vec![], Duration::from_millis(400))
     })
     .await;
-    let flaky = Endpoint::subscribe(&system, "flaky", json!({}), |n, _| {
-        Reply::status(if n.is_multiple_of(2) { 500 } else { 200 })
-    })
-    .await;
+    let flaky = Endpoint::subscribe(&system, "flaky", json!({}), half_the_time()).await;
     let since = Mutex::new(None);
     let down = Endpoint::subscribe(&system, "down", json!({}), move |_, _| {
         let since = *since.lock().unwrap().get_or_insert_with(Instant::now);
