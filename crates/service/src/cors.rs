@@ -61,6 +61,8 @@ pub fn layer(origins: Option<&[String]>) -> Cors {
         HeaderName::from_static("last-event-id"),
         HeaderName::from_static("prefer"),
         HeaderName::from_static("traceparent"),
+        // Segment's client for browsers sends it with whatever it sends again.
+        HeaderName::from_static("x-retry-count"),
         crate::auth::credential::API_KEY,
         crate::request_id::HEADER,
     ])

@@ -20,7 +20,7 @@ fn gateway(world: &World, nats: &Nats) -> ServiceBuilder {
     world.service("ingest").env("NATS_URL", nats.url())
 }
 
-async fn client(nats: &Nats) -> Context {
+pub(crate) async fn client(nats: &Nats) -> Context {
     let (url, user, password) = nats.open_url();
     let client = eventually("a client", LIMIT, || {
         ConnectOptions::with_user_and_password(user.to_owned(), password.to_owned())

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use testkit::{SseStream, eventually_eq};
+use testkit::{LIMIT, Nats, SseStream, eventually, eventually_eq};
 
 use crate::SHAPE;
 use crate::direct::{Record, produce};
 use crate::erasures::found;
 use crate::ledger::everything_on_the_log;
+use crate::nats::client as client_of;
 use crate::sender::client;
 use crate::world::{BACKEND, DOMAIN, Shape, World, beside_others};
 
@@ -136,5 +137,55 @@ async fn what_the_rules_name_reaches_no_log_no_table_and_no_listener() {
             break;
         }
     }
+    std::fs::remove_file(file).unwrap();
+}
+
+/// What a message of NATS says passes the same rules on its way to the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_hold_for_messages_of_nats() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let nats = Nats::start().await;
+    let file = std::env::temp_dir().join(format!("rules-{}", uuid::Uuid::now_v7()));
+    std::fs::write(&file, RULES).unwrap();
+    let system = world
+        .system()
+        .env("NATS_URL", nats.url())
+        .env("PERSONAL_DATA_RULES", file.display())
+        .env("PERSONAL_DATA_KEY", "a key that is long enough")
+        .env("ANONYMIZE_IP", true)
+        .start()
+        .await;
+    let context = client_of(&nats).await;
+    // The gateway makes the stream.
+    eventually("the stream", LIMIT, || context.get_stream("events")).await;
+    let native = json!({"event_type": "order.placed", "user_id": "u-1", "data": data()});
+    let bus = json!({"type": "order.placed", "data": data()});
+    let cloud = json!({"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.placed", "data": data()});
+    for body in [&native, &bus, &cloud] {
+        let sent = context.publish("events.orders", body.to_string().into());
+        sent.await.unwrap().await.unwrap();
+    }
+    eventually_eq("stored events", 3, || world.database.count("event_ids")).await;
+    for secret in [EMAIL, CARD, NAME, ADDRESS] {
+        assert_eq!(found(&world, secret).await, BTreeMap::new(), "{secret}");
+    }
+    if SHAPE == Shape::Split {
+        for message in everything_on_the_log(&world).await.values() {
+            let payload = message.payload.as_deref().unwrap();
+            for secret in [EMAIL, CARD, NAME, ADDRESS] {
+                assert!(!payload.contains(secret), "{payload}");
+            }
+        }
+    }
+    // One value has one hash, whichever door it came by.
+    let url = system.ingest_url("/api/v1/events/create");
+    let sent = client().post(url).json(&native).send().await.unwrap();
+    assert_eq!(sent.status(), 201);
+    eventually_eq("stored events", 4, || world.database.count("event_ids")).await;
+    let sql = "select count(distinct data ->> 'email') from events where data ? 'email'";
+    assert_eq!(world.database.scalar::<i64>(sql, &[]).await.unwrap(), 1);
+    let sql = "select count(*) from events where data -> 'order' ->> 'card' = '***4242'";
+    assert_eq!(world.database.scalar::<i64>(sql, &[]).await.unwrap(), 4);
     std::fs::remove_file(file).unwrap();
 }

@@ -2,7 +2,9 @@
 //! `docs/envelopes.md` says. Their programs are in `tests/sdks`; `deploy/local/parts install --with
 //! sdks` fetches the clients.
 
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -211,6 +213,64 @@ async fn analytics_js_in_a_browser_sends_every_call_once() {
         assert_eq!(event.data["type"], call);
     }
     assert_counts(&world, CALLS.len()).await;
+    system.assert_well();
+}
+
+/// Each call is refused with 503 once; the second time it is taken and the answer is lost; then all is well.
+#[tokio::test(flavor = "multi_thread")]
+async fn analytics_js_sends_again_after_an_outage_and_each_call_is_there_once() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let mut system = world.system().start().await;
+    let port = system.ingest().port();
+    let tried = Arc::<Mutex<BTreeMap<String, usize>>>::default();
+    let attempts = Arc::clone(&tried);
+    let front = Receiver::start(move |_, request| {
+        let arrives = Reply::Forward {
+            port,
+            arrives: true,
+        };
+        let body = request.json();
+        let Some(id) = body["messageId"].as_str() else {
+            return arrives;
+        };
+        let mut tried = attempts.lock().unwrap();
+        let attempt = tried.entry(id.to_owned()).or_default();
+        *attempt += 1;
+        match attempt {
+            1 => Reply::raw(
+                "HTTP/1.1 503 X\r\naccess-control-allow-origin: *\r\ncontent-length: 0\r\n\r\n",
+            ),
+            2 => Reply::Forward {
+                port,
+                arrives: false,
+            },
+            _ => arrives,
+        }
+    })
+    .await
+    .unwrap();
+    let page = page(&format!("127.0.0.1:{}", front.port())).await;
+    let browser = Browser::start();
+    let _tab = browser
+        .open(&format!("http://127.0.0.1:{}/", page.port()))
+        .await;
+    let all = CALLS.map(|call| format!("browser-js-{call}"));
+    eventually("the client is content", PATIENCE, || async {
+        let tried = tried.lock().unwrap().clone();
+        let done = |id: &String| tried.get(id).is_some_and(|attempts| *attempts > 2);
+        if all.iter().all(done) {
+            Ok(())
+        } else {
+            Err(tried)
+        }
+    })
+    .await;
+    for id in &all {
+        stored(&world, id, "browser-js").await;
+    }
+    assert_counts(&world, CALLS.len()).await;
+    assert_eq!(world.database.count("dead_letters").await.unwrap(), 0);
     system.assert_well();
 }
 
