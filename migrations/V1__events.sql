@@ -438,6 +438,16 @@ create table api_keys (
 );
 create index api_keys_tenant_idx on api_keys (tenant_id, created_at);
 
+-- Limits of single tenants (docs/decisions/0038). Null is what the service's setting says, 0 is no limit.
+create table tenant_limits (
+    tenant            varchar(64) collate "C" primary key,
+    events_per_second bigint      check (events_per_second >= 0),
+    bytes_per_day     bigint      check (bytes_per_day >= 0),
+    types_per_day     bigint      check (types_per_day >= 0),
+    connections       bigint      check (connections >= 0),
+    changed_at        timestamptz not null default now()
+);
+
 -- Replays (S4-32 to S4-38, docs/decisions/0020): stored events that are run again.
 create table replays (
     id             uuid        primary key default gen_random_uuid(),

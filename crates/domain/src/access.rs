@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::id::TenantId;
+use crate::tenant_limits::LimitedTenant;
 
 /// What a key or a token permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +151,15 @@ pub struct ApiKey {
     pub scopes: Scopes,
     /// When it ends, if it does.
     pub expires_at: Option<OffsetDateTime>,
+}
+
+/// What a database says at one moment of who may do how much.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// The keys that are good.
+    pub keys: Vec<ApiKey>,
+    /// The tenants with limits of their own.
+    pub limits: Vec<LimitedTenant>,
 }
 
 impl fmt::Debug for ApiKey {

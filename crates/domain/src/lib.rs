@@ -28,6 +28,7 @@ pub mod search;
 pub mod selector;
 pub mod stream;
 pub mod subject;
+pub mod tenant_limits;
 pub mod timestamp;
 pub mod upcast;
 

@@ -6,6 +6,9 @@ use std::time::Duration;
 use config::{ConfigError, Env};
 use domain::Limits;
 use domain::personal::PersonalData;
+use domain::tenant_limits::{
+    MAX_BYTES_PER_DAY, MAX_EVENTS_PER_SECOND, MAX_TYPES_PER_DAY, TenantLimits,
+};
 use eventlog::kafka::KafkaConfig;
 use eventlog::postgres::PostgresLogConfig;
 use ipnet::IpNet;
@@ -37,10 +40,8 @@ pub struct Config {
     pub max_batch_events: usize,
     /// Most bytes of requests being read or waiting for their acknowledgement.
     pub max_inflight_bytes: usize,
-    /// How many events of one tenant it takes in a second; 0 is no limit.
-    pub tenant_events_per_second: u32,
-    /// How many bytes of events of one tenant it takes in a day, in UTC; 0 is no limit.
-    pub tenant_bytes_per_day: u64,
+    /// What it takes of a tenant that has no limits of its own.
+    pub tenant_limits: TenantLimits,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Origins whose pages may call; `None` is any.
@@ -88,18 +89,7 @@ impl Config {
                 4096..=1 << 40,
                 "Most bytes of requests being read or waiting for the log, and of answers not yet taken by their clients; more are refused (503).",
             ),
-            tenant_events_per_second: env.get_in(
-                &["TENANT_EVENTS_PER_SECOND"],
-                0,
-                0..=10_000_000,
-                "Events of one tenant that a gateway takes in a second (429), five times as many at once after a pause; 0 is no limit.",
-            ),
-            tenant_bytes_per_day: env.get_in(
-                &["TENANT_BYTES_PER_DAY"],
-                0,
-                0..=u64::MAX,
-                "Bytes of events of one tenant that a gateway takes in a day, in UTC (429); counted anew when it starts. 0 is no limit.",
-            ),
+            tenant_limits: tenant_limits(env),
             trusted_proxies: service::auth::config::trusted_proxies(env),
             cors_origins: service::cors::origins(env),
             rudderstack: Signature::from_env(env),
@@ -169,6 +159,28 @@ pub struct SpillConfig {
     pub database: Option<DatabaseConfig>,
     /// Whether the frontend routes spill as well (C03).
     pub frontend: bool,
+}
+
+fn tenant_limits(env: &Env) -> TenantLimits {
+    let limit = |name, most, doc| Some(env.get_in(&[name], 0, 0..=most, doc));
+    TenantLimits {
+        events_per_second: limit(
+            "TENANT_EVENTS_PER_SECOND",
+            MAX_EVENTS_PER_SECOND,
+            "Events of one tenant that a gateway takes in a second (429), five times as many at once after a pause; 0 is no limit. `tidegate tenant limits` says otherwise for a tenant.",
+        ),
+        bytes_per_day: limit(
+            "TENANT_BYTES_PER_DAY",
+            MAX_BYTES_PER_DAY,
+            "Bytes of events of one tenant that a gateway takes in a day, in UTC (429); counted anew when it starts. 0 is no limit. `tidegate tenant limits` says otherwise for a tenant.",
+        ),
+        types_per_day: limit(
+            "TENANT_TYPES_PER_DAY",
+            MAX_TYPES_PER_DAY,
+            "Types of events of one tenant that a gateway takes in a day, in UTC (429); counted anew when it starts. 0 is no limit. `tidegate tenant limits` says otherwise for a tenant.",
+        ),
+        connections: None,
+    }
 }
 
 impl SpillConfig {

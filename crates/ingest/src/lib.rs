@@ -67,7 +67,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let health = gateway.health(Health::new(&http.service_name));
     if let Some(keys) = keys {
         let keys = Database::new(&keys.alone())?;
-        auth.follow_database(move || store::api_keys::all(keys.clone()));
+        auth.follow_database(move || store::api_keys::known(keys.clone()));
     }
     let bound = service::http::bind(&http, &auth, &registry, &health, gateway.configure())?;
     tracing::info!(address = %bound.address, "ingest listens");

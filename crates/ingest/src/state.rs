@@ -23,8 +23,8 @@ pub struct State {
     pub writer: Arc<Writer>,
     /// Bytes in flight.
     pub budget: Arc<ByteBudget>,
-    /// What each tenant may still send; `None` without a limit.
-    pub rate: Option<TenantRate>,
+    /// What each tenant may still send.
+    pub rate: TenantRate,
     /// The metrics.
     pub metrics: Metrics,
     pub(crate) steps: OnceLock<Chain>,
@@ -47,11 +47,7 @@ impl State {
         Ok(Self {
             metrics: Metrics::new(registry, &writer, &budget)?,
             topics: subject::EVENT_TOPICS.map(|name| (name, config.kafka.topic(name))),
-            rate: TenantRate::new(
-                config.tenant_events_per_second,
-                config.tenant_bytes_per_day,
-                config.max_batch_events,
-            ),
+            rate: TenantRate::new(config.tenant_limits, config.max_batch_events),
             waiters: config.spill.named.as_ref().map(Waiters::new).transpose()?,
             steps: OnceLock::new(),
             turn: AtomicU32::new(0),

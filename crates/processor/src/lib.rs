@@ -203,7 +203,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let roles = config.roles;
     let auth = Authenticator::start(&http.auth, &http.host, &registry)?;
     let keys = Database::new(&config.database.alone())?;
-    auth.follow_database(move || store::api_keys::all(keys.clone()));
+    auth.follow_database(move || store::api_keys::known(keys.clone()));
     let processor = Processor::new(config, &registry, Deps::default())?;
     let health = processor.health(Health::new(&http.service_name));
     let bound = service::http::bind(&http, &auth, &registry, &health, processor.configure())?;

@@ -198,7 +198,7 @@ impl SseConfig {
                 &["SSE_MAX_CONNECTIONS_PER_TENANT"],
                 0,
                 0..=10_000_000,
-                "Open live streams of one tenant in a process; more get 429. 0 is no limit.",
+                "Open live streams of one tenant in a process; more get 429. 0 is no limit. `tidegate tenant limits` says otherwise for a tenant.",
             ),
         }
     }

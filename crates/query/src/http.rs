@@ -32,6 +32,7 @@ pub mod sse;
 pub mod stats;
 pub mod streams;
 pub mod subscriptions;
+pub mod tenants;
 pub mod users;
 
 use std::time::Instant;

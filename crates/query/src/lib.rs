@@ -42,7 +42,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let channels = Arc::new(RedisChannels::new(config.redis.clone())?);
     let auth = Authenticator::start(&config.http.auth, &config.http.host, &registry)?;
     let keys = Database::new(&config.database.alone())?;
-    auth.follow_database(move || store::api_keys::all(keys.clone()));
+    auth.follow_database(move || store::api_keys::known(keys.clone()));
     let query = Query::new(&config, &registry, channels)?;
     let health = query.health(Health::new(&config.http.service_name));
     let bound = service::http::bind(&config.http, &auth, &registry, &health, query.configure())?;

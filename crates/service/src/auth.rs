@@ -15,6 +15,7 @@ pub mod jwk_source;
 pub mod jwt;
 pub mod key_file;
 pub mod key_ring;
+mod known;
 mod openssl_provider;
 pub mod principal;
 pub mod refusal;

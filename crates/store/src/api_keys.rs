@@ -1,13 +1,14 @@
 //! API keys, each by its hash alone.
 
 use domain::TenantId;
-use domain::access::{ApiKey, Scopes};
+use domain::access::{ApiKey, Known, Scopes};
 use time::{Duration, OffsetDateTime};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::error::Error;
 use crate::pool::{Client, Database};
+use crate::tenant_limits;
 
 const COLUMNS: &str = "id, tenant_id, hint, name, scopes, created_at, expires_at, revoked_at";
 
@@ -49,14 +50,22 @@ pub struct NewKey {
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// All keys that are good now, for checking.
+/// All that services keep in memory: the keys that are good now, and the limits of tenants.
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn all(database: Database) -> Result<Vec<ApiKey>, Error> {
+pub async fn known(database: Database) -> Result<Known, Error> {
+    let client = database.client().await?;
+    Ok(Known {
+        keys: all(&client).await?,
+        limits: tenant_limits::all(&client).await?,
+    })
+}
+
+async fn all(client: &Client) -> Result<Vec<ApiKey>, Error> {
     let sql = "select id, tenant_id, hash, scopes, expires_at from api_keys \
         where revoked_at is null and (expires_at is null or expires_at > now()) order by id";
-    let rows = database.client().await?.query(sql, &[]).await?;
+    let rows = client.query(sql, &[]).await?;
     let key = |row: &Row| {
         Ok(ApiKey {
             id: row.try_get("id")?,

@@ -33,6 +33,7 @@ pub mod sql;
 pub mod statistics;
 pub mod stream_reads;
 pub mod subscriptions;
+pub mod tenant_limits;
 pub mod tenants;
 pub mod timeout;
 pub mod webhooks;

@@ -1,6 +1,7 @@
 //! Tenants: what there is of each, and the database roles that read some of them alone.
 
 use domain::TenantId;
+use domain::tenant_limits::TenantLimits;
 use time::Date;
 use tokio_postgres::{Client, Row};
 
@@ -33,9 +34,11 @@ const OVERVIEW: &str = "select t.tenant, coalesce(a.events, 0), coalesce(a.today
         (select count(*) from api_keys k where k.tenant_id = t.tenant and k.revoked_at is null \
             and (k.expires_at is null or k.expires_at > now())), \
         coalesce((select array_agg(r.role::text order by r.role) from tenant_readers r \
-            where r.tenant = t.tenant), '{}') \
+            where r.tenant = t.tenant), '{}'), \
+        l.events_per_second, l.bytes_per_day, l.types_per_day, l.connections \
     from (select tenant_id as tenant from aggregated_events union select tenant_id from api_keys \
-        union select tenant from tenant_readers) t \
+        union select tenant from tenant_readers union select tenant from tenant_limits) t \
+    left join tenant_limits l on l.tenant = t.tenant \
     left join lateral (select sum(count)::int8 as events, count(distinct event_type) as types, \
         min(date) as first, max(date) as last, (sum(count) filter \
             (where date = (now() at time zone 'utc')::date))::int8 as today \
@@ -61,6 +64,8 @@ pub struct Overview {
     pub keys: i64,
     /// Database roles that read it.
     pub readers: Vec<String>,
+    /// Its own limits.
+    pub limits: TenantLimits,
 }
 
 impl Overview {
@@ -75,11 +80,17 @@ impl Overview {
             dead_letters: row.try_get(6)?,
             keys: row.try_get(7)?,
             readers: row.try_get(8)?,
+            limits: TenantLimits::of([
+                row.try_get(9)?,
+                row.try_get(10)?,
+                row.try_get(11)?,
+                row.try_get(12)?,
+            ]),
         })
     }
 }
 
-/// The tenants that have events, keys or readers: all, or the one of a name.
+/// The tenants that have events, keys, readers or limits: all, or the one of a name.
 ///
 /// # Errors
 /// The database does not answer.

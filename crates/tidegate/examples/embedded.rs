@@ -144,7 +144,7 @@ async fn main() -> anyhow::Result<()> {
 
     let auth = Authenticator::start(&takes.auth, &takes.host, for_ingest)?;
     let keys = db.clone();
-    auth.follow_database(move || store::api_keys::all(keys.clone()));
+    auth.follow_database(move || store::api_keys::known(keys.clone()));
     let (name, health) = (
         "embedded",
         processor.health(gateway.health(Health::new("embedded"))),

@@ -59,43 +59,53 @@ impl Guarded {
     pub(crate) async fn start(world: World) -> Self {
         let issuer = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
         let file = key_file();
-        let public = String::from_utf8(issuer.public_key_to_pem().unwrap()).unwrap();
         let names = match SHAPE {
             Shape::Split => &["ingest", "processor", "query"][..],
             Shape::AllInOne => &["tidegate"],
         };
-        let guarded = |builder: ServiceBuilder| {
-            builder
-                .env("AUTH_MODE", "jwt")
-                .env("JWT_PUBLIC_KEY", &public)
-                .env("API_KEYS_FILE", file.display())
-                .env("KAFKA_DOMAIN_TOPICS", DOMAIN)
-        };
-        let mut services = vec![];
-        for name in names {
-            services.push(guarded(world.service(name)).start().await);
-        }
-        let http = reqwest::Client::new();
-        for service in &services {
-            // Until the database has said its keys a service cannot know that one is none.
-            eventually_eq("the keys are known", 401, || async {
-                let request = http.get(service.url("/api/v1/admin/routes"));
-                Ok(request
-                    .bearer_auth(key("secret", "z"))
-                    .send()
-                    .await?
-                    .status()
-                    .as_u16())
-            })
-            .await;
-        }
-        Self {
+        let mut all = Self {
             world,
-            services,
+            services: vec![],
             issuer,
             file,
-            http,
+            http: reqwest::Client::new(),
+        };
+        for name in names {
+            let service = all.service(name).start().await;
+            all.services.push(service);
         }
+        // One of them makes the schema.
+        for service in &all.services {
+            all.knows_its_keys(service).await;
+        }
+        all
+    }
+
+    /// One more service whose door is shut as that of the others.
+    pub(crate) async fn start_service(&self, name: &str) -> TestService {
+        let service = self.service(name).start().await;
+        self.knows_its_keys(&service).await;
+        service
+    }
+
+    fn service(&self, name: &str) -> ServiceBuilder {
+        let public = String::from_utf8(self.issuer.public_key_to_pem().unwrap()).unwrap();
+        self.world
+            .service(name)
+            .env("AUTH_MODE", "jwt")
+            .env("JWT_PUBLIC_KEY", &public)
+            .env("API_KEYS_FILE", self.file.display())
+            .env("KAFKA_DOMAIN_TOPICS", DOMAIN)
+    }
+
+    async fn knows_its_keys(&self, service: &TestService) {
+        // Until the database has said its keys a service cannot know that one is none.
+        eventually_eq("the keys are known", 401, || async {
+            let request = self.http.get(service.url("/api/v1/admin/routes"));
+            let request = request.bearer_auth(key("secret", "z"));
+            Ok(request.send().await?.status().as_u16())
+        })
+        .await;
     }
 
     pub(crate) fn ingest(&self) -> &TestService {

@@ -1,12 +1,12 @@
 //! API keys: made, used, replaced, ended; and known while the database is away.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::{Part, eventually_eq};
 
 use crate::attack::{Guarded, key};
-use crate::world::{World, beside_others};
+use crate::world::{World, beside_others, soak};
 
 impl Guarded {
     async fn admin(&self, path: &str, key: &str, body: &Value) -> (u16, Value) {
@@ -142,10 +142,12 @@ async fn a_key_is_shown_once_replaced_with_an_overlap_and_ended_everywhere() {
     }
 }
 
+/// Ten seconds, in `make soak` a minute: longer than the keys are read again.
 #[tokio::test]
-async fn keys_are_known_while_the_database_is_away() {
+async fn keys_are_known_while_database_and_redis_are_away() {
     let _turn = beside_others().await;
-    let guarded = Guarded::start(World::with_own(&[Part::Postgres]).await).await;
+    let away = Duration::from_secs(soak(10, 60));
+    let guarded = Guarded::start(World::with_own(&[Part::Postgres, Part::Redis]).await).await;
     let wanted = json!({"name": "shop", "kind": "write"});
     let (_, made) = guarded.admin("", &key("secret", "o"), &wanted).await;
     let shop = made["key"].as_str().unwrap();
@@ -155,9 +157,58 @@ async fn keys_are_known_while_the_database_is_away() {
     })
     .await;
     guarded.world.parts.kill(Part::Postgres).await;
-    // Longer than the keys are read again.
-    tokio::time::sleep(Duration::from_secs(7)).await;
-    assert_eq!(guarded.send(shop, &event).await.status(), 201);
-    assert_eq!(guarded.send(&key("write", "w"), &event).await.status(), 201);
-    assert_eq!(guarded.send(&key("write", "z"), &event).await.status(), 401);
+    guarded.world.parts.kill(Part::Redis).await;
+    let until = Instant::now() + away;
+    while Instant::now() < until {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(guarded.send(shop, &event).await.status(), 201);
+        assert_eq!(guarded.send(&key("write", "w"), &event).await.status(), 201);
+        assert_eq!(guarded.send(&key("write", "z"), &event).await.status(), 401);
+    }
+    // Query cannot answer, but says so only to who may ask.
+    let history = async |key: &str| {
+        let request = guarded.get("/api/v1/events/history", key).send();
+        request.await.unwrap().status().as_u16()
+    };
+    assert_eq!(history(&key("secret", "r")).await, 503);
+    assert_eq!(history(&key("secret", "z")).await, 401);
+    assert_eq!(history(shop).await, 403);
+}
+
+/// One key, three gateways: it is ended once, and ends everywhere.
+#[tokio::test]
+async fn a_key_that_is_ended_is_refused_by_every_gateway() {
+    let _turn = beside_others().await;
+    let guarded = Guarded::start(World::shared().await).await;
+    let second = guarded.start_service("ingest").await;
+    let third = guarded.start_service("ingest").await;
+    let gateways = [guarded.ingest(), &second, &third];
+    let operator = key("secret", "o");
+    let wanted = json!({"name": "shop", "kind": "write"});
+    let (_, made) = guarded.admin("", &operator, &wanted).await;
+    let (shop, id) = (made["key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    let answers = async || {
+        let mut answers = vec![];
+        for gateway in gateways {
+            let url = gateway.url("/api/v1/events/create");
+            let event = json!({"event_type": "a.b", "data": {}});
+            let request = reqwest::Client::new().post(url).bearer_auth(shop);
+            let answer = request.json(&event).send().await?;
+            answers.push(answer.status().as_u16());
+        }
+        anyhow::Ok(answers)
+    };
+    eventually_eq("all take it", vec![201; 3], answers).await;
+    let (status, ended) = guarded
+        .admin(&format!("/{id}/revoke"), &operator, &json!({}))
+        .await;
+    assert_eq!(status, 200, "{ended}");
+    let since = Instant::now();
+    eventually_eq("none takes it", vec![401; 3], answers).await;
+    println!(
+        "a key ended on three gateways after {} ms",
+        since.elapsed().as_millis()
+    );
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(answers().await.unwrap(), [401; 3], "for good");
 }

@@ -1,7 +1,7 @@
 //! Two tenants, who know nothing of each other.
 
 use serde_json::{Value, json};
-use testkit::{SseStream, eventually_eq};
+use testkit::{LIMIT, SseStream, eventually, eventually_eq};
 
 use crate::SHAPE;
 use crate::attack::{Guarded, key};
@@ -195,6 +195,94 @@ async fn a_database_role_reads_its_tenant_alone() {
     }
     let drop = format!("reset role; drop owned by {role}; drop role {role}");
     client.batch_execute(&drop).await.unwrap();
+}
+
+/// Limits of one tenant hold in gateway and query, end as they were set, and concern no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_the_limits_that_it_is_given() {
+    let _turn = beside_others().await;
+    let guarded = Guarded::start(World::shared().await).await;
+    let (acme, other, operator) = (key("secret", "a"), key("secret", "x"), key("secret", "o"));
+    let set = async |key: &str, limits: Value| {
+        let url = guarded.query().url("/api/v1/admin/tenants/acme/limits");
+        let request = reqwest::Client::new().put(url).bearer_auth(key);
+        let answer = request.json(&limits).send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let own = "/api/v1/admin/tenants/acme/limits";
+    let none = json!({"events_per_second": null, "bytes_per_day": null, "types_per_day": null, "connections": null});
+    assert_eq!(answer(&guarded, &acme, own).await, none);
+    let foreign = guarded.get(own, &other).send().await.unwrap();
+    assert_eq!(foreign.status(), 403);
+    assert_eq!(set(&acme, json!({})).await.0, 403, "nobody limits itself");
+    for (path, wrong) in [
+        ("types", json!({"types": 1})),
+        ("connections", json!({"connections": -1})),
+        ("bytes_per_day", json!({"bytes_per_day": "many"})),
+    ] {
+        let (status, problem) = set(&operator, wrong).await;
+        assert_eq!((status, &problem["errors"][0]["path"]), (422, &json!(path)));
+    }
+
+    let send = async |key: &str, event_type: &str| {
+        let event = json!({"event_type": event_type, "user_id": "u-1"});
+        let answer = guarded.send(key, &event).await;
+        let after = answer.headers().get("retry-after").is_some();
+        (answer.status().as_u16(), after)
+    };
+    assert_eq!(send(&acme, "first").await.0, 201);
+    let wanted = json!({"types_per_day": 1, "connections": 1});
+    assert_eq!(set(&operator, wanted).await.0, 200);
+    // Which type is the one depends on when the gateway hears of it.
+    let (goes_on, refused) = eventually("types are limited", LIMIT, || async {
+        let answers = (send(&acme, "first").await, send(&acme, "second").await);
+        match answers {
+            ((201, false), (429, true)) => Ok(("first", "second")),
+            ((429, true), (201, false)) => Ok(("second", "first")),
+            other => Err(other),
+        }
+    })
+    .await;
+    assert_eq!(send(&acme, goes_on).await.0, 201, "it goes on");
+    assert_eq!(send(&other, refused).await.0, 201);
+    let listen = async |key: &str, user: &str| {
+        let path = format!("/api/v1/sse/users/{user}");
+        guarded.get(&path, key).send().await.unwrap()
+    };
+    let first = listen(&acme, "u-1").await;
+    assert_eq!(first.status(), 200);
+    eventually_eq("streams are limited", 429, || async {
+        Ok(listen(&acme, "u-2").await.status().as_u16())
+    })
+    .await;
+    assert_eq!(listen(&other, "u-2").await.status(), 200);
+
+    let environment = [
+        ("DATABASE_URL", guarded.world.database.url.as_str()),
+        ("DB_SCHEMA", "event"),
+    ];
+    let tenant =
+        |arguments: &[&str]| run("tidegate", &[&["tenant"], arguments].concat(), &environment);
+    let said = tenant(&["limits", "acme", "--types", "default", "--connections", "2"]);
+    assert!(said.status.success(), "{said:?}");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(
+        said.contains("types_per_day default, connections 2"),
+        "{said}"
+    );
+    eventually_eq("types are not limited", 201, || async {
+        Ok(send(&acme, refused).await.0)
+    })
+    .await;
+    let shown = tenant(&["show", "acme", "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["limits"]["connections"], 2, "{shown}");
+    assert_eq!(shown["limits"]["types_per_day"], Value::Null, "{shown}");
+    let refused = tenant(&["limits", "acme", "--types", "-1"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ impl Refusal {
             Self::OtherUser => "other_user",
             Self::TenantRate(Exceeded::Events(_)) => "tenant_rate",
             Self::TenantRate(Exceeded::Bytes(_)) => "tenant_bytes",
+            Self::TenantRate(Exceeded::Types(_)) => "tenant_types",
             Self::RecordTooLarge => "too_large",
             Self::NoDatabase => "no_database",
             Self::NotStored { errors, .. } => errors.first().map_or("not_stored", |e| e.code),
@@ -122,6 +123,10 @@ impl Refusal {
             ),
             Self::TenantRate(Exceeded::Bytes(seconds)) => Problem::too_many(
                 "The tenant has sent as many bytes as it may on one day",
+                seconds,
+            ),
+            Self::TenantRate(Exceeded::Types(seconds)) => Problem::too_many(
+                "The tenant has sent as many types of events as it may on one day",
                 seconds,
             ),
             Self::RecordTooLarge => Problem::too_large("an event is too large for the event log"),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::envelope::{binary, segment};
 use eventlog::BytePermit;
 use service::answer::Answer;
-use service::auth::Principal;
+use service::auth::{Authenticator, Principal};
 use store::outcomes::Outcome;
 
 use super::cloudevent;
@@ -164,12 +164,13 @@ impl<'a> Request<'a> {
             return Err(Refusal::OtherUser);
         }
         let count = accepted.len();
-        if let Some(rate) = &state.rate {
-            let bytes = accepted.iter().map(|one| one.canonical.len()).sum();
-            let now = (Instant::now(), service::clock::now());
-            let taken = rate.take(&self.who.tenant, (count, bytes), now.0, now.1);
-            taken.map_err(Refusal::TenantRate)?;
-        }
+        let sent = accepted
+            .iter()
+            .map(|one| (one.event.event_type.as_str(), one.canonical.len()));
+        let now = (Instant::now(), service::clock::now());
+        let limits = Authenticator::limits_of(self.http);
+        let taken = state.rate.take(&self.who.tenant, limits, sent, now);
+        taken.map_err(Refusal::TenantRate)?;
         let traceparent = traceparent(self.http.headers());
         let follows = follows(&accepted);
         let records: Vec<_> = accepted

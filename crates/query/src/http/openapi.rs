@@ -16,7 +16,7 @@ use super::{
     audits, console, dead_letter_changes, dead_letters, erasures, events, keys, processors,
     receipts, sse, stats, streams, users,
 };
-use super::{projection_changes, projections, replays, reports, search};
+use super::{projection_changes, projections, replays, reports, search, tenants};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -94,7 +94,9 @@ use super::{projection_changes, projections, replays, reports, search};
         keys::list,
         keys::create,
         keys::rotate,
-        keys::revoke
+        keys::revoke,
+        tenants::limits,
+        tenants::set_limits
     ),
     components(schemas(ProblemBody, console::tail::StoredShort)),
     security((), ("key" = [])),

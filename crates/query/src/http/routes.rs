@@ -12,7 +12,7 @@ use super::{
     audits, dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, stats,
     streams, users,
 };
-use super::{projection_changes, projections, replays, reports, search};
+use super::{projection_changes, projections, replays, reports, search, tenants};
 
 /// Everything is served under both (C01).
 pub const PREFIXES: [&str; 2] = ["/api/v1/events", "/api/events"];
@@ -237,6 +237,11 @@ pub const OTHER_ROUTES: &[Route] = &[
         let create = on(Method::POST, path, Access::Admin, keys::create);
         let list = get(path, Access::Admin, keys::list);
         and(list, [create], "GET, HEAD, POST")
+    }),
+    route("/api/v1/admin/tenants/{tenant}/limits", |path| {
+        let set = on(Method::PUT, path, Access::Operator, tenants::set_limits);
+        let read = get(path, Access::Admin, tenants::limits);
+        and(read, [set], "GET, HEAD, PUT")
     }),
     route("/api/v1/admin/erasures", |path| {
         let create = on(Method::POST, path, Access::Admin, erasures::create);

@@ -19,7 +19,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use actix_web::{HttpRequest, HttpResponse, HttpResponseBuilder, rt, web};
 use domain::field::Code;
 use live::{Channel, Resume};
-use service::auth::Principal;
+use service::auth::{Authenticator, Principal};
 use service::{Problem, connection};
 
 use crate::http::request::{only_about, tenant};
@@ -82,7 +82,8 @@ pub async fn listen(
         return Ok(answer.finish());
     }
     let channel = Channel::new(tenant(&request), &user_id.unwrap_or_default());
-    let Some(permit) = state.listeners.admit(&channel, resume)? else {
+    let own = Authenticator::limits_of(&request).connections;
+    let Some(permit) = state.listeners.admit(&channel, resume, own)? else {
         // A stream that ends at once: after it the browser reconnects, to another replica or a
         // later process; after an error page it would not.
         return Ok(answer.body(stream::retry()));

@@ -4,9 +4,10 @@ use std::fmt::Display;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use actix_web::HttpRequest;
+use actix_web::{HttpRequest, web};
 use domain::TenantId;
-use domain::access::{ApiKey, KeyKind};
+use domain::access::{KeyKind, Known};
+use domain::tenant_limits::TenantLimits;
 use prometheus::Registry;
 use time::OffsetDateTime;
 use tokio::task::JoinHandle;
@@ -19,6 +20,7 @@ use super::jwk_source::JwkSource;
 use super::jwt::TokenKeys;
 use super::key_file;
 use super::key_ring::KeyRing;
+use super::known::{self, LimitBook};
 use super::principal::Principal;
 use super::refusal::Refusal;
 use super::ticket::Tickets;
@@ -64,6 +66,7 @@ pub struct Authenticator(Arc<Inner>);
 struct Inner {
     config: AuthConfig,
     keys: KeyRing,
+    limits: LimitBook,
     token_keys: TokenKeys,
     jwks: Option<JwkSource>,
     tickets: Tickets,
@@ -122,24 +125,32 @@ impl Authenticator {
             metrics: AuthMetrics::register(registry)?,
             config: config.clone(),
             keys,
+            limits: LimitBook::default(),
             token_keys,
             jwks,
             following: Mutex::new(following),
         })))
     }
 
-    /// Keeps the API keys as `read` says them, which asks the database; does nothing where nobody is
-    /// asked for a key.
+    /// Keeps API keys and limits of tenants as `read` says them, which asks the database.
     pub fn follow_database<F, E>(&self, read: impl Fn() -> F + Send + Sync + 'static)
     where
-        F: Future<Output = Result<Vec<ApiKey>, E>> + Send + 'static,
+        F: Future<Output = Result<Known, E>> + Send + 'static,
         E: Display + Send + Sync + 'static,
     {
-        if self.0.config.mode != Mode::Off {
-            let following = tokio::spawn(self.0.keys.clone().follow(read));
-            let all = self.0.following.lock();
-            all.unwrap_or_else(PoisonError::into_inner).push(following);
-        }
+        let (keys, limits) = (self.0.keys.clone(), self.0.limits.clone());
+        let following = tokio::spawn(known::follow(keys, limits, read));
+        let all = self.0.following.lock();
+        all.unwrap_or_else(PoisonError::into_inner).push(following);
+    }
+
+    /// The limits that the tenant of a request has of its own.
+    #[must_use]
+    pub fn limits_of(request: &HttpRequest) -> TenantLimits {
+        let auth = request.app_data::<web::Data<Self>>();
+        let tenant = &Principal::of(request).tenant;
+        auth.map(|auth| auth.0.limits.of(tenant))
+            .unwrap_or_default()
     }
 
     /// What signs tickets.

@@ -1,7 +1,6 @@
 //! The API keys in memory: checking one asks nobody, so it goes on while the database is down.
 
 use std::collections::HashMap;
-use std::fmt::Display;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -13,12 +12,9 @@ use super::key_file;
 use super::principal::{Life, Principal};
 use super::refusal::Refusal;
 
-/// How often the keys are looked at: a revoked one ends everywhere within five seconds.
-const EVERY: Duration = Duration::from_secs(2);
-/// How often until they are read: the schema may be on its way.
-const AT_FIRST: Duration = Duration::from_millis(250);
-/// How long the database may take to say them.
-const LIMIT: Duration = Duration::from_secs(3);
+/// How often keys are looked at, and what is read with them: what is changed holds everywhere within five
+/// seconds.
+pub(super) const EVERY: Duration = Duration::from_secs(2);
 
 /// The known keys; clones share them.
 #[derive(Clone, Default)]
@@ -128,7 +124,7 @@ impl KeyRing {
         }
     }
 
-    fn set_database(&self, keys: Vec<ApiKey>) {
+    pub(super) fn set_database(&self, keys: Vec<ApiKey>) {
         let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
         all.waits = false;
         if all.from_database != keys {
@@ -137,31 +133,9 @@ impl KeyRing {
         }
     }
 
-    /// Keeps the keys as `read` (the database's) says them, until dropped. While it fails those that
-    /// are known go on.
-    pub async fn follow<F, E>(self, read: impl Fn() -> F)
-    where
-        F: Future<Output = Result<Vec<ApiKey>, E>>,
-        E: Display,
-    {
+    /// A key that is not known is not nobody's as long as the database has not said its keys.
+    pub(super) fn waits_for_database(&self) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).waits = true;
-        let (mut pause, mut failed) = (AT_FIRST, false);
-        loop {
-            let read = tokio::time::timeout(LIMIT, read()).await;
-            let read = read.map_err(|_| "no answer in time".to_owned());
-            match read.and_then(|read| read.map_err(|error| error.to_string())) {
-                Ok(keys) => {
-                    self.set_database(keys);
-                    (pause, failed) = (EVERY, false);
-                }
-                Err(error) if !failed => {
-                    tracing::warn!(error, "the API keys cannot be read; the known ones go on");
-                    failed = true;
-                }
-                Err(_) => {}
-            }
-            tokio::time::sleep(pause).await;
-        }
     }
 
     /// Keeps the keys as that file says them, until dropped. While it cannot be read those that are

@@ -138,7 +138,7 @@ impl Server {
         let keys = Database::new(&config.database().alone())?;
         let http = config.http;
         let auth = Authenticator::start(&http.auth, &http.host, &process)?;
-        auth.follow_database(move || store::api_keys::all(keys.clone()));
+        auth.follow_database(move || store::api_keys::known(keys.clone()));
         let gateway = Gateway::new(config.ingest, &for_ingest, logs)?;
         let deps = Deps {
             channels: Some(Arc::clone(&channels)),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::access::Scope;
 use live::{Channel, Resume};
 use serde::Serialize;
-use service::auth::Principal;
+use service::auth::{Authenticator, Principal};
 use service::health::Health;
 use service::{Problem, clock};
 use store::figures;
@@ -69,7 +69,8 @@ pub async fn stream(
     let who = Principal::of(&request);
     // No user has that name, so consoles are limited apart from the users' own streams.
     let channel = Channel::new(who.tenant.clone(), "");
-    let Some(permit) = state.listeners.admit(&channel, Resume::Live)? else {
+    let own = Authenticator::limits_of(&request).connections;
+    let Some(permit) = state.listeners.admit(&channel, Resume::Live, own)? else {
         return Ok(answer.body(sse::stream::retry()));
     };
     let mut permit = permit.within(who.life.as_ref());

@@ -66,7 +66,8 @@ impl Listeners {
         })
     }
 
-    /// Admits one more; `None` while the service stops.
+    /// Admits one more; `None` while the service stops. `own` is what the tenant may have where the
+    /// settings do not say it, 0 for no limit.
     ///
     /// # Errors
     /// 429 when there are too many.
@@ -74,7 +75,10 @@ impl Listeners {
         self: &Arc<Self>,
         channel: &Channel,
         resume: Resume,
+        own: Option<i64>,
     ) -> Result<Option<ConnectionPermit>, Problem> {
+        let own = own.map(|most| usize::try_from(most).unwrap_or(usize::MAX));
+        let most_of_tenant = own.unwrap_or(self.most_of_tenant);
         let mut present = self.present();
         let of_user = present.of_user.get(channel).copied().unwrap_or_default();
         let of_tenant = present
@@ -95,7 +99,7 @@ impl Listeners {
         } else if of_user >= self.most_of_user {
             let detail = format!("The user has {of_user} open connections and may have no more");
             Some(("user_limit", Problem::too_many(detail, RETRY_AFTER_SECONDS)))
-        } else if self.most_of_tenant > 0 && of_tenant >= self.most_of_tenant {
+        } else if most_of_tenant > 0 && of_tenant >= most_of_tenant {
             let detail =
                 format!("The tenant has {of_tenant} open connections and may have no more");
             Some((
@@ -264,16 +268,16 @@ mod tests {
     fn permits_are_limited_and_given_back() {
         let all = listeners(3, 2);
         let (a, b) = (user("a"), user("b"));
-        let first = all.admit(&a, Resume::Live).unwrap().unwrap();
-        let second = all.admit(&a, Resume::Malformed).unwrap().unwrap();
-        assert_eq!(status(all.admit(&a, Resume::Live)), 429);
-        let third = all.admit(&b, Resume::Live).unwrap().unwrap();
-        assert_eq!(status(all.admit(&b, Resume::Live)), 429);
+        let first = all.admit(&a, Resume::Live, None).unwrap().unwrap();
+        let second = all.admit(&a, Resume::Malformed, None).unwrap().unwrap();
+        assert_eq!(status(all.admit(&a, Resume::Live, None)), 429);
+        let third = all.admit(&b, Resume::Live, None).unwrap().unwrap();
+        assert_eq!(status(all.admit(&b, Resume::Live, None)), 429);
         assert_eq!(all.metrics().connections.get(), 3);
         assert_eq!(all.metrics().users.get(), 2);
         drop((first, second));
         assert_eq!(all.metrics().users.get(), 1);
-        assert_eq!(status(all.admit(&a, Resume::Live)), 200);
+        assert_eq!(status(all.admit(&a, Resume::Live, None)), 200);
         drop(third);
         assert_eq!(all.total(), 0);
         assert!(all.present().of_user.is_empty());
@@ -284,12 +288,14 @@ mod tests {
         let metrics = SseMetrics::register(&Registry::new()).unwrap();
         let all = Listeners::new(10, 10, 2, metrics);
         let acme = |name: &str| Channel::new(TenantId::parse("acme").unwrap(), name);
-        let first = all.admit(&acme("a"), Resume::Live).unwrap().unwrap();
-        let second = all.admit(&acme("b"), Resume::Live).unwrap().unwrap();
-        assert_eq!(status(all.admit(&acme("c"), Resume::Live)), 429);
-        assert_eq!(status(all.admit(&user("c"), Resume::Live)), 200);
+        let first = all.admit(&acme("a"), Resume::Live, None).unwrap().unwrap();
+        let second = all.admit(&acme("b"), Resume::Live, None).unwrap().unwrap();
+        assert_eq!(status(all.admit(&acme("c"), Resume::Live, None)), 429);
+        assert_eq!(status(all.admit(&user("c"), Resume::Live, None)), 200);
         drop(second);
-        assert_eq!(status(all.admit(&acme("c"), Resume::Live)), 200);
+        assert_eq!(status(all.admit(&acme("c"), Resume::Live, None)), 200);
+        let own = |own| status(all.admit(&acme("c"), Resume::Live, Some(own)));
+        assert_eq!((own(1), own(2), own(0)), (429, 200, 200), "its own limit");
         drop(first);
         assert!(all.present().of_tenant.is_empty());
     }
@@ -297,14 +303,14 @@ mod tests {
     #[test]
     fn the_end_reaches_those_who_listen_and_refuses_those_who_come() {
         let all = listeners(3, 3);
-        let mut permit = all.admit(&user("a"), Resume::Live).unwrap().unwrap();
-        let mut other = all.admit(&user("a"), Resume::Live).unwrap().unwrap();
+        let mut permit = all.admit(&user("a"), Resume::Live, None).unwrap().unwrap();
+        let mut other = all.admit(&user("a"), Resume::Live, None).unwrap().unwrap();
         let mut cx = Context::from_waker(Waker::noop());
         assert!(permit.poll_ending(&mut cx).is_pending());
         all.end();
         assert!(permit.poll_ending(&mut cx).is_ready());
         // Also one that never asked before.
         assert!(other.poll_ending(&mut cx).is_ready());
-        assert!(all.admit(&user("a"), Resume::Live).unwrap().is_none());
+        assert!(all.admit(&user("a"), Resume::Live, None).unwrap().is_none());
     }
 }
