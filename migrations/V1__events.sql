@@ -177,14 +177,17 @@ create table log_positions (
     primary key (topic, partition)
 ) with (fillfactor = 50);
 
--- Messages that a storing transaction leaves to be sent, oldest first.
+-- Messages that a storing transaction leaves to be sent, to each sink the oldest first.
 create table outbox (
-    id         bigint       generated always as identity primary key,
+    -- 1: Kafka; 2: NATS.
+    sink       smallint     not null default 1,
+    id         bigint       generated always as identity,
     tenant_id  varchar(64)  collate "C" not null,
     subject    text         collate "C" not null,
     key        bytea        not null,
     payload    bytea        not null,
-    created_at timestamptz  not null default now()
+    created_at timestamptz  not null default now(),
+    primary key (sink, id)
 ) with (
     autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 20000,
     toast.autovacuum_vacuum_scale_factor = 0, toast.autovacuum_vacuum_threshold = 20000

@@ -242,8 +242,9 @@ impl Env {
     /// Variables of NATS that mean nothing here (C32): to be warned of once logs are on.
     #[must_use]
     pub fn ignored(&self) -> Vec<String> {
-        const READ: [&str; 5] = [
+        const READ: [&str; 6] = [
             "NATS_URL",
+            "NATS_ANNOUNCEMENTS",
             "NATS_STREAM",
             "NATS_SUBJECT",
             "NATS_CONSUMER",

@@ -1,7 +1,7 @@
 //! The event log: publish records and consume them in order, over Kafka or over PostgreSQL.
 //!
 //! - [`Publisher`] publishes a batch and acknowledges it as one: [`kafka::Producer`],
-//!   [`postgres::PostgresLog`].
+//!   [`postgres::PostgresLog`]; [`nats::JetStream`], which is written only.
 //! - [`kafka::Consumer`] and [`postgres::PostgresSource`] hand the records of the partitions they are
 //!   assigned to a fixed number of [`WorkerQueue`]s, each read by one worker. [`Source`] steers them.
 //! - [`kafka::topics::ensure`] creates the topics that are missing.
@@ -14,6 +14,7 @@ mod byte_budget;
 mod delivery_positions;
 mod future;
 pub mod kafka;
+pub mod nats;
 pub mod postgres;
 mod publisher;
 mod queue;

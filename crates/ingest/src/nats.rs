@@ -14,13 +14,13 @@ use std::time::Duration;
 
 use actix_web::web;
 use anyhow::{Context as _, ensure};
+use async_nats::Event;
 use async_nats::jetstream::consumer::{PullConsumer, pull};
 use async_nats::jetstream::{self, AckKind, Message, stream};
-use async_nats::{ConnectOptions, Event};
 use domain::TenantId;
+use eventlog::nats::options;
 use eventlog::{Outgoing, PublishError};
 use futures_util::StreamExt as _;
-use percent_encoding::percent_decode_str;
 
 use crate::state::State;
 use config::NatsConfig;
@@ -79,7 +79,7 @@ async fn session(
 /// Connects, and makes the stream and its consumer where there are none.
 async fn consumer(config: &NatsConfig, status: &Arc<Status>) -> anyhow::Result<PullConsumer> {
     let seen = Arc::clone(status);
-    let client = options(config)
+    let client = options(&config.servers)
         .name("tidegate-ingest")
         .connection_timeout(TIMEOUT)
         .event_callback(move |event| {
@@ -123,23 +123,6 @@ async fn consumer(config: &NatsConfig, status: &Arc<Status>) -> anyhow::Result<P
         config.subject
     );
     Ok(consumer)
-}
-
-/// With the user and password, or the token, that the first address names.
-fn options(config: &NatsConfig) -> ConnectOptions {
-    let named = config
-        .servers
-        .iter()
-        .find(|server| server.username().is_some());
-    let Some(server) = named else {
-        return ConnectOptions::new();
-    };
-    let plain = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
-    let user = plain(server.username().unwrap_or_default());
-    match server.password() {
-        Some(password) => ConnectOptions::with_user_and_password(user, plain(password)),
-        None => ConnectOptions::with_token(user),
-    }
 }
 
 /// Has the log take the messages, then acknowledges them.

@@ -13,6 +13,7 @@ use eventlog::Source as _;
 use eventlog::kafka::Handle;
 use store::anomalies::{self, Judged, StoredAlert, at_minute, minute_of};
 use store::log::{NewRow, partition_of};
+use store::outbox::Sinks;
 use store::pool::Client;
 use store::{Database, Error};
 use tokio::time::Instant;
@@ -43,7 +44,7 @@ pub(crate) struct Anomalies {
     /// The topic of backend events, by its full name.
     pub(crate) topic: Arc<str>,
     /// Whether somebody sends what is left in the outbox.
-    pub(crate) announces: bool,
+    pub(crate) announces: Sinks,
     pub(crate) owner: Uuid,
 }
 
@@ -127,7 +128,8 @@ impl Anomalies {
             from: before,
             until: at_minute(until),
             alerts: &found.alerts,
-            messages: if self.announces { &messages } else { &[] },
+            messages: &messages,
+            to: self.announces,
             events: &rows,
         };
         if !anomalies::record(&self.db, self.owner, &judged).await? {

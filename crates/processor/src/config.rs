@@ -6,6 +6,7 @@ use config::{ConfigError, Env};
 use domain::Limits;
 use domain::cloudevent::Format;
 use eventlog::kafka::KafkaConfig;
+use eventlog::nats::{self, ServerAddr};
 use live::redis::RedisConfig;
 use search::SearchConfig;
 use service::config::{HttpConfig, limits};
@@ -32,6 +33,8 @@ pub struct Config {
     pub event_stream_retention: Duration,
     /// How announcements are written.
     pub announcements_format: Format,
+    /// The servers and the stream of NATS that is announced to beside Kafka, if any.
+    pub nats: Option<(Vec<ServerAddr>, String)>,
     /// The database.
     pub database: DatabaseConfig,
     /// Bring the schema up to date at start.
@@ -184,6 +187,34 @@ impl Roles {
     }
 }
 
+/// The stream for announcements, and its servers; `None` where none is named.
+fn nats(env: &Env) -> Option<(Vec<ServerAddr>, String)> {
+    let servers = nats::servers(
+        env,
+        "Servers of NATS that announcements are sent to (NATS_ANNOUNCEMENTS), such as nats://user:password@host:4222, separated by commas.",
+    );
+    let stream = announcements(env)?;
+    if servers.is_empty() {
+        env.complain("NATS_ANNOUNCEMENTS", &stream, "empty, or NATS_URL set");
+    }
+    (!servers.is_empty()).then_some((servers, stream))
+}
+
+/// NATS_ANNOUNCEMENTS.
+fn announcements(env: &Env) -> Option<String> {
+    const NAME: &str = "NATS_ANNOUNCEMENTS";
+    let stream: String = env.get(
+        &[NAME],
+        "",
+        "The JetStream stream that announcements are sent to beside Kafka, under subjects such as NAME.event.stored; made where there is none. Empty: none. Set the same for query.",
+    );
+    let illegal = |c: char| c.is_whitespace() || c.is_control() || ".*>/\\".contains(c);
+    if stream.contains(illegal) {
+        env.complain(NAME, &stream, "a name without spaces and . * > / \\");
+    }
+    (!stream.is_empty()).then_some(stream)
+}
+
 impl Config {
     /// Reads the environment.
     ///
@@ -218,6 +249,7 @@ impl Config {
                 Format::ALL.map(|format| (format.as_str(), format)),
                 "How event-stream is written: json, or cloudevents, which adds the headers of CloudEvents' binary mode for Kafka.",
             ),
+            nats: nats(env),
             database: DatabaseConfig::from_env(env, "tidegate-processor"),
             migrate_on_start: env.get_bool(
                 &["MIGRATE_ON_START"],

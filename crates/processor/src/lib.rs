@@ -14,6 +14,7 @@ pub mod handler;
 mod instrumentation;
 pub mod jobs;
 pub mod metrics;
+mod nats;
 mod partitions;
 pub mod pipeline;
 mod processing;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use service::declare::exponential;
 use store::Kind;
+use store::outbox::Sink;
 use store::write::{DeadLetter, ID_CONFLICT, Written};
 
 service::metrics! {
@@ -31,7 +32,7 @@ service::metrics! {
         pub other_types: IntCounter("tidegate_processor_events_counted_as_other_total"),
         /// Failed storing transactions by kind: transient, data, conflict, rules.
         pub write_failures: IntCounterVec("tidegate_processor_write_failures_total", ["kind"]),
-        /// Announcements of stored events by result: sent, failed.
+        /// Announcements by result: sent, failed, sent_to_nats.
         pub announcements: IntCounterVec("tidegate_processor_announcements_total", ["result"]),
         /// Times that Kafka no longer had what was to be stored next, by reason: retention, new_topic.
         pub log_gaps: IntCounterVec("tidegate_processor_log_gaps_total", ["reason"]),
@@ -198,8 +199,12 @@ impl Metrics {
         self.write_failures.with_label_values(&[kind]).inc();
     }
 
-    pub(crate) fn announced(&self, events: usize) {
-        let sent = self.announcements.with_label_values(&["sent"]);
+    pub(crate) fn announced(&self, on: Sink, events: usize) {
+        let result = match on {
+            Sink::Kafka => "sent",
+            Sink::Nats => "sent_to_nats",
+        };
+        let sent = self.announcements.with_label_values(&[result]);
         sent.inc_by(events as u64);
     }
 

@@ -16,6 +16,7 @@ use domain::selector::Selector;
 use domain::{Event, FieldError, stream, subject};
 use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
 use eventlog::{Headers, Outgoing, PublishError, Publisher};
+use store::outbox::Sinks;
 use store::processing::{self, End, HANDLER_FAILED, Run};
 use store::processors::{FromCode, StoredProcessor};
 use store::work::Claimed;
@@ -107,10 +108,12 @@ pub(crate) struct Processing {
     pub(crate) rules: RuleCache,
     pub(crate) handlers: Handlers,
     pub(crate) extensions: Arc<Extensions>,
-    /// None without Kafka: then nothing is announced either.
+    /// None without Kafka.
     pub(crate) forwarding: Option<Forwarding>,
     /// Posts to addresses.
     pub(crate) client: Client,
+    /// Where it is announced what became of an event.
+    pub(crate) announces: Sinks,
     pub(crate) metrics: ProcessingMetrics,
 }
 
@@ -182,7 +185,7 @@ impl Jobs for Processing {
             store::work::forget(&self.db, &gone).await?;
         }
         let runs: Vec<Run> = done.iter().filter_map(|one| self.run(one)).collect();
-        let recorded = processing::record(&self.db, &runs).await?;
+        let recorded = processing::record(&self.db, &runs, self.announces).await?;
         self.metrics.lost.inc_by((runs.len() - recorded) as u64);
         for run in &runs {
             self.metrics
@@ -322,7 +325,7 @@ impl Processing {
             took: done.took,
             announcement: None,
         };
-        if self.forwarding.is_some() {
+        if !self.announces.is_empty() {
             let now = service::clock::now();
             run.announcement = Some(announcement::of(&run, event, verdict.error_type, now));
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::fold::Extensions;
 use domain::{subject, timestamp};
 use serde_json::json;
-use store::outbox::Message;
+use store::outbox::{Announce, Message, Sinks};
 use store::projections::jobs::{self, Step};
 use store::projections::{StoredDefinition, refold_late};
 use store::{Database, Error};
@@ -21,13 +21,13 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(crate) struct Projections {
     db: Database,
     extensions: Arc<Extensions>,
-    announces: bool,
+    announces: Sinks,
     owner: Uuid,
 }
 
 impl Projections {
     /// One that leaves `event.projection.created` in the outbox if somebody sends what is there.
-    pub(crate) fn new(db: Database, extensions: Arc<Extensions>, announces: bool) -> Self {
+    pub(crate) fn new(db: Database, extensions: Arc<Extensions>, announces: Sinks) -> Self {
         Self {
             db,
             extensions,
@@ -56,7 +56,10 @@ impl Projections {
                 }
                 continue;
             };
-            let created = self.announces.then_some(created as fn(&_) -> _);
+            let created = Announce {
+                to: self.announces,
+                as_message: created,
+            };
             loop {
                 let step = jobs::step(&mut client, &self.extensions, &mut job, created).await;
                 match step {

@@ -11,7 +11,7 @@ use domain::{Event, stream, subject, timestamp};
 use eventlog::kafka::{KafkaConfig, TopicSpec, topics};
 use eventlog::{Headers, Outgoing, PublishError, Publisher};
 use serde_json::{Value, json};
-use store::outbox::Message;
+use store::outbox::{Announce, Message, Sinks};
 use store::pool::Connection;
 use store::projections::{definitions, refold};
 use store::replays::{self, Replay};
@@ -50,6 +50,7 @@ pub(crate) struct Replays {
     pub(crate) kafka: Option<Kafka>,
     /// Where listeners are told; none without live channels.
     pub(crate) live: Option<DirectInput>,
+    pub(crate) announces: Sinks,
     pub(crate) owner: Uuid,
 }
 
@@ -80,11 +81,17 @@ impl Replays {
         }
     }
 
+    fn announce(&self, as_message: fn(&Replay) -> Message) -> Announce<Replay> {
+        Announce {
+            to: self.announces,
+            as_message,
+        }
+    }
+
     async fn connected(&self) -> Result<(), Error> {
         let mut client = self.db.connect().await?;
-        let announces = self.kafka.is_some();
         loop {
-            let started = announces.then_some(started as fn(&_) -> _);
+            let started = self.announce(started);
             let Some(mut replay) = replays::claim(&mut client, self.owner, started).await? else {
                 tokio::time::sleep(LOOK_EVERY).await;
                 continue;
@@ -98,7 +105,8 @@ impl Replays {
                 Err(Stopped::Later(problem)) => {
                     tracing::warn!(replay = %replay.id, problem, "a replay waits");
                     replay.problem = Some(problem);
-                    replays::advance(&mut client, self.owner, &replay, None).await?;
+                    let completed = self.announce(completed);
+                    replays::advance(&mut client, self.owner, &replay, completed).await?;
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(Stopped::Store(error)) => return Err(error),
@@ -111,7 +119,7 @@ impl Replays {
             Some(service) => Some(self.topic(service).await?),
             None => None,
         };
-        let completed = self.kafka.is_some().then_some(completed as fn(&_) -> _);
+        let completed = self.announce(completed);
         let mut folded = HashSet::new();
         let limit = i64::from(replay.rate).min(SLICE);
         let began = Instant::now();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use eventlog::kafka::Handle;
-use eventlog::{Source as _, postgres};
+use eventlog::{Publisher, Source as _, postgres};
 use service::health::{Check, Health};
 use store::{Database, migrate};
 
@@ -24,6 +24,8 @@ pub struct Sources {
     pub rewinds: Rewinds,
     /// The way of announcements while Kafka does not take them.
     pub detour: Detour,
+    /// Where it is announced on NATS, if it is.
+    pub nats: Option<Arc<dyn Publisher>>,
 }
 
 /// The dependencies' states.
@@ -91,6 +93,16 @@ impl State {
                 Some(records) => format!("{records} records wait"),
             }),
         });
+        let health = match sources.nats {
+            None => health,
+            Some(nats) => health.check("nats_announcements", move || {
+                Check::ok(if nats.connected() {
+                    "sent as they come"
+                } else {
+                    "down, waiting in the outbox"
+                })
+            }),
+        };
         let Some(consumer) = sources.kafka else {
             return health;
         };

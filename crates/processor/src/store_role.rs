@@ -12,8 +12,9 @@ use eventlog::{Publisher, Source as _};
 use live::Channels;
 use prometheus::Registry;
 use service::health::Health;
+use store::outbox::Sinks;
 use store::{Database, migrate, server_settings};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -29,6 +30,7 @@ use crate::metrics::{
     AnomalyMetrics, AuditMetrics, InstrumentationMetrics, Metrics, ProcessingMetrics,
     SearchMetrics, StateMetrics, WebhookMetrics,
 };
+use crate::nats::Nats;
 use crate::partitions::Partitions;
 use crate::pipeline::announcement::Announcements;
 use crate::pipeline::detour::Detour;
@@ -82,7 +84,16 @@ impl StoreRole {
         let announcements = Announcements {
             topic: format!("{prefix}{}", subject::ANNOUNCEMENTS).into(),
             format: config.announcements_format,
+            nats: false,
         };
+        let announces = Sinks {
+            kafka: config.kafka.is_some(),
+            nats: config.nats.is_some(),
+        };
+        let nats = Nats::start(config, &announcements);
+        // One notice is enough, however much was stored since the last.
+        let (notify, notices) = mpsc::channel(1);
+        let notify = nats.as_ref().map(|_| notify);
         let (rewinds, detour) = (Rewinds::default(), Detour::new(&db));
         let mut background = JoinSet::new();
         let written_down = handlers.written_down();
@@ -97,6 +108,7 @@ impl StoreRole {
             after,
             announcements: announcements.clone(),
             detour: detour.clone(),
+            nats: notify.clone(),
             batch: config.batch,
             types_a_day: config.types_a_day,
             rules: rules.clone(),
@@ -168,7 +180,11 @@ impl StoreRole {
             After::Deliver { input, producer },
         );
         pipelines.push(line.start(queues));
+        if let Some(nats) = &nats {
+            pipelines.push(nats.relay(&db, &metrics, notices));
+        }
         let sources = Sources {
+            nats: nats.map(|nats| nats.publisher),
             kafka: from_kafka,
             postgres: from_postgres,
             rewinds,
@@ -183,6 +199,7 @@ impl StoreRole {
             extensions: Arc::clone(extensions),
             forwarding,
             client: client.clone(),
+            announces,
             metrics: ProcessingMetrics::register(registry)?,
         };
         let watched = rules.clone();
@@ -191,7 +208,7 @@ impl StoreRole {
             rules: rules.clone(),
             client,
             limits: config.webhooks.clone(),
-            announces: config.kafka.is_some(),
+            announces,
             metrics: WebhookMetrics::register(registry)?,
             breakers: std::sync::Mutex::default(),
             turn: std::sync::atomic::AtomicUsize::new(0),
@@ -214,7 +231,6 @@ impl StoreRole {
                 .clone()
                 .watch(db.clone(), sources.clone(), metrics, gauges),
         );
-        let announces = sources.kafka.is_some();
         let anomalies = Anomalies {
             db: db.clone(),
             config: config.anomalies,
@@ -241,6 +257,7 @@ impl StoreRole {
             extensions: Arc::clone(extensions),
             kafka: replays_to,
             live,
+            announces,
             owner: Uuid::now_v7(),
         };
         background.spawn(replays.run());
@@ -270,10 +287,11 @@ impl StoreRole {
             tasks: pipelines.iter().map(JoinSet::len).sum::<usize>()
                 + background.len()
                 + jobs.len(),
-            publisher: if sources.kafka.is_some() {
-                "kafka"
-            } else {
-                "none"
+            publisher: match (announces.kafka, announces.nats) {
+                (true, true) => "kafka, nats",
+                (true, false) => "kafka",
+                (false, true) => "nats",
+                (false, false) => "none",
             },
         };
         Ok(Self {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use domain::{Event, subject};
 use serde_json::json;
-use store::outbox::Message as Announcement;
+use store::outbox::{Message as Announcement, Sinks};
 use store::subscriptions::Subscription;
 use store::webhooks::{self, Attempt, Consequences, End};
 use store::work::{self, Claimed};
@@ -44,8 +44,8 @@ pub(crate) struct Webhooks {
     pub(crate) rules: RuleCache,
     pub(crate) client: Client,
     pub(crate) limits: WebhookLimits,
-    /// Whether there is an `event-stream` to announce to.
-    pub(crate) announces: bool,
+    /// Where it is announced that one is disabled.
+    pub(crate) announces: Sinks,
     pub(crate) metrics: WebhookMetrics,
     pub(crate) breakers: Mutex<HashMap<Uuid, Breaker>>,
     /// Whose turn it is to be begun first, while there is more to do than can be under way.
@@ -109,11 +109,11 @@ impl Jobs for Webhooks {
         };
         let attempts = done.iter().map(|one| self.attempt(one, &mut consequences));
         let attempts: Vec<Attempt> = attempts.collect();
-        webhooks::record(&self.db, &attempts, &consequences, |tenant, id, reason| {
+        let told = |tenant: &str, id, reason: &str| {
             tracing::warn!(subscription.id = %id, reason, "a subscription is disabled");
-            self.announces.then(|| disabled(tenant, id, reason))
-        })
-        .await?;
+            disabled(tenant, id, reason)
+        };
+        webhooks::record(&self.db, &attempts, &consequences, self.announces, told).await?;
         let mut again = self.settled(&attempts);
         for attempt in &attempts {
             let outcome = match attempt.end {

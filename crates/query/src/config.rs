@@ -8,6 +8,7 @@ use live::redis::RedisConfig;
 use search::SearchConfig;
 use service::config::HttpConfig;
 use store::DatabaseConfig;
+use store::outbox::Sinks;
 use webhook::WebhookConfig;
 
 /// Everything the query service reads from its environment.
@@ -41,8 +42,8 @@ pub struct Config {
     pub read_topics: Vec<String>,
     /// How endpoints of subscriptions are reached.
     pub webhooks: WebhookConfig,
-    /// Whether there is an `event-stream` to announce to.
-    pub announces: bool,
+    /// Where it is announced that a subscription was made.
+    pub announces: Sinks,
 }
 
 impl Config {
@@ -98,7 +99,16 @@ impl Config {
                 ))
                 .collect(),
             webhooks: WebhookConfig::from_env(env),
-            announces: true,
+            announces: Sinks {
+                kafka: true,
+                nats: !env
+                    .get::<String>(
+                        &["NATS_ANNOUNCEMENTS"],
+                        "",
+                        "The JetStream stream that processors announce to beside Kafka, as it is set for them; empty: none.",
+                    )
+                    .is_empty(),
+            },
         };
         env.finish()?;
         Ok(config)

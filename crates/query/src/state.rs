@@ -14,6 +14,7 @@ use service::Problem;
 use service::answer::Answer;
 use service::health::{Check, Health};
 use store::event_reads::{self, Filter, Total};
+use store::outbox::Sinks;
 use store::pool::Client;
 use store::reader::{ReadError, Reader};
 use store::{Database, Error, Kind, migrate};
@@ -55,8 +56,8 @@ pub struct State {
     pub read_topics: Vec<String>,
     /// Sends to the endpoints of subscriptions.
     pub webhooks: webhook::Client,
-    /// Whether somebody sends what is left in the outbox.
-    pub announces: bool,
+    /// Who sends what is left in the outbox.
+    pub announces: Sinks,
     database: Arc<AtomicBool>,
     schema: Arc<AtomicBool>,
 }

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::outbox::Message;
+use crate::outbox::{Message, Sinks};
 use crate::pool::Database;
 use crate::sql::{Columns, Sql};
 use crate::work::{self, Claimed, Keys, PLAN, storable};
@@ -103,11 +103,11 @@ impl End {
 }
 
 /// Records what became of these attempts; returns how many were recorded. An attempt whose lease was
-/// lost is not: another has begun.
+/// lost is not: another has begun. What tells of them is announced there.
 ///
 /// # Errors
 /// The database does not answer; nothing is recorded, unless the commit failed.
-pub async fn record(db: &Database, runs: &[Run]) -> Result<usize, Error> {
+pub async fn record(db: &Database, runs: &[Run], to: Sinks) -> Result<usize, Error> {
     let mut client = db.client().await?;
     let tx = client.transaction().await?;
     tx.batch_execute(PLAN).await?;
@@ -162,10 +162,7 @@ pub async fn record(db: &Database, runs: &[Run]) -> Result<usize, Error> {
         .iter()
         .filter_map(|run| run.announcement.clone())
         .collect();
-    if !announced.is_empty() {
-        let statement = tx.prepare(outbox::INSERT).await?;
-        outbox::insert(&tx, &statement, &announced).await?;
-    }
+    outbox::announce(&tx, &announced, to).await?;
     let left: HashSet<(Uuid, &str)> = open
         .iter()
         .map(|(id, tenant, ..)| (*id, tenant.as_str()))

@@ -158,8 +158,9 @@ async fn announcement_waits(
     tenant: &TenantId,
     event_id: Uuid,
 ) -> Result<bool, Error> {
-    let mut sql =
-        Sql::new("select exists (select from (select payload from outbox where tenant_id = ");
+    let mut sql = Sql::new(
+        "select exists (select from (select payload from outbox where sink = 1 and tenant_id = ",
+    );
     sql.bind(tenant.as_str().to_owned(), Type::TEXT)
         .push(" order by id limit 10000) o where position(convert_to(")
         .bind(event_id.to_string(), Type::TEXT)

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use crate::error::Error;
 use crate::event_reads::{self, StoredEvent};
 use crate::lease::{FREE, LEASED};
-use crate::outbox::Message;
+use crate::outbox::Announce;
 use crate::pool::Database;
 use crate::write::announce;
 use select::select;
@@ -200,7 +200,7 @@ pub async fn change(
 pub async fn claim(
     client: &mut Client,
     owner: Uuid,
-    started: Option<fn(&Replay) -> Message>,
+    started: Announce<Replay>,
 ) -> Result<Option<Replay>, Error> {
     let tx = client.transaction().await?;
     let sql = format!(
@@ -253,7 +253,7 @@ pub async fn advance(
     client: &mut Client,
     owner: Uuid,
     replay: &Replay,
-    completed: Option<fn(&Replay) -> Message>,
+    completed: Announce<Replay>,
 ) -> Result<bool, Error> {
     let tx = client.transaction().await?;
     let ended = replay.done() >= replay.events;
@@ -288,11 +288,6 @@ pub async fn fail(client: &Client, replay: &Replay, problem: &str) -> Result<(),
     Ok(())
 }
 
-async fn tell(
-    tx: &Transaction<'_>,
-    message: Option<fn(&Replay) -> Message>,
-    replay: &Replay,
-) -> Result<(), Error> {
-    let messages: Vec<Message> = message.iter().map(|of| of(replay)).collect();
-    announce(tx, &messages).await
+async fn tell(tx: &Transaction<'_>, how: Announce<Replay>, replay: &Replay) -> Result<(), Error> {
+    announce(tx, &how.messages(std::iter::once(replay)), how.to).await
 }

@@ -12,7 +12,7 @@ use tokio_postgres::{Client, GenericClient, Row, Transaction};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::outbox::Message;
+use crate::outbox::Announce;
 use crate::pool::Database;
 use crate::rules;
 use crate::sql::Columns;
@@ -178,7 +178,7 @@ pub async fn create(
     id: Uuid,
     settings: &Settings,
     secret: &Secret,
-    announce: impl FnOnce(&Subscription) -> Option<Message>,
+    announce: Announce<Subscription>,
 ) -> Result<Changed, Error> {
     let mut client = db.client().await?;
     let tx = client.transaction().await?;
@@ -209,9 +209,8 @@ pub async fn create(
         });
     };
     let made = Subscription::from_row(&row)?;
-    if let Some(message) = announce(&made) {
-        outbox::announce(&tx, &[message]).await?;
-    }
+    let messages = announce.messages(std::iter::once(&made));
+    outbox::announce(&tx, &messages, announce.to).await?;
     rules::change(&tx).await?;
     tx.commit().await?;
     Ok(Changed::To(Box::new(made)))

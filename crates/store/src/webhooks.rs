@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Row, Transaction};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::outbox::Message;
+use crate::outbox::{Message, Sinks};
 use crate::pool::Database;
 use crate::rules::{self, RuleKind};
 use crate::sql::{Columns, Sql};
@@ -66,7 +66,7 @@ pub struct Consequences {
 }
 
 /// Records what became of these attempts. One whose lease was lost leaves its line in the log and changes
-/// nothing else: another has begun. Subscriptions that are disabled by this are announced by what
+/// nothing else: another has begun. Subscriptions that are disabled by this are announced there, by what
 /// `announce` makes of their tenant, number and reason.
 ///
 /// # Errors
@@ -75,7 +75,8 @@ pub async fn record(
     db: &Database,
     attempts: &[Attempt],
     consequences: &Consequences,
-    announce: impl Fn(&str, Uuid, &str) -> Option<Message>,
+    to: Sinks,
+    announce: impl Fn(&str, Uuid, &str) -> Message,
 ) -> Result<(), Error> {
     let mut client = db.client().await?;
     let tx = client.transaction().await?;
@@ -101,11 +102,9 @@ pub async fn record(
     let disabled = follow(&tx, attempts, consequences).await?;
     let messages: Vec<Message> = disabled
         .iter()
-        .filter_map(|(tenant, id, reason)| announce(tenant, *id, reason))
+        .map(|(tenant, id, reason)| announce(tenant, *id, reason))
         .collect();
-    if !messages.is_empty() {
-        outbox::announce(&tx, &messages).await?;
-    }
+    outbox::announce(&tx, &messages, to).await?;
     if !disabled.is_empty() {
         rules::change(&tx).await?;
     }

@@ -50,6 +50,8 @@ mod idle;
 mod memory;
 #[path = "../it/nats.rs"]
 mod nats;
+#[path = "../it/nats_announcements.rs"]
+mod nats_announcements;
 #[path = "../it/personal_data.rs"]
 mod personal_data;
 #[path = "../it/poison.rs"]

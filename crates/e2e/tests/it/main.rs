@@ -37,6 +37,7 @@ mod keys;
 mod live;
 mod memory;
 mod nats;
+mod nats_announcements;
 mod personal_data;
 mod poison;
 mod processors;

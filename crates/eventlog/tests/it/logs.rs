@@ -221,7 +221,7 @@ impl Postgres {
                     live: None,
                 }],
                 owner: source.delivery().map(|delivery| delivery.owner()),
-                message: None,
+                announce: store::outbox::Announce::nowhere(),
                 refuse: &|_, reason, detail| panic!("{reason}: {detail}"),
             })
             .await

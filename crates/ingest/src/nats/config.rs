@@ -1,8 +1,8 @@
 //! The settings of NATS.
 
-use async_nats::ServerAddr;
 use config::Env;
 use domain::TenantId;
+use eventlog::nats::{self, ServerAddr};
 
 /// Where messages come from.
 #[derive(Debug, Clone)]
@@ -22,9 +22,8 @@ pub struct NatsConfig {
 impl NatsConfig {
     /// Reads the settings; `None` where no server is named.
     pub fn from_env(env: &Env) -> Option<Self> {
-        let servers = env.get_list(
-            &["NATS_URL"],
-            "",
+        let servers = nats::servers(
+            env,
             "Servers of NATS whose messages are events, such as nats://user:password@host:4222, separated by commas; none: there is no NATS.",
         );
         let config = Self {
@@ -36,23 +35,10 @@ impl NatsConfig {
             ),
             consumer: name(env, "NATS_CONSUMER", "tidegate", "The durable consumer; gateways that share one share the messages."),
             tenant: tenant(env),
-            servers: servers.iter().filter_map(|text| server(env, text)).collect(),
+            servers,
         };
         (!config.servers.is_empty()).then_some(config)
     }
-}
-
-fn server(env: &Env, text: &str) -> Option<ServerAddr> {
-    let server = text.parse();
-    if server.is_err() {
-        // The value may hold a password.
-        env.complain(
-            "NATS_URL",
-            "…",
-            "addresses such as nats://user:password@host:4222",
-        );
-    }
-    server.ok()
 }
 
 fn tenant(env: &Env) -> TenantId {

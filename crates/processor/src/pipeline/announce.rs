@@ -6,7 +6,7 @@ use std::time::Duration;
 use eventlog::{PublishError, Publisher, Source};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use store::outbox::Message;
+use store::outbox::{Message, Sink};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -100,7 +100,7 @@ impl Announcer {
                 Err(error) => Err(error),
             };
             match result {
-                Ok(()) => self.metrics.announced(records.len()),
+                Ok(()) => self.metrics.announced(Sink::Kafka, records.len()),
                 Err(error) => {
                     let due: Vec<Message> = records.into_iter().map(left).collect();
                     self.detour.leave(&due, &error.to_string()).await;

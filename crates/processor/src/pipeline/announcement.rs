@@ -21,14 +21,23 @@ pub struct Announcements {
     pub topic: Arc<str>,
     /// With [`Format::CloudEvents`] each carries the headers of the binary mode too.
     pub format: Format,
+    /// Whether each carries the header by which NATS drops repeats.
+    pub nats: bool,
 }
+
+/// The header by which NATS drops repeats.
+const MESSAGE_ID: &str = "Nats-Msg-Id";
 
 impl Announcements {
     fn record(&self, headers: &Headers, key: Vec<u8>, payload: Vec<u8>) -> Outgoing {
-        let headers = match self.format {
+        let mut headers = match self.format {
             Format::Json => headers.clone(),
             Format::CloudEvents => as_cloudevent(headers, &payload),
         };
+        if self.nats {
+            let id = id(&headers, &payload).to_string();
+            headers = with(&headers, [(MESSAGE_ID, id)]);
+        }
         Outgoing {
             topic: Arc::clone(&self.topic),
             key,
@@ -38,32 +47,43 @@ impl Announcements {
     }
 }
 
-/// The headers of the binary mode for Kafka, beside ours. The id is made of what is announced, so that
-/// an announcement that is sent again has it again.
-fn as_cloudevent(headers: &Headers, payload: &[u8]) -> Headers {
+/// The id of an announcement is made of what is announced: one that is sent again has it again.
+fn id(headers: &Headers, payload: &[u8]) -> Uuid {
     let (subject, tenant) = (
         text(headers, subject::HEADER_SUBJECT),
         text(headers, subject::HEADER_TENANT),
     );
     let name = [subject.as_bytes(), tenant.as_bytes(), payload].join(&0);
-    let id = Uuid::new_v5(&ANNOUNCEMENT_IDS, &name).to_string();
+    Uuid::new_v5(&ANNOUNCEMENT_IDS, &name)
+}
+
+/// These headers and those behind them.
+fn with<const N: usize>(headers: &Headers, more: [(&str, String); N]) -> Headers {
+    let own = headers
+        .iter()
+        .map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)));
+    let more = more.map(|(name, value)| (name.to_owned(), Bytes::from(value)));
+    own.chain(more).collect()
+}
+
+/// The headers of the binary mode for Kafka, beside ours.
+fn as_cloudevent(headers: &Headers, payload: &[u8]) -> Headers {
+    let (subject, tenant) = (
+        text(headers, subject::HEADER_SUBJECT),
+        text(headers, subject::HEADER_TENANT),
+    );
+    let id = id(headers, payload).to_string();
     let source = match TenantId::parse(&tenant) {
         Some(tenant) => cloudevent::source(&tenant),
         None => cloudevent::source(&TenantId::default()),
     };
-    let own = headers
-        .iter()
-        .map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)));
     let attributes = [
         ("ce_specversion", cloudevent::SPEC_VERSION.to_owned()),
         ("ce_id", id),
         ("ce_source", source),
         ("ce_type", subject),
     ];
-    let attributes = attributes
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), Bytes::from(value)));
-    own.chain(attributes).collect()
+    with(headers, attributes)
 }
 
 /// The value of a header; empty if there is none.
@@ -199,6 +219,7 @@ mod tests {
             let to = Announcements {
                 topic: "event-stream".into(),
                 format,
+                nats: false,
             };
             let sent = records(&to, std::slice::from_ref(&event)).remove(0);
             assert_eq!(left(sent.clone()), message(&event));

@@ -21,11 +21,10 @@ pub mod write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::Event;
 use domain::fold::Extensions;
 use eventlog::{Publisher, Source, WorkerQueue};
 use store::Database;
-use store::outbox::Message;
+use store::outbox::{Announce, Sinks};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -64,6 +63,8 @@ pub struct Pipeline {
     pub announcements: Announcements,
     /// Where announcements go that Kafka does not take in time.
     pub detour: Detour,
+    /// Gets a notice of what is stored, if it is announced on NATS too.
+    pub nats: Option<mpsc::Sender<()>>,
     /// Records and bytes of a batch.
     pub batch: BatchLimits,
     /// Types that a tenant's day is counted by.
@@ -102,7 +103,8 @@ impl Pipeline {
         match &self.after {
             After::Announce(producer) => {
                 for queue in queues {
-                    let stored = self.store(&mut tasks, queue, None);
+                    // Kafka has the log's record until it has the announcement.
+                    let stored = self.store(&mut tasks, queue, false);
                     let announcer = Announcer::new(
                         Arc::clone(producer),
                         Arc::clone(&self.source),
@@ -116,13 +118,9 @@ impl Pipeline {
             After::Deliver { input, producer } => {
                 // One notice is enough, however much was stored since the last.
                 let (notify, notices) = mpsc::channel(1);
-                let message: Option<fn(&Event) -> Message> = match producer {
-                    Some(_) => Some(announcement::message),
-                    None => None,
-                };
                 let deliverer = Deliverer::new(Arc::clone(&self.source), input.clone(), notify);
                 for queue in queues {
-                    let stored = self.store(&mut tasks, queue, message);
+                    let stored = self.store(&mut tasks, queue, producer.is_some());
                     tasks.spawn(deliverer.clone().run(stored));
                 }
                 if let Some(producer) = producer {
@@ -130,9 +128,9 @@ impl Pipeline {
                         self.db.clone(),
                         Arc::clone(producer),
                         &self.announcements,
-                        self.detour.clone(),
                         Arc::clone(&self.metrics),
                     );
+                    let relay = relay.ending(self.detour.clone());
                     tasks.spawn(relay.run(notices));
                 }
             }
@@ -140,24 +138,32 @@ impl Pipeline {
         tasks
     }
 
-    /// The stages up to the commit; what they stored comes out of the receiver.
+    /// The stages up to the commit; what they stored comes out of the receiver. With `kafka` what is
+    /// announced there waits in the outbox.
     fn store(
         &self,
         tasks: &mut JoinSet<()>,
         mut queue: WorkerQueue,
-        message: Option<fn(&Event) -> Message>,
+        kafka: bool,
     ) -> mpsc::Receiver<Stored> {
         let decoder = Decoder::new(self.records.clone());
         let stage = WriteStage::new(
             self.db.clone(),
             Arc::clone(&self.source),
-            message,
+            Announce {
+                to: Sinks {
+                    kafka,
+                    nats: self.nats.is_some(),
+                },
+                as_message: announcement::message,
+            },
             self.types_a_day,
             self.rules.clone(),
             Arc::clone(&self.extensions),
             Arc::clone(&self.metrics),
         )
-        .with_instrumentation(self.instrumentation.clone());
+        .with_instrumentation(self.instrumentation.clone())
+        .notifying(self.nats.clone());
         let (limits, rules) = (self.batch, self.rules.clone());
         let mut pace = Pace::new(match &self.after {
             After::Announce(_) | After::Deliver { input: None, .. } => STORE_INTERVAL,

@@ -1,5 +1,5 @@
-//! Sends what storing transactions left in the outbox. Storing goes on whether or not Kafka can be
-//! reached: what waits for it waits in the outbox.
+//! Sends what transactions left in the outbox, to Kafka or to NATS: a relay each. Storing goes on whether
+//! or not they can be reached: what waits for one waits in the outbox, and for no other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::anomaly::EVENT_PREFIX;
 use domain::{TenantId, subject};
 use eventlog::{Outgoing, PublishError, Publisher};
-use store::outbox::{self, Message, Outcome, Page, Sent};
+use store::outbox::{self, Message, Outcome, Page, Sent, Sink};
 use store::{Database, Error};
 use tokio::sync::mpsc;
 
@@ -28,33 +28,58 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The task that empties the outbox, at least once for each message.
 pub struct OutboxRelay {
     db: Database,
+    sink: Sink,
     producer: Arc<dyn Publisher>,
     to: Announcements,
     alerts: Announcements,
-    detour: Detour,
+    detour: Option<Detour>,
     metrics: Arc<Metrics>,
 }
 
 impl OutboxRelay {
-    /// Sends there, and what tells of alerts to the topic beside it; ends the detour when nothing is left.
+    /// Sends there what is for Kafka, and what tells of alerts to the topic beside it.
     #[must_use]
     pub fn new(
         db: Database,
         producer: Arc<dyn Publisher>,
         to: &Announcements,
-        detour: Detour,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             db,
+            sink: Sink::Kafka,
             producer,
             to: to.clone(),
             alerts: Announcements {
                 topic: beside(&to.topic),
                 ..to.clone()
             },
-            detour,
+            detour: None,
             metrics,
+        }
+    }
+
+    /// Sends what is for NATS there, all of it.
+    #[must_use]
+    pub fn nats(
+        db: Database,
+        publisher: Arc<dyn Publisher>,
+        to: &Announcements,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            sink: Sink::Nats,
+            alerts: to.clone(),
+            ..Self::new(db, publisher, to, metrics)
+        }
+    }
+
+    /// The same that ends the detour when nothing is left.
+    #[must_use]
+    pub fn ending(self, detour: Detour) -> Self {
+        Self {
+            detour: Some(detour),
+            ..self
         }
     }
 
@@ -73,7 +98,7 @@ impl OutboxRelay {
                     Ok(Sent::Page) if notices.is_closed() => break,
                     Ok(Sent::Page) => {}
                     Ok(Sent::Nothing) => {
-                        self.detour.end();
+                        self.detour.iter().for_each(Detour::end);
                         break;
                     }
                     Ok(Sent::Elsewhere | Sent::Later) => break,
@@ -87,7 +112,7 @@ impl OutboxRelay {
     }
 
     async fn send(&self) -> Result<Sent, Error> {
-        outbox::send(&self.db, PAGE, async |messages: Vec<Message>| {
+        outbox::send(&self.db, self.sink, PAGE, async |messages: Vec<Message>| {
             // Each for itself, so that none is sent again because of another.
             let sending = messages.into_iter().map(|message| async {
                 let tenant = message.tenant_id.clone();
@@ -123,7 +148,7 @@ impl OutboxRelay {
     ) -> Outcome {
         match published {
             Ok(()) => {
-                self.metrics.announced(1);
+                self.metrics.announced(self.sink, 1);
                 Outcome::Sent
             }
             Err(error @ PublishError::TooLarge) => {
@@ -156,6 +181,7 @@ mod tests {
         Announcements {
             topic: Arc::clone(&topic.name),
             format: domain::cloudevent::Format::default(),
+            nats: false,
         }
     }
 
@@ -205,13 +231,8 @@ mod tests {
         let detour = Detour::new(&db);
         detour.leave(&[], "test").await;
         let (notify, notices) = mpsc::channel(1);
-        let relay = OutboxRelay::new(
-            db,
-            producer,
-            &to(&topic),
-            detour.clone(),
-            Arc::clone(&metrics),
-        );
+        let relay = OutboxRelay::new(db, producer, &to(&topic), Arc::clone(&metrics));
+        let relay = relay.ending(detour.clone());
         let relaying = tokio::spawn(relay.run(notices));
         eventually_eq("messages in the outbox", 0, || fresh.count("outbox")).await;
         drop(notify);
@@ -245,13 +266,7 @@ mod tests {
         let metrics = Arc::new(Metrics::register(&Registry::new()).unwrap());
         let relay = || {
             let producer = Arc::clone(&producer) as Arc<dyn Publisher>;
-            OutboxRelay::new(
-                db.clone(),
-                producer,
-                &to(&topic),
-                Detour::new(&db),
-                Arc::clone(&metrics),
-            )
+            OutboxRelay::new(db.clone(), producer, &to(&topic), Arc::clone(&metrics))
         };
         let left = async || fresh.count("outbox").await;
 

@@ -104,7 +104,9 @@ impl World {
             announcements: crate::pipeline::announcement::Announcements {
                 topic: format!("{}{}", self.prefix, domain::subject::ANNOUNCEMENTS).into(),
                 format: domain::cloudevent::Format::default(),
+                nats: false,
             },
+            nats: None,
             detour: Detour::new(&self.db),
             batch: BatchLimits {
                 records: 300,
@@ -212,7 +214,7 @@ async fn what_another_processor_stored_is_not_stored_again() {
     let stage = WriteStage::new(
         world.db.clone(),
         Arc::new(source.clone()),
-        None,
+        store::outbox::Announce::nowhere(),
         1_000,
         rules,
         Arc::default(),

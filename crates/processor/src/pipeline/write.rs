@@ -10,7 +10,7 @@ use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use domain::Event;
 use domain::fold::Extensions;
 use eventlog::{Permit, Source};
-use store::outbox::Message;
+use store::outbox::Announce;
 use store::write::{Batch, DeadLetter, Pending, Writer, end_frozen};
 use store::{Database, Error, Kind};
 use tokio::sync::mpsc;
@@ -51,23 +51,23 @@ pub struct WriteStage {
     db: Database,
     source: Arc<dyn Source>,
     positions: Positions,
-    message: Option<fn(&Event) -> Message>,
+    announce: Announce<Event>,
     types_a_day: usize,
     rules: RuleCache,
     extensions: Arc<Extensions>,
     instrumentation: Option<Instrumentation>,
     metrics: Arc<Metrics>,
     writer: Option<Writer>,
+    notify: Option<mpsc::Sender<()>>,
 }
 
 impl WriteStage {
-    /// A stage that will connect with its first batch. With `message`, each event leaves one in the
-    /// outbox.
+    /// A stage that will connect with its first batch. What is announced of events is left in the outbox.
     #[must_use]
     pub fn new(
         db: Database,
         source: Arc<dyn Source>,
-        message: Option<fn(&Event) -> Message>,
+        announce: Announce<Event>,
         types_a_day: usize,
         rules: RuleCache,
         extensions: Arc<Extensions>,
@@ -77,13 +77,14 @@ impl WriteStage {
             db,
             positions: Positions::new(Arc::clone(&source)),
             source,
-            message,
+            announce,
             types_a_day,
             rules,
             extensions,
             instrumentation: None,
             metrics,
             writer: None,
+            notify: None,
         }
     }
 
@@ -94,10 +95,21 @@ impl WriteStage {
         self
     }
 
+    /// The same that gives notice of each batch, so that what it left in the outbox is sent.
+    #[must_use]
+    pub(crate) fn notifying(mut self, notify: Option<mpsc::Sender<()>>) -> Self {
+        self.notify = notify;
+        self
+    }
+
     /// Writes every batch that comes, in order, until there are no more.
     pub async fn run(mut self, mut input: mpsc::Receiver<Decoded>, output: mpsc::Sender<Stored>) {
         while let Some(mut batch) = input.recv().await {
             let announce = self.store(&mut batch).await;
+            if let Some(notify) = &self.notify {
+                // One notice is enough, however much was stored since the last.
+                let _ = notify.try_send(());
+            }
             let stored = Stored {
                 done: self.positions.stored(&batch.items),
                 announce: events(batch.items, &announce),
@@ -197,7 +209,7 @@ impl WriteStage {
                 dead_letters: &plan.letters,
                 advances: &plan.advances,
                 owner: self.source.delivery().map(|delivery| delivery.owner()),
-                message: self.message,
+                announce: self.announce,
                 refuse: &refuse,
             })
             .await?;

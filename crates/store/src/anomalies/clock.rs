@@ -9,7 +9,7 @@ use super::alerts::{self, StoredAlert};
 use crate::error::Error;
 use crate::lease::{FREE, LEASED};
 use crate::log::NewRow;
-use crate::outbox::Message;
+use crate::outbox::{Message, Sinks};
 use crate::pool::Database;
 use crate::write::announce;
 
@@ -24,6 +24,8 @@ pub struct Judged<'a> {
     pub alerts: &'a [StoredAlert],
     /// What is announced.
     pub messages: &'a [Message],
+    /// Where.
+    pub to: Sinks,
     /// The events that tell of it, for the log.
     pub events: &'a [NewRow<'a>],
 }
@@ -60,7 +62,7 @@ pub async fn record(db: &Database, owner: Uuid, judged: &Judged<'_>) -> Result<b
     for alert in judged.alerts {
         alerts::save(&tx, alert).await?;
     }
-    announce(&tx, judged.messages).await?;
+    announce(&tx, judged.messages, judged.to).await?;
     // Last, for who appends to the log waits for the commit.
     crate::log::append_with(&tx, judged.events).await?;
     tx.commit().await?;

@@ -10,6 +10,7 @@ use super::requests::Erasure;
 use super::tombstones::{Bytes, is_before};
 use crate::error::Error;
 use crate::log::LOG;
+use crate::outbox::Sink;
 use crate::rules;
 
 /// Rows looked at together.
@@ -24,7 +25,7 @@ const LETTERS: &str = "select id, key, headers::text, payload, history, timestam
     order by id limit $4";
 
 const MESSAGES: &str = "select id, key, '[]', payload, null::jsonb, null::int8 from outbox \
-    where tenant_id = $1::text and id > $2 and created_at <= $5 \
+    where sink = $6 and tenant_id = $1::text and id > $2 and created_at <= $5 \
         and (position($3::bytea in payload) > 0 or position('\\x5c75'::bytea in payload) > 0) \
     order by id limit $4";
 
@@ -95,9 +96,11 @@ pub async fn remains(
         next.add(place, tx.execute(sql, &who).await?);
     }
     next.add("projections", tx.execute(STATE, &who).await?);
-    for (table, sql) in [("dead_letters", LETTERS), ("outbox", MESSAGES)] {
-        let erased = naming(&tx, &next, table, sql).await?;
-        next.add(table, erased);
+    let erased = naming(&tx, &next, LETTERS, None).await?;
+    next.add("dead_letters", erased);
+    for sink in [Sink::Kafka, Sink::Nats] {
+        let erased = naming(&tx, &next, MESSAGES, Some(sink)).await?;
+        next.add("outbox", erased);
     }
     if !next.note(&tx, owner).await? {
         return Ok(false);
@@ -107,16 +110,22 @@ pub async fn remains(
     Ok(true)
 }
 
-/// Deletes the rows of a table whose bytes name the user.
-async fn naming(tx: &Transaction<'_>, of: &Erasure, table: &str, sql: &str) -> Result<u64, Error> {
+/// Deletes the rows whose bytes name the user: of the messages for a sink, else of the dead letters.
+async fn naming(
+    tx: &Transaction<'_>,
+    of: &Erasure,
+    sql: &str,
+    sink: Option<Sink>,
+) -> Result<u64, Error> {
+    let number = sink.map(|sink| sink as i16);
     let user = of.user();
     let (mut after, mut gone) = (0_i64, vec![]);
     loop {
         let bytes = user.as_bytes();
         let tenant = of.tenant.as_str();
         let mut values: Vec<&(dyn ToSql + Sync)> = vec![&tenant, &after, &bytes, &PAGE];
-        if table == "outbox" {
-            values.push(&of.until);
+        if let Some(number) = &number {
+            values.extend([&of.until as &(dyn ToSql + Sync), number]);
         }
         let rows = tx.query(sql, &values).await?;
         for row in &rows {
@@ -146,8 +155,17 @@ async fn naming(tx: &Transaction<'_>, of: &Erasure, table: &str, sql: &str) -> R
             None => break,
         }
     }
-    let delete = format!("delete from {table} where id = any($1)");
-    Ok(tx.execute(&delete, &[&gone]).await?)
+    let deleted = match number {
+        None => {
+            let delete = "delete from dead_letters where id = any($1)";
+            tx.execute(delete, &[&gone]).await?
+        }
+        Some(number) => {
+            let delete = "delete from outbox where sink = $2 and id = any($1)";
+            tx.execute(delete, &[&gone, &number]).await?
+        }
+    };
+    Ok(deleted)
 }
 
 /// The payloads that a dead letter had before it was changed.

@@ -7,7 +7,9 @@ pub(crate) const CLASS: &str = "hashtext('tidegate log ' || current_schema())";
 pub(super) const CONSUMER: i32 = -2;
 /// Held by the one that vacuums.
 pub(super) const VACUUM: i32 = -3;
-/// Held by the one that sends what is in the outbox.
+/// Held by the one that sends what is in the outbox for Kafka.
 pub(crate) const OUTBOX: i32 = -4;
+/// Held by the one that sends what is there for NATS.
+pub(crate) const NATS_OUTBOX: i32 = -6;
 /// Held, shared, by every storing transaction, and exclusively by one that changes rules.
 pub(crate) const RULES: i32 = -5;

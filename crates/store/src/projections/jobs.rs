@@ -11,7 +11,7 @@ use super::entities;
 use super::refold::refold;
 use crate::error::Error;
 use crate::lease::{FREE, LEASED};
-use crate::outbox::Message;
+use crate::outbox::Announce;
 use crate::rules;
 use crate::write::announce;
 
@@ -82,7 +82,7 @@ pub async fn step(
     client: &mut Client,
     extensions: &Extensions,
     job: &mut Job,
-    created: Option<fn(&StoredDefinition) -> Message>,
+    created: Announce<StoredDefinition>,
 ) -> Result<Step, Error> {
     if job.of.state == "retired" {
         return remove(client, job).await;
@@ -123,7 +123,7 @@ pub async fn step(
 async fn go_live(
     tx: &Transaction<'_>,
     of: &StoredDefinition,
-    created: Option<fn(&StoredDefinition) -> Message>,
+    created: Announce<StoredDefinition>,
 ) -> Result<(), Error> {
     let retire = "update projection_definitions set state = 'retired', leased_until = null \
         where tenant_id = $1 and name = $2 and state = 'live'";
@@ -132,10 +132,10 @@ async fn go_live(
     let live = "update projection_definitions set state = 'live', built_at = now(), \
         leased_until = null where id = $1";
     tx.execute(live, &[&of.id]).await?;
-    match created {
-        Some(created) if before == 0 => announce(tx, &[created(of)]).await,
-        _ => Ok(()),
+    if before > 0 {
+        return Ok(());
     }
+    announce(tx, &created.messages(std::iter::once(of)), created.to).await
 }
 
 async fn remove(client: &Client, job: &Job) -> Result<Step, Error> {

@@ -50,7 +50,7 @@ use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
 use crate::error::Error;
-use crate::outbox::Message;
+use crate::outbox::Announce;
 use crate::pool::Database;
 use crate::rules;
 
@@ -73,8 +73,8 @@ pub struct Batch<'a> {
     pub advances: &'a [Advance],
     /// The consumer that must still own these partitions; none in a log that names no owner.
     pub owner: Option<Uuid>,
-    /// Makes the message that each event stored now leaves in the outbox.
-    pub message: Option<fn(&Event) -> Message>,
+    /// What each event stored now leaves in the outbox.
+    pub announce: Announce<Event>,
     /// Makes the dead letter of an event that a step refuses, of a reason and a sentence.
     pub refuse: &'a (dyn Fn(&Pending<'_>, &'static str, String) -> DeadLetter + Sync),
 }
@@ -244,10 +244,10 @@ impl Writer {
         if let Some(matched) = batch.matched {
             work::insert(&tx, &self.work, &matched.work, &new).await?;
         }
-        if let Some(message) = batch.message {
-            let messages: Vec<_> = new.iter().map(|pending| message(pending.event)).collect();
-            outbox::insert(&tx, &self.outbox, &messages).await?;
-        }
+        let Announce { to, .. } = batch.announce;
+        let stored = new.iter().map(|pending| pending.event);
+        let messages = batch.announce.messages(stored);
+        outbox::insert(&tx, &self.outbox, &messages, to).await?;
         let letters: Vec<_> = kept.iter().copied().chain(&refused).collect();
         let opened: HashSet<i64> = letters.iter().filter_map(|letter| letter.was).collect();
         let were = batch

@@ -67,7 +67,7 @@ async fn advance(
         dead_letters: &[],
         advances: &[step],
         owner,
-        message: None,
+        announce: store::outbox::Announce::nowhere(),
         refuse: &|_, reason, detail| panic!("{reason}: {detail}"),
     };
     writer.write(&batch).await.map(drop)

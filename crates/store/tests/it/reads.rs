@@ -88,7 +88,7 @@ async fn write_all(writer: &mut Writer, events: &[Event]) {
         dead_letters: &[],
         advances: &[],
         owner: None,
-        message: None,
+        announce: store::outbox::Announce::nowhere(),
         refuse: &|_, reason, detail| panic!("{reason}: {detail}"),
     };
     writer.write(&batch).await.unwrap();

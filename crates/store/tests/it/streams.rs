@@ -84,7 +84,7 @@ async fn append(
             dead_letters: &[],
             advances: &[],
             owner: None,
-            message: None,
+            announce: store::outbox::Announce::nowhere(),
             refuse: &refuse,
         })
         .await?;

@@ -77,7 +77,7 @@ impl Config {
             // Topics are names in a table then; gateway and processor must use the same.
             config.ingest.kafka.topic_prefix.clear();
             config.processor.kafka = None;
-            config.query.announces = false;
+            config.query.announces.kafka = false;
         }
         for http in [
             &mut config.ingest.http,

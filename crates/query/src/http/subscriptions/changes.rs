@@ -8,7 +8,7 @@ use domain::{FieldError, subject, timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use service::Problem;
-use store::outbox::Message;
+use store::outbox::{Announce, Message};
 use store::subscriptions::{self, Changed, Subscription};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -87,10 +87,12 @@ pub async fn create(
     };
     let (secret, made) = given_or_made(asked.secret)?;
     let kept = config::Secret::new(secret.expose());
-    let announces = state.announces;
+    let announce = Announce {
+        to: state.announces,
+        as_message: announcement,
+    };
     let changed = state
         .change("subscriptions", async |db| {
-            let announce = |made: &Subscription| announces.then(|| announcement(made));
             let id = service::clock::fresh_id();
             subscriptions::create(db, &tenant, id, &asked.settings, &kept, announce).await
         })
