@@ -68,7 +68,7 @@ impl ConsumerContext for Context {
         let followed = match code {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => {
                 if is_open {
-                    self.assign(partitions);
+                    self.assign(consumer, partitions);
                 }
                 consumer.incremental_assign(partitions)
             }
@@ -88,13 +88,20 @@ impl ConsumerContext for Context {
 }
 
 impl Context {
-    fn assign(&self, partitions: &mut TopicPartitionList) {
+    fn assign(&self, consumer: &BaseConsumer<Self>, partitions: &mut TopicPartitionList) {
         self.set_connected(true);
-        // Nothing is to be read before there is an offset, and what was committed is not it.
-        if self.placed
-            && let Err(error) = partitions.set_all_offsets(Offset::End)
-        {
-            tracing::warn!(%error, "partitions begin where their group stands");
+        if self.placed {
+            // Nothing is to be read before there is an offset, and what was committed is not it. Until
+            // then it is a number: of the end librdkafka would ask Kafka, and go on there when the
+            // answer comes after the partition was placed (librdkafka 2.12.1 asks once more after an
+            // answer that `rd_kafka_toppar_handle_Offset` finds outdated).
+            if let Err(error) = partitions.set_all_offsets(Offset::Offset(0)) {
+                tracing::warn!(%error, "partitions begin where their group stands");
+            }
+            // Before they begin, where they are known already; the dispatcher pauses them all.
+            if let Err(error) = consumer.pause(partitions) {
+                tracing::debug!(%error, "partitions are paused once they are assigned");
+            }
         }
         let partitions = partitions.elements();
         tracing::info!(partitions = %Shown(&partitions), "kafka partitions assigned");

@@ -8,6 +8,7 @@ use eventlog::kafka::{Chunk, Handle, KafkaConfig, WorkerQueue};
 use eventlog::{Record, Source as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::far_broker::far;
 use crate::support::{
     LIMIT, Seen, config, consumer, next, number, numbered, outgoing, producer, topic, wait_until,
 };
@@ -389,4 +390,38 @@ async fn a_consumer_fenced_by_its_double_says_so_and_comes_back() {
     tokio::time::timeout(LIMIT, first.shutdown(Duration::ZERO))
         .await
         .expect("closes");
+}
+
+/// What comes while a partition is placed is read from its place on, however long Kafka takes to answer.
+#[tokio::test]
+async fn a_placed_partition_is_read_from_its_place_whatever_comes_meanwhile() {
+    let config = config().await;
+    let topic = topic(&config, "placed").await;
+    let producer = producer(&config).await;
+    let placed = KafkaConfig {
+        brokers: far(&config.brokers, Duration::from_millis(400)).await,
+        placed: true,
+        ..config
+    };
+    let (handle, queues) = consumer(&placed, &topic, 2, 8 << 20);
+    let mut chunks = collect(&handle, queues);
+    wait_until("the partitions are assigned", || {
+        handle.assigned().len() == 4
+    })
+    .await;
+    for partition in 0..4 {
+        handle.place(&topic, partition, 0);
+    }
+    let total = 400;
+    for n in 0..total {
+        let ack = producer.publish(numbered(&topic, n, 1)).expect("enqueued");
+        ack.await.expect("acknowledged");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut seen = Seen::default();
+    while seen.len() < total {
+        seen.add(received(&mut chunks).await.1);
+    }
+    seen.assert_complete(total);
+    handle.shutdown(LIMIT).await;
 }

@@ -8,6 +8,7 @@
 mod commit;
 mod conformance;
 mod consume;
+mod far_broker;
 mod logs;
 mod outage;
 mod postgres;
