@@ -158,8 +158,10 @@ impl World {
     }
 }
 
-/// Waits until these processors hold all partitions between them, and each at least one.
+/// Waits until these processors hold all partitions between them, and each at least one; and until the
+/// tables are there, which they make meanwhile.
 pub(crate) async fn wait_assigned(world: &World, processors: &[&TestService]) {
+    eventually("the schema", PATIENCE, || world.database.count("event_ids")).await;
     let all = match SHAPE {
         Shape::Split => TOPICS.len() * usize::try_from(PARTITIONS).unwrap(),
         Shape::AllInOne => usize::try_from(store::log::PARTITIONS).unwrap(),
