@@ -113,7 +113,7 @@ impl<'a> Reader<'a> {
             );
             return None;
         }
-        if text.chars().any(char::is_control) {
+        if has_control(&text) {
             self.complain(key, Code::BadFormat, "contains a control character");
             return None;
         }
@@ -147,9 +147,9 @@ impl<'a> Reader<'a> {
         let text = text.trim();
         let complaint = if text.is_empty() {
             "must not be empty"
-        } else if text.chars().count() > MAX_TEXT {
+        } else if text.len() > MAX_TEXT && text.chars().count() > MAX_TEXT {
             "longer than 255 characters"
-        } else if text.chars().any(char::is_control) {
+        } else if has_control(text) {
             "contains a control character"
         } else {
             return text.to_owned();
@@ -282,6 +282,12 @@ pub(super) fn own_id(space: Space<'_>, tenant: &TenantId, text: &str) -> (Uuid, 
     let id = space.event_id(tenant, text);
     let mapped = Uuid::try_parse(text) != Ok(id);
     (id, mapped.then(|| text.to_owned()))
+}
+
+/// Most texts are plain ASCII, which need not be taken apart into characters.
+fn has_control(text: &str) -> bool {
+    let plain = |byte: u8| (b' '..=b'~').contains(&byte);
+    !text.bytes().all(plain) && text.chars().any(char::is_control)
 }
 
 fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {

@@ -9,7 +9,35 @@ use serde_json::value::RawValue;
 /// The members of an object in their order, each value as its text; the last of equal keys wins,
 /// as in `jsonb`.
 #[derive(Debug, Clone, Default)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub struct Members<'a>(Vec<Member<'a>>);
+
+#[derive(Debug, Clone)]
+struct Member<'a> {
+    /// [`tag`] of the name.
+    tag: u64,
+    name: Cow<'a, str>,
+    value: &'a RawValue,
+}
+
+impl<'a> Member<'a> {
+    fn new(name: Cow<'a, str>, value: &'a RawValue) -> Self {
+        Self {
+            tag: tag(name.as_bytes()),
+            name,
+            value,
+        }
+    }
+}
+
+/// Equal for equal names, and seldom for others: the length, both ends and the middle. An event's
+/// members are looked up some thirty times, most of them in vain.
+#[inline]
+pub(super) fn tag(name: &[u8]) -> u64 {
+    let at = |index: usize| u64::from(name.get(index).copied().unwrap_or_default());
+    let length = name.len();
+    let ends = at(0) | at(length / 2) << 8 | at(length.wrapping_sub(1)) << 16;
+    ends | (length as u64) << 24
+}
 
 impl<'a> Members<'a> {
     /// Splits an object. `None` if the text is JSON but no object, or no JSON.
@@ -21,40 +49,41 @@ impl<'a> Members<'a> {
     /// The value of `key`; null counts as absent.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&'a RawValue> {
-        let found = self
-            .0
-            .iter()
-            .rev()
-            .find(|(name, _)| name == key)
-            .map(|(_, value)| *value)?;
+        let found = self.last(key)?.value;
         (found.get() != "null").then_some(found)
     }
 
     /// True if the key is there, be it null.
     #[must_use]
     pub fn has(&self, key: &str) -> bool {
-        self.0.iter().any(|(name, _)| name == key)
+        self.last(key).is_some()
+    }
+
+    fn last(&self, key: &str) -> Option<&Member<'a>> {
+        let tag = tag(key.as_bytes());
+        let mut members = self.0.iter().rev();
+        members.find(|member| member.tag == tag && member.name == key)
     }
 
     /// Replaces the member of that name, or appends it.
     pub fn set(&mut self, key: impl Into<Cow<'a, str>>, value: &'a RawValue) {
         let key = key.into();
-        match self.0.iter_mut().rfind(|(name, _)| *name == key) {
-            Some(member) => member.1 = value,
-            None => self.0.push((key, value)),
+        match self.0.iter_mut().rfind(|member| member.name == key) {
+            Some(member) => member.value = value,
+            None => self.0.push(Member::new(key, value)),
         }
     }
 
     /// Leaves out the members of these names.
     #[must_use]
     pub fn without(mut self, left_out: impl Fn(&str) -> bool) -> Self {
-        self.0.retain(|(name, _)| !left_out(name));
+        self.0.retain(|member| !left_out(&member.name));
         self
     }
 
     /// Every member, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+        self.0.iter().map(|member| (&*member.name, member.value))
     }
 }
 
@@ -81,7 +110,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
             ) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::with_capacity(16);
                 while let Some(Key(key)) = map.next_key()? {
-                    members.push((key, map.next_value()?));
+                    members.push(Member::new(key, map.next_value()?));
                 }
                 Ok(Members(members))
             }

@@ -1,11 +1,13 @@
 //! One pass over a JSON text: is it JSON, and can PostgreSQL hold it?
 
+mod plain;
 mod repeated;
 
 use std::borrow::Cow;
 use std::fmt;
 
 use crate::field::{Code, FieldError};
+use plain::plain;
 use repeated::Member;
 
 /// Why a text was refused by [`scan`].
@@ -84,6 +86,13 @@ pub(crate) fn scanned(text: &str, max_depth: usize) -> Result<Scanned<'_>, ScanE
             repeated::without(text, scanner.repeated).into()
         },
     })
+}
+
+/// A string that was read: the byte range between its quotes.
+struct Text {
+    from: usize,
+    to: usize,
+    escaped: bool,
 }
 
 enum Step {
@@ -214,10 +223,11 @@ impl Scanner<'_> {
                 return Err(self.syntax("expected a key in quotes"));
             }
             let start = self.at;
-            let (from, to) = self.string()?;
+            let Text { from, to, escaped } = self.string()?;
             self.members.push(Member {
                 start,
                 name: (from, to),
+                escaped,
             });
             self.path.push(Step::Key(from, to));
             self.space();
@@ -267,20 +277,22 @@ impl Scanner<'_> {
         Ok(())
     }
 
-    /// Reads a string; returns the byte range between its quotes.
-    fn string(&mut self) -> Result<(usize, usize), ScanError> {
+    fn string(&mut self) -> Result<Text, ScanError> {
         self.at += 1;
         let from = self.at;
+        let mut escaped = false;
         loop {
-            let rest = self.bytes.get(self.at..).unwrap_or_default();
-            let plain = |b: &u8| !matches!(b, b'"' | b'\\' | 0..=0x1f);
-            self.at += rest.iter().take_while(|b| plain(b)).count();
+            self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok((from, self.at - 1));
+                    let to = self.at - 1;
+                    return Ok(Text { from, to, escaped });
                 }
-                Some(b'\\') => self.escape()?,
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
                 Some(_) => return Err(self.syntax("control character in a string")),
                 None => return Err(self.syntax("unexpected end of a string")),
             }

@@ -3,25 +3,34 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use crate::json::members::tag;
+
 /// A member of an object that is being read.
 pub(super) struct Member {
     /// Where it begins, with the quotes of its name.
     pub(super) start: usize,
     /// Byte range of the name's text between its quotes.
     pub(super) name: (usize, usize),
+    /// Whether the name has escapes.
+    pub(super) escaped: bool,
 }
+
+/// Each member of so many is compared with each; of more there is a table.
+const FEW: usize = 32;
 
 /// Adds the byte ranges of those members of an object that have a later namesake. Each reaches up
 /// to the member after it.
 pub(super) fn find(text: &[u8], members: &[Member], repeated: &mut Vec<(usize, usize)>) {
-    const FEW: usize = 12;
     let name = |member: &Member| text.get(member.name.0..member.name.1).unwrap_or_default();
-    let escaped = |member: &Member| name(member).contains(&b'\\');
-    if members.len() <= FEW && !members.iter().any(escaped) {
+    if members.len() <= FEW && !members.iter().any(|member| member.escaped) {
+        let mut tags = [0; FEW];
+        for (tag_of, member) in tags.iter_mut().zip(members) {
+            *tag_of = tag(name(member));
+        }
         for (at, pair) in members.windows(2).enumerate() {
-            let mut later = members.iter().skip(at + 1);
-            if let [one, next] = pair
-                && later.any(|member| name(member) == name(one))
+            let mut later = tags.iter().zip(members).skip(at + 1);
+            if let ([one, next], Some(tag)) = (pair, tags.get(at))
+                && later.any(|(other, member)| other == tag && name(member) == name(one))
             {
                 repeated.push((one.start, next.start));
             }

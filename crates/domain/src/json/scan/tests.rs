@@ -167,7 +167,7 @@ proptest! {
     }
 
     #[test]
-    fn repeated_members_say_what_a_tree_says(names in prop::collection::vec("[a-c\u{e9}\"\\\\]{0,2}", 0..20), deep: bool) {
+    fn repeated_members_say_what_a_tree_says(names in prop::collection::vec("[a-c\u{e9}\"\\\\]{0,2}", 0..40), deep: bool) {
         let members: Vec<String> = names.iter().enumerate()
             .map(|(n, name)| format!("{}:{{{}:{n}}}", serde_json::Value::from(name.as_str()), if deep { "\"x\":0,\"x\"" } else { "\"y\"" }))
             .collect();
