@@ -7,6 +7,7 @@ use testkit::{Part, TestService, eventually};
 use crate::SHAPE;
 use crate::ledger::Ledger;
 use crate::load::{Line, Maker};
+use crate::receipts;
 use crate::sender::send;
 use crate::world::{PATIENCE, Shape, TOPICS, World, beside_others, soak};
 
@@ -66,6 +67,7 @@ async fn the_books_balance_whatever_dies() {
         dead >= ledger.malformed.len() && dead >= slices * 9,
         "{dead}"
     );
+    receipts::assert_true(&world, &system).await;
     system.assert_well();
 }
 

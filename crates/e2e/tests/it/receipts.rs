@@ -1,11 +1,15 @@
 //! The receipt of an event tells what really happened to it.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
+use store::log::LOG;
 use testkit::eventually_eq;
 use uuid::Uuid;
 
 use crate::SHAPE;
 use crate::direct::{Record, produce};
+use crate::ledger::{Place, everything_on_the_log};
 use crate::projections::define;
 use crate::sender::client;
 use crate::system::System;
@@ -103,4 +107,65 @@ async fn a_receipt_agrees_with_the_log_and_the_tables() {
     let client = world.database.connect().await.unwrap();
     client.execute(sql, &[&sent]).await.unwrap();
     assert_eq!(receipt(&system, &sent.to_string()).await.0, 404);
+}
+
+/// Receipts looked at: of events that were repeated, and of others.
+const LOOKED_AT: usize = 40;
+
+/// Looks at receipts after whatever has happened, all of which is worked off: they agree with the tables, and
+/// name each record of their event that is on Kafka, and no other.
+pub(crate) async fn assert_true(world: &World, system: &System) {
+    let log = everything_on_the_log(world).await;
+    let some = |repeated: bool| {
+        let not = if repeated { "" } else { "not" };
+        let sql = format!(
+            "select i.event_id, e.created_at, i.stream_version, coalesce(d.dropped, 0), e.status::text \
+             from event_ids i join events e using (event_id, tenant_id, timestamp) \
+             left join event_duplicates d using (event_id, tenant_id) where {not} (coalesce(d.dropped, 0) > 0 or \
+             exists (select from dead_letters l where l.event_id = i.event_id)) \
+             order by md5(i.event_id::text) limit {LOOKED_AT}"
+        );
+        async move { world.database.rows(&sql, &[]).await.unwrap() }
+    };
+    let rows = [some(true).await, some(false).await].concat();
+    assert!(rows.len() > LOOKED_AT, "{} events", rows.len());
+    for row in rows {
+        let id: Uuid = row.get(0);
+        let text = id.to_string();
+        let (status, receipt) = receipt(system, &text).await;
+        assert_eq!(status, 200, "{receipt}");
+        assert_eq!(receipt["event_id"], text);
+        let stored = domain::timestamp::format(row.get(1));
+        assert_eq!(receipt["stored_at"], stored, "{receipt}");
+        let version: Option<i64> = row.get(2);
+        assert_eq!(receipt["stream_version"], json!(version), "{receipt}");
+        assert_eq!(receipt["status"], row.get::<_, String>(4), "{receipt}");
+        let dropped: i32 = row.get(3);
+        assert_eq!(receipt["duplicates"]["dropped"], dropped, "{receipt}");
+        if SHAPE == Shape::AllInOne {
+            continue;
+        }
+        let on_kafka = |record: &Value| -> Option<Place> {
+            let topic = record["topic"].as_str().filter(|topic| *topic != LOG)?;
+            let partition = i32::try_from(record["partition"].as_i64()?).ok()?;
+            Some((topic.to_owned(), partition, record["offset"].as_i64()?))
+        };
+        let duplicates = receipt["duplicates"]["places"].as_array().unwrap().iter();
+        let letters = receipt["dead_letters"].as_array().unwrap().iter();
+        let told = [&receipt["record"]].into_iter().chain(duplicates);
+        let told = told.chain(letters.map(|letter| &letter["record"]));
+        let told: BTreeSet<Place> = told.filter_map(on_kafka).collect();
+        let has_it = |payload: &String| payload.contains(&text);
+        let is: BTreeSet<Place> = (log.iter())
+            .filter(|(_, record)| record.payload.as_ref().is_some_and(has_it))
+            .map(|(place, _)| place.clone())
+            .collect();
+        assert_eq!(told, is, "{receipt}");
+        // The gateway's own records say when it took the event.
+        if let Some(record) = on_kafka(&receipt["record"]).and_then(|place| log.get(&place)) {
+            let by_gateway = record.payload.as_ref().unwrap().contains("\"received_at\"");
+            let door = if by_gateway { "gateway" } else { "log" };
+            assert_eq!(receipt["door"], door, "{receipt}");
+        }
+    }
 }

@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::ledger::Ledger;
 use crate::load::Maker;
+use crate::receipts;
 use crate::sender::{send, send_counting};
 use crate::system::System;
 use crate::world::{PATIENCE, World, beside_others, soak, sum};
@@ -106,5 +107,6 @@ async fn backends_go_on_while_kafka_is_down() {
     }
     let ledger = Ledger::from(maker);
     assert_eq!(ledger.assert_balanced(&world).await, 0);
+    receipts::assert_true(&world, &system).await;
     system.assert_well();
 }
