@@ -40,13 +40,24 @@ pub(super) async fn send(
     copy: &Statement,
     parts: impl IntoIterator<Item = Bytes>,
 ) -> Result<(), Error> {
+    send_and(tx, copy, parts, || ()).await
+}
+
+/// The same; works something out while the server is busy with what was sent.
+pub(super) async fn send_and<T>(
+    tx: &Transaction<'_>,
+    copy: &Statement,
+    parts: impl IntoIterator<Item = Bytes>,
+    meanwhile: impl FnOnce() -> T,
+) -> Result<T, Error> {
     let sink = tx.copy_in(copy).await?;
     futures_util::pin_mut!(sink);
     for part in parts {
         sink.feed(part).await?;
     }
+    let found = meanwhile();
     sink.finish().await?;
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]

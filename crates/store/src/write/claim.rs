@@ -21,20 +21,20 @@ use crate::error::Error;
 pub(super) const CLAIM: &str = "copy event_ids (event_id, tenant_id, timestamp, content_hash, \
     stream_id, stream_version, log_partition, log_offset, by_gateway) from stdin (format binary)";
 
-/// Claims the ids of these events for this transaction. Where another transaction has just claimed
-/// one of them, waits for its end.
+/// Claims the ids of these events for this transaction; false if one of them is stored, and then the
+/// transaction is of no use any more. Where another transaction has just claimed one, waits for its end.
 ///
 /// # Errors
-/// [`Error::Conflict`] if that other transaction committed: look again which are new.
+/// The database does not answer.
 pub(super) async fn claim(
     tx: &Transaction<'_>,
     statement: &Statement,
     partitions: &Numbers,
     rows: &FrozenRows,
     new: &[Pending<'_>],
-) -> Result<(), Error> {
+) -> Result<bool, Error> {
     if new.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     // In sorted order, so that two writers holding the same ids wait for each other instead of
     // deadlocking.
@@ -66,13 +66,13 @@ pub(super) async fn claim(
         put(&mut out, &[u8::from(pending.by_gateway)]);
     }
     out.put_slice(TRAILER);
-    let sent = send(tx, statement, [out.freeze()]).await;
-    sent.map_err(|error| match error {
-        Error::Database(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
-            Error::Conflict("another writer has just stored one of these events".to_owned())
+    match send(tx, statement, [out.freeze()]).await {
+        Ok(()) => Ok(true),
+        Err(Error::Database(error)) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
+            Ok(false)
         }
-        other => other,
-    })
+        Err(other) => Err(other),
+    }
 }
 
 /// Of these ids, the ones that are stored, each with [`domain::Event::content_hash`] if that is known.

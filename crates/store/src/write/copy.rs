@@ -5,7 +5,7 @@ use domain::{Event, EventStatus};
 use time::OffsetDateTime;
 use tokio_postgres::{Statement, Transaction};
 
-use super::binary::{HEADER, TRAILER, length, micros, put, put_null, send};
+use super::binary::{HEADER, TRAILER, length, micros, put, put_null, send_and};
 use super::pending::Pending;
 use crate::error::Error;
 
@@ -138,15 +138,16 @@ impl FrozenRows {
     }
 }
 
-/// Copies the rows of these events, which come by ascending row.
-pub(super) async fn copy(
+/// Copies the rows of these events, which come by ascending row, and meanwhile works something out.
+pub(super) async fn copy<T>(
     tx: &Transaction<'_>,
     statement: &Statement,
     rows: &FrozenRows,
     new: &[Pending<'_>],
-) -> Result<(), Error> {
+    meanwhile: impl FnOnce() -> T,
+) -> Result<T, Error> {
     if new.is_empty() {
-        return Ok(());
+        return Ok(meanwhile());
     }
     let mut parts = vec![Bytes::from_static(HEADER)];
     let mut run: Option<(usize, usize)> = None;
@@ -161,7 +162,7 @@ pub(super) async fn copy(
     }
     parts.extend(run.map(|(from, to)| rows.range(from, to)));
     parts.push(Bytes::from_static(TRAILER));
-    send(tx, statement, parts).await
+    send_and(tx, statement, parts, meanwhile).await
 }
 
 #[cfg(test)]

@@ -11,7 +11,6 @@ use time::{Date, Duration, OffsetDateTime, UtcOffset};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement, Transaction};
 
-use super::pending::Pending;
 use super::types::Types;
 use crate::error::Error;
 
@@ -44,13 +43,13 @@ type MinuteKey<'a> = (&'a str, OffsetDateTime, &'a str, &'static str, Cow<'a, st
 
 /// Counts of one batch, by the keys of the tables, sorted. Days and hours are UTC (S1-35).
 #[derive(Debug, Default)]
-struct Counts<'a> {
+pub(super) struct Counts<'a> {
     hourly: BTreeMap<HourKey<'a>, i64>,
     minutes: BTreeMap<MinuteKey<'a>, i64>,
 }
 
 impl<'a> Counts<'a> {
-    fn of(events: impl IntoIterator<Item = &'a Event>) -> Self {
+    pub(super) fn of(events: impl IntoIterator<Item = &'a Event>) -> Self {
         let mut counts = Self::default();
         let mut apis = BTreeSet::new();
         for event in events {
@@ -163,18 +162,17 @@ impl Statements {
     }
 }
 
-/// Adds the new events to the tables. Returns how many are counted under the type that stands for
+/// Adds the counts to the tables. Returns how many are counted under the type that stands for
 /// those beyond the bound.
 pub(super) async fn add(
     tx: &Transaction<'_>,
     statements: &Statements,
     types: &mut Types,
-    new: &[Pending<'_>],
+    mut counts: Counts<'_>,
 ) -> Result<u64, Error> {
-    if new.is_empty() {
+    if counts.hourly.is_empty() {
         return Ok(0);
     }
-    let mut counts = Counts::of(new.iter().map(|pending| pending.event));
     types.learn(tx, &counts.types()).await?;
     let others = counts.bound(types);
     let (mut tenants, mut names, mut dates, mut sums) = (vec![], vec![], vec![], vec![]);

@@ -99,6 +99,7 @@ pub struct Writer {
     rules: rules::Statements,
     erased: erased::Erased,
     new: Statement,
+    looks: new::Looks,
     streams: streams::Statements,
     claim: Statement,
     copy: Statement,
@@ -135,6 +136,7 @@ impl Writer {
             rules: rules::Statements::prepare(&client).await?,
             erased: erased::Erased::prepare(&client).await?,
             new: client.prepare(new::KNOWN).await?,
+            looks: new::Looks::default(),
             streams: streams::Statements::prepare(&client).await?,
             claim: client.prepare(claim::CLAIM).await?,
             copy: client.prepare(COPY).await?,
@@ -189,22 +191,41 @@ impl Writer {
     /// See [`Error::kind`] for what to do. After any error nothing of the batch is stored, except
     /// that a connection lost during the commit leaves it unknown: the positions tell.
     pub async fn write<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
-        let written = self.transaction(batch).await;
+        let written = self.attempt(batch).await;
         if written.is_err() {
             self.types.forget();
         }
         written
     }
 
-    async fn transaction<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
+    async fn attempt<'a>(&mut self, batch: &Batch<'a>) -> Result<Written<'a>, Error> {
+        if !self.looks.is_due() {
+            if let Some(written) = self.transaction(batch, false).await? {
+                return Ok(written);
+            }
+            self.looks.failed();
+        }
+        let written = self.transaction(batch, true).await?;
+        written.ok_or_else(|| {
+            Error::Conflict("another writer has just stored one of these events".to_owned())
+        })
+    }
+
+    /// `None` if an event that was taken for new is stored.
+    async fn transaction<'a>(
+        &mut self,
+        batch: &Batch<'a>,
+        looks: bool,
+    ) -> Result<Option<Written<'a>>, Error> {
         self.partitions.learn(&self.client, batch.events).await?;
+        let known = looks.then_some(&self.new);
         let tx = self.client.transaction().await?;
         let mut dropped = erased::Dropped::new();
         let mut events = self.erased.events(batch.events, &mut dropped);
         // Sent together: the rules cost no round trip of their own.
         let (rules, mut selected) = tokio::try_join!(
             rules::hold(&tx, &self.rules),
-            new::select(&tx, &self.new, batch.rows, &events)
+            new::select(&tx, known, batch.rows, &events)
         )?;
         if batch
             .matched
@@ -215,7 +236,7 @@ impl Writer {
         if self.erased.learn(&tx, rules).await? {
             dropped.clear();
             events = self.erased.events(batch.events, &mut dropped);
-            selected = new::select(&tx, &self.new, batch.rows, &events).await?;
+            selected = new::select(&tx, known, batch.rows, &events).await?;
         }
         let kept = self.erased.letters(batch.dead_letters, &mut dropped);
         let erased = batch.events.len() - events.len();
@@ -224,7 +245,12 @@ impl Writer {
             conflicts: same_id,
             repeated,
         } = selected;
+        let met = !same_id.is_empty() || !repeated.is_empty();
         let conflicts = streams::number(&tx, &self.streams, &mut new).await?;
+        // An event that is stored expects the version of before it was.
+        if !looks && !conflicts.is_empty() {
+            return Ok(None);
+        }
         let refused: Vec<_> = same_id
             .into_iter()
             .map(|pending| {
@@ -238,8 +264,11 @@ impl Writer {
                     .map(|(pending, detail)| (batch.refuse)(&pending, VERSION_CONFLICT, detail)),
             )
             .collect();
-        claim::claim(&tx, &self.claim, &self.partitions, batch.rows, &new).await?;
-        copy::copy(&tx, &self.copy, batch.rows, &new).await?;
+        if !claim::claim(&tx, &self.claim, &self.partitions, batch.rows, &new).await? {
+            return Ok(None);
+        }
+        let count = || counts::Counts::of(new.iter().map(|pending| pending.event));
+        let counts = copy::copy(&tx, &self.copy, batch.rows, &new, count).await?;
         self.projections.fold(&tx, rules, &new).await?;
         if let Some(matched) = batch.matched {
             work::insert(&tx, &self.work, &matched.work, &new).await?;
@@ -258,16 +287,17 @@ impl Writer {
         let stored: Vec<i64> = were.filter(|id| !opened.contains(id)).collect();
         dead_letters::keep(&tx, &self.dead_letters, &stored, &letters).await?;
         duplicates::note(&tx, &self.duplicates, &repeated).await?;
-        let others = counts::add(&tx, &self.counts, &mut self.types, &new).await?;
+        let others = counts::add(&tx, &self.counts, &mut self.types, counts).await?;
         self.erased.note(&tx, dropped).await?;
         positions::advance(&tx, &self.positions, batch.advances, batch.owner).await?;
         tx.commit().await?;
         self.others += others;
-        Ok(Written {
+        self.looks.stored(met);
+        Ok(Some(Written {
             new,
             refused,
             letters: kept,
             erased,
-        })
+        }))
     }
 }
