@@ -1,17 +1,15 @@
 //! Watches how events are built, as they are stored: a sample of their data, ids that are missing, clocks
 //! that are wrong, repeats. Bounded in memory; what is seen is written every few seconds.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::Event;
 use domain::instrumentation::shape;
 use store::instrumentation::{self, Quality, QualityKey, ShapeKey};
-use store::write::{Pending, Written};
 use store::{Database, Error};
 use tokio::time::Instant;
-use uuid::Uuid;
 
 use crate::metrics::InstrumentationMetrics;
 
@@ -24,7 +22,7 @@ const KEPT: Duration = Duration::from_secs(90 * 86_400);
 /// data is looked at.
 const MAX_TYPES: usize = 2_000;
 const MAX_SHAPES: usize = 20_000;
-const SAMPLE: u32 = 20;
+const SAMPLE: usize = 20;
 /// A clock is wrong by more than these seconds: an event comes so late at the earliest, or so early.
 const LATE: i64 = 300;
 const EARLY: i64 = 5;
@@ -40,7 +38,7 @@ pub(crate) struct Instrumentation {
 struct Seen {
     shapes: BTreeMap<ShapeKey, i64>,
     quality: BTreeMap<QualityKey, Quality>,
-    sampled: HashMap<(String, String), u32>,
+    sampled: HashMap<(String, String), usize>,
 }
 
 impl Instrumentation {
@@ -51,64 +49,63 @@ impl Instrumentation {
         }
     }
 
-    /// Takes note of a batch: the events that were to be stored, and what became of them.
-    pub(crate) fn note(&self, events: &[Pending<'_>], written: &Written<'_>) {
-        let new: HashSet<usize> = written.new.iter().map(|pending| pending.item).collect();
-        let refused = written.refused.iter().filter_map(|letter| letter.event_id);
-        let refused: HashSet<Uuid> = refused.collect();
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        for pending in events {
-            let event = pending.event;
-            if refused.contains(&event.event_id) {
+    /// Takes note of a batch: the events that were to be stored, and whether each is new.
+    pub(crate) fn note<'a>(&self, events: impl Iterator<Item = (&'a Event, bool)>) {
+        // Thousands of events are of few types: they are put together before they are remembered.
+        let mut batch: HashMap<_, (Quality, Vec<&Event>)> = HashMap::new();
+        for (event, is_new) in events {
+            let key = (
+                event.tenant_id.as_str(),
+                event.received_at.date(),
+                event.event_type.as_str(),
+                event.event_source.as_str(),
+            );
+            let (quality, samples) = batch.entry(key).or_default();
+            quality.events += 1;
+            if !is_new {
+                quality.duplicates += 1;
                 continue;
             }
+            judge(event, quality);
+            if samples.len() < SAMPLE {
+                samples.push(event);
+            }
+        }
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        for ((tenant, day, event_type, event_source), (quality, samples)) in batch {
             let key = QualityKey {
-                tenant: event.tenant_id.as_str().to_owned(),
-                day: event.received_at.date(),
-                event_type: event.event_type.clone(),
-                event_source: event.event_source.as_str(),
+                tenant: tenant.to_owned(),
+                day,
+                event_type: event_type.to_owned(),
+                event_source,
             };
             let is_full = seen.quality.len() >= MAX_TYPES;
             if is_full && !seen.quality.contains_key(&key) {
-                self.metrics.ignored.inc();
+                self.metrics.ignored.inc_by(quality.events.unsigned_abs());
                 continue;
             }
-            let quality = seen.quality.entry(key).or_default();
-            quality.events += 1;
-            if !new.contains(&pending.item) {
-                quality.duplicates += 1;
-                self.count("duplicate");
-                continue;
+            let sum = seen.quality.entry(key).or_default();
+            sum.events += quality.events;
+            sum.duplicates += quality.duplicates;
+            sum.without_ids += quality.without_ids;
+            sum.late += quality.late;
+            sum.early += quality.early;
+            sum.worst_seconds = sum.worst_seconds.max(quality.worst_seconds);
+            self.count("duplicate", quality.duplicates);
+            self.count("without_ids", quality.without_ids);
+            self.count("late", quality.late);
+            self.count("early", quality.early);
+            for event in samples {
+                sample(&mut seen, event);
             }
-            self.judge(event, quality);
-            sample(&mut seen, event);
         }
     }
 
-    fn judge(&self, event: &Event, quality: &mut Quality) {
-        let ids = [
-            &event.user_id,
-            &event.session_id,
-            &event.device_id,
-            &event.aggregate_id,
-        ];
-        if ids.iter().all(|id| id.is_none()) {
-            quality.without_ids += 1;
-            self.count("without_ids");
+    fn count(&self, what: &str, events: i64) {
+        if events > 0 {
+            let counter = self.metrics.events.with_label_values(&[what]);
+            counter.inc_by(events.unsigned_abs());
         }
-        let late = (event.received_at - event.timestamp).whole_seconds();
-        quality.worst_seconds = quality.worst_seconds.max(late.abs());
-        if late > LATE {
-            quality.late += 1;
-            self.count("late");
-        } else if late < -EARLY {
-            quality.early += 1;
-            self.count("early");
-        }
-    }
-
-    fn count(&self, what: &str) {
-        self.metrics.events.with_label_values(&[what]).inc();
     }
 
     /// Writes what was seen, until dropped.
@@ -137,6 +134,25 @@ impl Instrumentation {
 async fn forget(db: &Database) -> Result<(), Error> {
     let client = db.client().await?;
     instrumentation::forget(&client, service::clock::now() - KEPT).await
+}
+
+fn judge(event: &Event, quality: &mut Quality) {
+    let ids = [
+        &event.user_id,
+        &event.session_id,
+        &event.device_id,
+        &event.aggregate_id,
+    ];
+    if ids.iter().all(|id| id.is_none()) {
+        quality.without_ids += 1;
+    }
+    let late = (event.received_at - event.timestamp).whole_seconds();
+    quality.worst_seconds = quality.worst_seconds.max(late.abs());
+    if late > LATE {
+        quality.late += 1;
+    } else if late < -EARLY {
+        quality.early += 1;
+    }
 }
 
 /// Looks at the data of the first events of a type.

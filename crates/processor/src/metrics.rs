@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use domain::Event;
 use service::declare::exponential;
 use store::Kind;
 use store::outbox::Sink;
 use store::write::{DeadLetter, ID_CONFLICT, Written};
+use time::OffsetDateTime;
 
 service::metrics! {
     /// What the storing role counts.
@@ -180,10 +182,17 @@ impl Metrics {
                 .with_label_values(&[letter.reason.as_str()])
                 .inc();
         }
-        let now = service::clock::now();
+    }
+
+    /// These events are stored since then; with each whether it was not before.
+    pub(crate) fn stored<'a>(
+        &self,
+        at: OffsetDateTime,
+        events: impl Iterator<Item = (&'a Event, bool)>,
+    ) {
         let latencies = self.store_latency_seconds.local();
-        for pending in new {
-            let latency = now - pending.event.received_at;
+        for (event, _) in events.filter(|(_, is_new)| *is_new) {
+            let latency = at - event.received_at;
             latencies.observe(latency.as_seconds_f64().max(0.0));
         }
         latencies.flush();

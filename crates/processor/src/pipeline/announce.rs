@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::announcement::{Announcements, left, message, records};
 use super::detour::Detour;
-use super::write::Stored;
+use super::settle::Stored;
 use crate::metrics::Metrics;
 
 /// Announcements sent and acknowledged together.

@@ -8,7 +8,7 @@ use eventlog::{Gap, Source};
 use tokio::sync::{Mutex, mpsc};
 
 use super::plan::Partition;
-use super::write::Stored;
+use super::settle::Stored;
 use crate::bridge::DirectInput;
 
 /// How often gaps are looked for, and what was dropped, without a batch.

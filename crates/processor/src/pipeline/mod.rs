@@ -1,4 +1,4 @@
-//! From a log into PostgreSQL: gather → decode → write → announce or deliver, for each worker.
+//! From a log into PostgreSQL: gather → decode → write → settle → announce or deliver, for each worker.
 //!
 //! The stages run side by side, so that the next batch is decoded while this one commits and the
 //! last one is announced. A partition always goes to the same worker, so its order is kept. One
@@ -16,6 +16,7 @@ pub mod pace;
 pub mod placement;
 pub mod plan;
 pub mod rewinds;
+pub mod settle;
 pub mod write;
 
 use std::sync::Arc;
@@ -41,7 +42,8 @@ use deliver::Deliverer;
 use detour::Detour;
 use outbox_relay::OutboxRelay;
 use pace::Pace;
-use write::{Stored, WriteStage};
+use settle::Stored;
+use write::WriteStage;
 
 /// How far apart the batches of a worker are under load. Storing has 200 ms until an event can be read.
 const STORE_INTERVAL: Duration = Duration::from_millis(40);

@@ -1,7 +1,6 @@
 //! Writes a batch until it is written: waits where waiting helps, checks again where another
 //! consumer was faster, and splits the batch down to the one record that the database refuses.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,15 +8,17 @@ use std::time::{Duration, Instant};
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use domain::Event;
 use domain::fold::Extensions;
-use eventlog::{Permit, Source};
+use eventlog::Source;
 use store::outbox::Announce;
 use store::write::{Batch, DeadLetter, Pending, Writer, end_frozen};
 use store::{Database, Error, Kind};
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::dead_letter::dead_letter;
 use super::decode::{Content, Decoded, Item};
-use super::plan::{Partition, Positions};
+use super::plan::Positions;
+use super::settle::{Committed, Outcome, Settle, Stored};
 use crate::instrumentation::Instrumentation;
 use crate::metrics::Metrics;
 use crate::rules::RuleCache;
@@ -33,17 +34,6 @@ fn pauses() -> ExponentialBackoff {
         .with_max_delay(Duration::from_secs(5))
         .without_max_times()
         .build()
-}
-
-/// A batch that is in the database.
-#[derive(Debug)]
-pub struct Stored {
-    /// The events to announce: those stored now, and those a crash may have left unannounced.
-    pub announce: Vec<Event>,
-    /// Up to where each partition is done, once they are announced.
-    pub done: Vec<(Partition, i64)>,
-    /// The batch's share of the buffer.
-    pub permits: Vec<Permit>,
 }
 
 /// The writing stage of one worker.
@@ -102,28 +92,42 @@ impl WriteStage {
         self
     }
 
-    /// Writes every batch that comes, in order, until there are no more.
-    pub async fn run(mut self, mut input: mpsc::Receiver<Decoded>, output: mpsc::Sender<Stored>) {
+    /// Writes every batch that comes, in order, until there are no more. What follows from a commit is
+    /// worked out beside the next transaction.
+    pub async fn run(self, input: mpsc::Receiver<Decoded>, output: mpsc::Sender<Stored>) {
+        let settle = Settle {
+            instrumentation: self.instrumentation.clone(),
+            metrics: Arc::clone(&self.metrics),
+        };
+        let (committed, to_settle) = mpsc::channel(1);
+        // Dropped with this, it ends.
+        let mut beside = JoinSet::new();
+        beside.spawn(settle.run(to_settle, output));
+        self.write(input, committed).await;
+        beside.join_all().await;
+    }
+
+    async fn write(mut self, mut input: mpsc::Receiver<Decoded>, output: mpsc::Sender<Committed>) {
         while let Some(mut batch) = input.recv().await {
-            let announce = self.store(&mut batch).await;
+            let outcome = self.store(&mut batch).await;
             if let Some(notify) = &self.notify {
                 // One notice is enough, however much was stored since the last.
                 let _ = notify.try_send(());
             }
-            let stored = Stored {
-                done: self.positions.stored(&batch.items),
-                announce: events(batch.items, &announce),
-                permits: batch.permits,
+            let done = self.positions.stored(&batch.items);
+            let committed = Committed {
+                batch,
+                outcome,
+                done,
             };
-            if output.send(stored).await.is_err() {
+            if output.send(committed).await.is_err() {
                 break;
             }
         }
     }
 
-    /// Returns which items are to be announced.
-    async fn store(&mut self, batch: &mut Decoded) -> HashSet<usize> {
-        let mut announce = HashSet::new();
+    async fn store(&mut self, batch: &mut Decoded) -> Outcome {
+        let mut outcome = Outcome::default();
         let mut backoff = pauses();
         // Ranges still to be written, the next one last.
         let mut todo = Vec::from([Range {
@@ -131,7 +135,7 @@ impl WriteStage {
             end: batch.items.len(),
         }]);
         while let Some(range) = todo.pop() {
-            let Err(error) = self.attempt(batch, range.clone(), &mut announce).await else {
+            let Err(error) = self.attempt(batch, range.clone(), &mut outcome).await else {
                 backoff = pauses();
                 continue;
             };
@@ -171,7 +175,7 @@ impl WriteStage {
                 }
             }
         }
-        announce
+        outcome
     }
 
     /// One transaction for the items of that range, as far as they are not stored yet.
@@ -179,7 +183,7 @@ impl WriteStage {
         &mut self,
         batch: &Decoded,
         range: Range<usize>,
-        announce: &mut HashSet<usize>,
+        outcome: &mut Outcome,
     ) -> Result<(), Error> {
         if !self.writer.as_ref().is_some_and(Writer::is_open) {
             self.writer = None;
@@ -193,7 +197,7 @@ impl WriteStage {
         let first = range.start;
         let items = batch.items.get(range).unwrap_or_default();
         let plan = self.positions.plan(writer, items, first).await?;
-        announce.extend(&plan.announce);
+        outcome.announce.extend(&plan.announce);
         if plan.is_empty() {
             return Ok(());
         }
@@ -217,13 +221,10 @@ impl WriteStage {
         let took = started.elapsed();
         self.metrics
             .written(took, plan.store.len(), &written, &plan.letters);
-        if let Some(instrumentation) = &self.instrumentation {
-            instrumentation.note(&plan.store, &written);
-        }
         if !batch.matched.work.is_empty() {
             self.rules.notify();
         }
-        announce.extend(written.new.iter().map(|pending| pending.item));
+        outcome.stored(&plan.store, &written);
         self.positions.advanced(plan.advances);
         Ok(())
     }
@@ -275,17 +276,4 @@ fn refused(item: &Item, event: &Event, reason: &str, detail: &str) -> DeadLetter
             detail,
         )
     }
-}
-
-/// The events of these items.
-fn events(items: Vec<Item>, wanted: &HashSet<usize>) -> Vec<Event> {
-    let mut events = Vec::with_capacity(wanted.len());
-    for (index, item) in items.into_iter().enumerate() {
-        if let Content::Event(event, _) = item.content
-            && wanted.contains(&index)
-        {
-            events.push(*event);
-        }
-    }
-    events
 }
