@@ -69,17 +69,19 @@ create trigger events_immutable before update of event_id, tenant_id, event_type
     on events for each row execute function events_are_immutable();
 
 -- The indexes. Together with event_ids they serve all purposes of the specification's table of 18
--- (S4-80 to S4-97); crates/store/tests proves each by EXPLAIN. docs/decisions/0003 says why these.
-create unique index events_time_idx     on events (tenant_id, timestamp desc, event_id desc);
-create index events_type_idx            on events (tenant_id, event_type, timestamp desc);
-create index events_source_category_idx on events (tenant_id, event_source, event_category, timestamp desc);
-create index events_user_idx            on events (user_id, timestamp desc) where user_id is not null;
-create index events_session_idx         on events (session_id, timestamp desc) where session_id is not null;
-create index events_organization_idx    on events (organization_id, timestamp desc) where organization_id is not null;
-create index events_device_idx          on events (device_id, timestamp desc) where device_id is not null;
-create index events_correlation_idx     on events (correlation_id, timestamp desc) where correlation_id is not null;
-create index events_aggregate_idx       on events (aggregate_id, aggregate_type, timestamp desc) where aggregate_id is not null;
-create index events_aggregate_type_idx  on events (tenant_id, aggregate_type, timestamp desc) where aggregate_type is not null;
+-- (S4-80 to S4-97); crates/store/tests proves each by EXPLAIN. docs/decisions/0003 says why these, 0033 why
+-- times ascend in them: events come in that order, so a page is full before the next one is begun. Read
+-- from its end, an index gives the newest first.
+create unique index events_time_idx     on events (tenant_id, timestamp, event_id);
+create index events_type_idx            on events (tenant_id, event_type, timestamp);
+create index events_source_category_idx on events (tenant_id, event_source, event_category, timestamp);
+create index events_user_idx            on events (user_id, timestamp) where user_id is not null;
+create index events_session_idx         on events (session_id, timestamp) where session_id is not null;
+create index events_organization_idx    on events (organization_id, timestamp) where organization_id is not null;
+create index events_device_idx          on events (device_id, timestamp) where device_id is not null;
+create index events_correlation_idx     on events (correlation_id, timestamp) where correlation_id is not null;
+create index events_aggregate_idx       on events (aggregate_id, aggregate_type, timestamp) where aggregate_id is not null;
+create index events_aggregate_type_idx  on events (tenant_id, aggregate_type, timestamp) where aggregate_type is not null;
 create index events_unprocessed_idx     on events (tenant_id, status, timestamp) where status <> 'processed';
 create index events_created_idx         on events using brin (created_at) with (pages_per_range = 32, autosummarize = on);
 create index events_json_idx            on events using gin (data jsonb_path_ops, metadata jsonb_path_ops);
@@ -93,14 +95,14 @@ create table event_ids (
     timestamp      timestamptz not null,
     -- Of what the client said: the same id with another one is a conflict (docs/decisions/0011).
     content_hash   bigint,
+    -- The record it was stored from, for its receipt: the partition (log_partitions) and the offset.
+    log_offset     bigint,
+    log_partition  integer,
+    -- Whether a gateway took it, not a producer of the log.
+    by_gateway     boolean,
     -- The stream of an event with an explicit aggregate, and its number there.
     stream_id      text        collate "C",
     stream_version bigint,
-    -- The record it was stored from, for its receipt: the partition (log_partitions) and the offset.
-    log_partition  integer,
-    log_offset     bigint,
-    -- Whether a gateway took it, not a producer of the log.
-    by_gateway     boolean,
     primary key (event_id, tenant_id)
 );
 create unique index event_ids_stream_idx on event_ids (tenant_id, stream_id, stream_version)

@@ -408,8 +408,8 @@ fn purposes() -> Vec<Purpose> {
             },
         ),
         list(
-            "aggregates of a type",
-            &["events_aggregate_type_idx", "events_time_idx"],
+            "aggregates of a common type",
+            &["events_time_idx", "events_aggregate_type_idx"],
             Filter {
                 aggregate_type: some("order"),
                 ..all()
