@@ -1,37 +1,15 @@
 //! One pass over a JSON text: is it JSON, and can PostgreSQL hold it?
 
+mod error;
 mod plain;
 mod repeated;
 
 use std::borrow::Cow;
-use std::fmt;
 
 use crate::field::{Code, FieldError};
+pub use error::ScanError;
 use plain::plain;
 use repeated::Member;
-
-/// Why a text was refused by [`scan`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ScanError {
-    /// Not JSON at all (400).
-    Syntax {
-        /// Byte position of the first offence.
-        at: usize,
-        /// What was wrong there.
-        message: &'static str,
-    },
-    /// JSON, but something in it cannot be kept (422), with the path of the offending field.
-    Field(FieldError),
-}
-
-impl fmt::Display for ScanError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Syntax { at, message } => write!(f, "invalid JSON at byte {at}: {message}"),
-            Self::Field(error) => error.fmt(f),
-        }
-    }
-}
 
 /// Checks one JSON text in one pass without building anything: the grammar of RFC 8259, and what
 /// PostgreSQL's `jsonb` cannot hold or give back (`\u0000`, lone surrogates, numbers beyond a double
