@@ -1,5 +1,6 @@
 //! Publishing: one pipeline of script calls over one connection.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
@@ -20,6 +21,8 @@ pub(crate) struct Publisher {
     current: Mutex<Option<Arc<Connection>>>,
     /// One caller connects, the others wait for it.
     connecting: tokio::sync::Mutex<()>,
+    /// Half of the last messages or more had listeners: what comes is sent without asking before.
+    heard: AtomicBool,
     /// Where the connection is driven: callers' runtimes may end before it.
     runtime: Handle,
 }
@@ -30,6 +33,7 @@ impl Publisher {
             server,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            heard: AtomicBool::new(false),
             runtime: Handle::current(),
         }
     }
@@ -99,7 +103,9 @@ impl Publisher {
         bytes.await.ok()
     }
 
-    /// Publishes to the channels that are listened to, and to no others.
+    /// Publishes to the channels that are listened to, and to no others. Whether one is, is asked before,
+    /// so that no message travels for nobody; or by the script itself, in the same round trip, where the
+    /// last messages had listeners.
     async fn publish_over(
         &self,
         redis: &mut MultiplexedConnection,
@@ -109,31 +115,41 @@ impl Publisher {
             .iter()
             .map(|publication| publication.channel.key(&self.server.prefix))
             .collect();
-        let listened: Vec<bool> = if self.server.retention.keep_all {
-            vec![true; keys.len()]
-        } else {
+        let keep_all = self.server.retention.keep_all;
+        let ask = !keep_all && !self.heard.load(Ordering::Relaxed);
+        let listened: Vec<bool> = if ask {
             let mut look = redis::cmd("MGET");
             for key in &keys {
                 look.arg(keys::listened(key));
             }
             let since: Vec<Option<Value>> = look.query_async(redis).await?;
             since.iter().map(Option::is_some).collect()
+        } else {
+            vec![true; keys.len()]
         };
         let all = publications.iter().zip(&keys).zip(&listened);
         let wanted: Vec<_> = all.filter_map(|(one, is)| is.then_some(one)).collect();
-        let mut published = self.publish_all(redis, &wanted).await?.into_iter();
+        let looks = !ask && !keep_all;
+        let published = self.publish_all(redis, &wanted, looks).await?;
+        let mut published = published.into_iter();
         let outcome = |is: &bool| is.then(|| published.next()).flatten();
-        let outcomes = listened.iter().map(outcome);
-        Ok(outcomes
+        let outcomes: Vec<_> = listened
+            .iter()
+            .map(outcome)
             .map(|outcome| outcome.unwrap_or(Outcome::NoListener))
-            .collect())
+            .collect();
+        let unheard = outcomes.iter().filter(|one| **one == Outcome::NoListener);
+        let heard = unheard.count() * 2 <= outcomes.len();
+        self.heard.store(heard, Ordering::Relaxed);
+        Ok(outcomes)
     }
 
-    /// Publishes all of them, each to the channel with that key.
+    /// Publishes all of them, each to the channel with that key; with `looks` only if that is listened to.
     async fn publish_all(
         &self,
         redis: &mut MultiplexedConnection,
         publications: &[(&Publication, &String)],
+        looks: bool,
     ) -> Result<Vec<Outcome>, RedisError> {
         let mut outcomes = Vec::with_capacity(publications.len());
         let mut loaded = false;
@@ -141,7 +157,7 @@ impl Publisher {
             let rest = &publications[outcomes.len()..];
             let mut pipeline = Pipeline::with_capacity(rest.len());
             for (publication, key) in rest {
-                pipeline.add_command(self.command(publication, key));
+                pipeline.add_command(self.command(publication, key, looks));
             }
             let replies = redis.req_packed_commands(&pipeline, 0, rest.len());
             for reply in replies.await? {
@@ -159,7 +175,7 @@ impl Publisher {
         Ok(outcomes)
     }
 
-    fn command(&self, publication: &Publication, key: &str) -> Cmd {
+    fn command(&self, publication: &Publication, key: &str, looks: bool) -> Cmd {
         let Publication {
             event_id,
             message,
@@ -171,17 +187,20 @@ impl Publisher {
             retention,
             ..
         } = &*self.server;
-        let mut cmd = Cmd::with_capacity(20, message.data.len() + 768);
+        let mut cmd = Cmd::with_capacity(21, message.data.len() + 768);
         cmd.arg("EVALSHA")
             .arg(script::PUBLISH.get_hash())
-            .arg(6)
+            .arg(6 + usize::from(looks))
             .arg(key)
             .arg(shared.positions.as_str())
             .arg(keys::dedup(key, *event_id))
             .arg(shared.sizes.as_str())
             .arg(shared.expiry.as_str())
-            .arg(shared.bytes.as_str())
-            .arg(message.event.as_str())
+            .arg(shared.bytes.as_str());
+        if looks {
+            cmd.arg(keys::listened(key));
+        }
+        cmd.arg(message.event.as_str())
             .arg(&message.data[..])
             .arg(Message::SCOPE)
             .arg(Message::VERSION)
@@ -252,6 +271,7 @@ fn missing_script(error: &ServerError) -> bool {
 fn outcome(reply: Value) -> Result<Outcome, RedisError> {
     match reply {
         Value::Nil => Ok(Outcome::Duplicate),
+        Value::Int(_) => Ok(Outcome::NoListener),
         Value::ServerError(error) => {
             let of_the_command =
                 error.code() == "WRONGTYPE" || error.kind() == Some(ServerErrorKind::ResponseError);

@@ -63,9 +63,10 @@ pub(crate) fn parse_aside(payload: &[u8]) -> Option<Message> {
 }
 
 /// Publishes one message and returns its id; nil if its position was reached before, or if its
-/// channel has received its event lately.
+/// channel has received its event lately; 0 if nobody listens to its channel.
 ///
-/// `KEYS`: channel, positions, dedup key of the event, sizes, expiry, bytes. `ARGV`: event, data,
+/// `KEYS`: channel, positions, dedup key of the event, sizes, expiry, bytes, and where it is not known
+/// whether anybody listens to the channel, its key for that. `ARGV`: event, data,
 /// scope, version, maxlen, ttl in seconds, for how many seconds the event is remembered (0: not at
 /// all), bytes that all channels may have, and with a position: partition, offset, timestamp in
 /// milliseconds. The rule of positions is
@@ -79,6 +80,7 @@ pub(crate) fn parse_aside(payload: &[u8]) -> Option<Message> {
 pub(crate) static PUBLISH: LazyLock<Script> = LazyLock::new(|| {
     Script::new(&format!(
         r"
+if KEYS[7] and redis.call('EXISTS', KEYS[7]) == 0 then return 0 end
 local offset, timestamp
 if ARGV[9] then
     offset, timestamp = ARGV[10], ARGV[11]

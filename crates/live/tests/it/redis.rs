@@ -201,6 +201,28 @@ async fn pointers_are_received_only_while_someone_listens() {
 }
 
 #[tokio::test]
+async fn nothing_is_kept_for_nobody_after_messages_that_were_heard() {
+    let fixture = InRedis::new(Retention::default()).await;
+    let channels = fixture.channels();
+    let (channel, nobodys) = (user("gail"), user("nobody"));
+    let key = fixture.key(&nobodys);
+    let kept = async || ask::<u64>(&fixture, &["EXISTS", &key]).await;
+    let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
+    // So the next ones are sent without asking first; those for nobody turn that off again.
+    for n in 0..3 {
+        publish_numbers(channels, &channel, n..n + 1).await;
+        listener.expect(n..n + 1).await;
+        let outcomes = channels.publish(&[numbered(&nobodys, n)]).await;
+        assert_eq!(outcomes, Ok(vec![Outcome::NoListener]));
+        assert_eq!(kept().await, 0);
+    }
+    // Nor is it taken for a duplicate once somebody listens.
+    let mut late = Listener::begun(channels, &nobodys, Resume::Live).await;
+    publish_numbers(channels, &nobodys, 0..3).await;
+    late.expect(0..3).await;
+}
+
+#[tokio::test]
 async fn a_pointer_that_got_lost_is_made_up_for() {
     let retention = Retention {
         ttl_seconds: 60,
