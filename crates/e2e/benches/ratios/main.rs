@@ -9,6 +9,7 @@ mod fanout;
 mod gateway;
 mod latency;
 mod live;
+mod load;
 mod nchan;
 mod peers;
 mod readable;
@@ -17,12 +18,13 @@ mod report;
 mod shapes;
 mod slow;
 mod whole;
+mod wrk;
 
 use anyhow::bail;
 use report::Report;
 use testkit::Parts;
 
-const MEASUREMENTS: [&str; 11] = [
+const MEASUREMENTS: [&str; 12] = [
     "gateway",
     "batch",
     "backlog",
@@ -34,6 +36,7 @@ const MEASUREMENTS: [&str; 11] = [
     "fanout",
     "slow",
     "whole",
+    "load",
 ];
 
 /// What the command line asks for.
@@ -102,6 +105,9 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     }
     if wanted("whole") {
         whole::measure(&options, &mut report).await?;
+    }
+    if wanted("load") {
+        load::measure(&parts, &options, &mut report).await?;
     }
     report.print();
     Ok(())

@@ -5,6 +5,7 @@ use actix_web::{App, HttpResponse, HttpServer};
 use anyhow::Context;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use serde_json::value::RawValue;
 use std::time::Duration;
 
 /// `KIND PORT BROKERS TOPIC`.
@@ -29,6 +30,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
                 App::new()
                     .app_data(data.clone())
                     .route("/", web::post().to(publish))
+                    .route("/batch", web::post().to(publish_many))
             })
             .bind(("127.0.0.1", port))?
             .run()
@@ -60,6 +62,36 @@ async fn publish(body: Bytes, data: web::Data<(FutureProducer, String)>) -> Http
         Ok(_) => accepted(),
         Err(_) => HttpResponse::ServiceUnavailable().finish(),
     }
+}
+
+/// The same for an array: each element is a record of its own, and the answer has their ids.
+async fn publish_many(body: Bytes, data: web::Data<(FutureProducer, String)>) -> HttpResponse {
+    let (producer, topic) = &**data;
+    let Ok(elements) = serde_json::from_slice::<Vec<&RawValue>>(&body) else {
+        return HttpResponse::BadRequest().finish();
+    };
+    let ids: Vec<String> = elements
+        .iter()
+        .map(|_| uuid::Uuid::now_v7().to_string())
+        .collect();
+    let records = ids.iter().zip(&elements).map(|(id, element)| {
+        let record = FutureRecord::to(topic).key(id).payload(element.get());
+        producer.send_result(record).ok()
+    });
+    let Some(deliveries) = records.collect::<Option<Vec<_>>>() else {
+        return HttpResponse::ServiceUnavailable().finish();
+    };
+    for delivery in deliveries {
+        if !matches!(delivery.await, Ok(Ok(_))) {
+            return HttpResponse::ServiceUnavailable().finish();
+        }
+    }
+    let answers = ids
+        .iter()
+        .map(|id| format!(r#"{{"event_id":"{id}","status":"pending"}}"#));
+    HttpResponse::Created()
+        .content_type("application/json")
+        .body(format!("[{}]", answers.collect::<Vec<_>>().join(",")))
 }
 
 fn accepted() -> HttpResponse {

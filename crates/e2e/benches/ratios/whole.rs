@@ -1,8 +1,9 @@
 //! The whole split shape at a fixed rate of single posts: what an event costs each process, and how
-//! long its answer, its reading back and its live message take.
+//! long its answer, its reading back and its live message take; the last beside nchan on the same
+//! Redis, with the same client.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -12,10 +13,13 @@ use tokio::task::JoinSet;
 
 use crate::Options;
 use crate::latency::percentiles;
+use crate::nchan::Nchan;
 use crate::report::{Report, median, thousands};
 
 /// Posts a second, whatever the answers take.
 const RATES: [u64; 4] = [500, 1_000, 2_000, 5_000];
+/// Posts a second before anything is measured, and for how many seconds.
+const WARM_UP: (u64, u64) = (2_000, 15);
 /// Users that listen; every event is for one of them.
 const LISTENERS: u64 = 1_000;
 /// The rate that has goals.
@@ -24,6 +28,8 @@ const GOAL_CPU: f64 = 400.0;
 const GOAL_ANSWER: f64 = 6_000.0;
 const GOAL_READABLE: f64 = 200_000.0;
 const GOAL_LIVE: f64 = 10_000.0;
+/// The rates at which nchan is measured too, and how much longer than its p99 ours may take.
+const BESIDE_NCHAN: [(u64, f64); 2] = [(1_000, 4.0), (2_000, 6.0)];
 
 /// Microseconds, of one round.
 #[derive(Default)]
@@ -38,8 +44,18 @@ struct Figures {
 pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     println!("the whole at a fixed rate, {LISTENERS} listening users");
     let whole = Whole::start().await?;
-    // The group has come together, connections and caches are warm.
-    whole.round(RATES[0], 2).await?;
+    let nchan = Nchan::start(&whole.parts.redis_url).await?;
+    let peer = match &nchan {
+        Some(nchan) => Some(Audience::open(|n| nchan.url(&format!("/sub/user_{n}")), false).await?),
+        None => None,
+    };
+    if peer.is_none() {
+        println!("  nchan (Debian's libnginx-mod-nchan) is not installed");
+    }
+    // The group has come together, connections and caches are warm, and the broker has compiled what is
+    // run often: until then that takes as much of its time as the events.
+    let (rate, seconds) = WARM_UP;
+    whole.round(rate, seconds).await?;
     for rate in RATES {
         let mut rounds = vec![];
         for _ in 0..options.rounds {
@@ -65,6 +81,21 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::R
         add("answer, p99", of(|f| f.answer.1), GOAL_ANSWER);
         add("readable, p99", of(|f| f.readable.1), GOAL_READABLE);
         add("live, p99", of(|f| f.live.1), GOAL_LIVE);
+        let ratio = BESIDE_NCHAN.into_iter().find(|(at, _)| *at == rate);
+        if let (Some(nchan), Some(peer), Some((_, ratio))) = (&nchan, &peer, ratio) {
+            let mut theirs = vec![];
+            for _ in 0..options.rounds {
+                theirs.push(at_nchan(nchan, peer, &whole.http, rate, options.seconds).await?);
+            }
+            let (p50, p99): (Vec<_>, Vec<_>) = theirs.into_iter().unzip();
+            println!(
+                "  {rate}/s: nchan, live p50 {} p99 {} µs",
+                thousands(median(&p50)),
+                thousands(median(&p99)),
+            );
+            let live = of(|f| f.live.1);
+            report.add_cost(what("live, p99"), &live, "nchan", &p99, "µs", Some(ratio));
+        }
     }
     Ok(())
 }
@@ -76,8 +107,7 @@ struct Whole {
     processor: TestService,
     query: TestService,
     http: reqwest::Client,
-    arrivals: Arc<Mutex<HashMap<u64, Instant>>>,
-    _listeners: JoinSet<()>,
+    audience: Audience,
 }
 
 impl Whole {
@@ -91,32 +121,15 @@ impl Whole {
         let processor = service("processor").start().await;
         let ingest = service("ingest").start().await;
         let query = service("query").start().await;
-        let arrivals = Arc::new(Mutex::new(HashMap::new()));
-        let mut listeners = JoinSet::new();
-        for user in 0..LISTENERS {
-            let url = query.url(&format!("/api/v1/sse/users/user-{user}"));
-            let mut stream = SseStream::open(&url, None).await?;
-            stream.wait_cursor().await?;
-            let arrivals = Arc::clone(&arrivals);
-            listeners.spawn(async move {
-                while let Ok(Some(event)) = stream.next().await {
-                    let at = Instant::now();
-                    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
-                    if let Some(n) = data["payload"]["n"].as_u64() {
-                        let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
-                        arrivals.entry(n).or_insert(at);
-                    }
-                }
-            });
-        }
+        let url = |user| query.url(&format!("/api/v1/sse/users/user-{user}"));
+        let audience = Audience::open(url, true).await?;
         Ok(Self {
             parts,
             ingest,
             processor,
             query,
             http: reqwest::Client::new(),
-            arrivals,
-            _listeners: listeners,
+            audience,
         })
     }
 
@@ -133,42 +146,24 @@ impl Whole {
     }
 
     async fn round(&self, rate: u64, seconds: u64) -> anyhow::Result<Figures> {
-        self.lock().clear();
         let count = rate * seconds;
         let url = self.ingest.url("/api/v1/events/create");
         let before = self.processes()?;
-        let mut pace = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate)?);
-        let (mut sent, mut posts) = (Vec::new(), JoinSet::new());
         let reads = tokio::spawn(read_back(
             self.http.clone(),
             url.clone(),
             self.query.url("/api/v1/events"),
             Duration::from_secs(seconds),
         ));
-        for n in 0..count {
-            pace.tick().await;
-            let due = Instant::now();
-            sent.push(due);
+        let post = |n| {
             let body = format!(
                 r#"{{"event_type":"bench.whole","user_id":"user-{}","data":{{"n":{n},"page":"/home"}}}}"#,
                 n % LISTENERS
             );
-            let post = self
-                .http
-                .post(&url)
-                .header("content-type", "application/json")
-                .body(body);
-            posts.spawn(async move {
-                let answer = post.send().await?.error_for_status()?;
-                answer.bytes().await.map(|_| due.elapsed())
-            });
-        }
-        let answers = posts
-            .join_all()
-            .await
-            .into_iter()
-            .collect::<Result<Vec<_>, _>>()?;
-        let live = self.arrived(&sent).await?;
+            let post = self.http.post(&url);
+            post.header("content-type", "application/json").body(body)
+        };
+        let (answers, live) = self.audience.while_posting(rate, count, post).await?;
         let readable = reads.await??;
         let after = self.processes()?;
         let mut figures = Figures {
@@ -186,27 +181,107 @@ impl Whole {
         println!("  {rate}/s: {:.0} µs of CPU an event{line}", figures.cpu);
         Ok(figures)
     }
+}
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Instant>> {
-        self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+/// How long nchan's messages take, p50 and p99 in microseconds; each as long as ours.
+async fn at_nchan(
+    nchan: &Nchan,
+    audience: &Audience,
+    http: &reqwest::Client,
+    rate: u64,
+    seconds: u64,
+) -> anyhow::Result<(f64, f64)> {
+    let post = |n| {
+        let user = n % LISTENERS;
+        let body = format!(
+            r#"{{"event_id":"019aa6f4-5e1f-7b13-9ac5-1d6a3c2b4e5f","event_type":"bench.whole","user_id":"user-{user}","timestamp":"2026-11-21T10:15:57.123456Z","payload":{{"n":{n},"page":"/home"}}}}"#,
+        );
+        http.post(nchan.url(&format!("/pub/user_{user}")))
+            .body(body)
+    };
+    let (_, live) = audience.while_posting(rate, rate * seconds, post).await?;
+    Ok(percentiles(live))
+}
+
+/// One listener for each user, and when each message came.
+struct Audience {
+    arrivals: Arc<Mutex<HashMap<u64, Instant>>>,
+    _listeners: JoinSet<()>,
+}
+
+impl Audience {
+    /// Opens the streams of those URLs; `begins` with an id.
+    async fn open(url: impl Fn(u64) -> String, begins: bool) -> anyhow::Result<Self> {
+        let arrivals = Arc::new(Mutex::new(HashMap::new()));
+        let mut listeners = JoinSet::new();
+        for user in 0..LISTENERS {
+            let mut stream = SseStream::open(&url(user), None).await?;
+            if begins {
+                stream.wait_cursor().await?;
+            }
+            let arrivals = Arc::clone(&arrivals);
+            listeners.spawn(async move {
+                while let Ok(Some(event)) = stream.next().await {
+                    let at = Instant::now();
+                    let data: Value = serde_json::from_str(&event.data).unwrap_or_default();
+                    if let Some(n) = data["payload"]["n"].as_u64() {
+                        lock(&arrivals).entry(n).or_insert(at);
+                    }
+                }
+            });
+        }
+        Ok(Self {
+            arrivals,
+            _listeners: listeners,
+        })
     }
 
-    /// How long each event took to its listener.
+    /// Posts so many numbered messages at that rate, whatever the answers take. How long each answer
+    /// took, and each message to its listener, from when it was due.
+    async fn while_posting(
+        &self,
+        rate: u64,
+        count: u64,
+        post: impl Fn(u64) -> reqwest::RequestBuilder,
+    ) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
+        lock(&self.arrivals).clear();
+        let mut pace = tokio::time::interval(Duration::from_secs(1) / u32::try_from(rate)?);
+        let (mut sent, mut posts) = (Vec::new(), JoinSet::new());
+        for n in 0..count {
+            pace.tick().await;
+            let due = Instant::now();
+            sent.push(due);
+            let post = post(n);
+            posts.spawn(async move {
+                let answer = post.send().await?.error_for_status()?;
+                answer.bytes().await.map(|_| due.elapsed())
+            });
+        }
+        let answers = posts.join_all().await.into_iter();
+        let answers = answers.collect::<Result<Vec<_>, _>>()?;
+        Ok((answers, self.arrived(&sent).await?))
+    }
+
+    /// How long each message took to its listener.
     async fn arrived(&self, sent: &[Instant]) -> anyhow::Result<Vec<Duration>> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while self.lock().len() < sent.len() {
-            ensure!(Instant::now() < deadline, "events did not arrive live");
+        while lock(&self.arrivals).len() < sent.len() {
+            ensure!(Instant::now() < deadline, "messages did not arrive live");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let arrivals = self.lock();
+        let arrivals = lock(&self.arrivals);
         (0_u64..)
             .zip(sent)
             .map(|(n, at)| {
-                let arrived = arrivals.get(&n).context("an event did not arrive")?;
+                let arrived = arrivals.get(&n).context("a message did not arrive")?;
                 Ok(arrived.saturating_duration_since(*at))
             })
             .collect()
     }
+}
+
+fn lock(arrivals: &Mutex<HashMap<u64, Instant>>) -> MutexGuard<'_, HashMap<u64, Instant>> {
+    arrivals.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One event after the other beside the load, from its answer until GET finds it.
