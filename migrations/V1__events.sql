@@ -766,3 +766,48 @@ create table search_removals (
     event_id uuid        not null,
     primary key (tenant, event_id)
 );
+
+-- Users (docs/decisions/0040): counted behind the store, each event once.
+
+-- How many events each user had on a day of theirs, UTC. Goes with the events, and with the user.
+create table user_days (
+    tenant  varchar(64)  collate "C" not null,
+    day     date         not null,
+    user_id varchar(255) collate "C" not null,
+    events  bigint       not null,
+    primary key (tenant, day, user_id)
+) with (fillfactor = 70);
+
+-- The hundred with the most of each day.
+create table busiest_users (
+    tenant  varchar(64)  collate "C" not null,
+    day     date         not null,
+    user_id varchar(255) collate "C" not null,
+    events  bigint       not null,
+    primary key (tenant, day, user_id)
+) with (fillfactor = 70);
+
+-- How many users a day had, and how many seconds its events took from accepted to stored, together. Stays.
+create table event_days (
+    tenant  varchar(64) collate "C" not null,
+    day     date        not null,
+    events  bigint      not null,
+    users   bigint      not null,
+    seconds float8      not null,
+    primary key (tenant, day)
+) with (fillfactor = 70);
+
+-- What was stored before this is counted there; null until it is begun.
+create table user_counting (
+    one           boolean primary key default true check (one),
+    counted_until timestamptz
+);
+insert into user_counting default values;
+
+-- What each processor says of Kafka: how many records of its partitions are not stored yet. Whoever said nothing
+-- for a minute says nothing.
+create table kafka_lags (
+    processor  uuid        primary key,
+    records    bigint      not null,
+    updated_at timestamptz not null default now()
+) with (fillfactor = 50);

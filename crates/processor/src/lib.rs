@@ -27,6 +27,7 @@ pub mod state;
 pub mod status;
 mod store_role;
 pub mod tenant_topics;
+mod user_counts;
 mod webhooks;
 
 use std::sync::Arc;

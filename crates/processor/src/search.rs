@@ -7,7 +7,7 @@ use ::search::{Engine, Indexed, SearchError};
 use store::pool::Connection;
 use store::search::{self as index, Begin, Part, Progress};
 use store::write::DeadLetter;
-use store::{Database, migrate};
+use store::{Database, behind, migrate};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -89,7 +89,7 @@ impl Indexing {
     async fn connected(&self) -> Result<(), SearchError> {
         let mut client = self.db.connect().await?;
         self.engine.prepare().await?;
-        let horizon = index::horizon(&client).await?;
+        let horizon = behind::horizon(&client).await?;
         index::begin(&client, self.engine.name(), horizon).await?;
         let mut pace = Pace {
             windows: [WINDOW; 2],
@@ -105,7 +105,7 @@ impl Indexing {
                 continue;
             };
             let began = Instant::now();
-            let stored = index::stored(&client).await?;
+            let stored = behind::stored(&client).await?;
             let more = stored.0 - pace.stored.0;
             if more != 0 {
                 (pace.stored, pace.settled) = (stored, false);
@@ -113,7 +113,7 @@ impl Indexing {
             let mut events = self.remove(&client, &progress).await?;
             let mut lag = time::Duration::ZERO;
             if !pace.settled || pace.looked.elapsed() >= LOOK_ANYWAY {
-                let horizon = index::horizon(&client).await?;
+                let horizon = behind::horizon(&client).await?;
                 let step = self
                     .follow(&mut client, &progress, horizon, &mut pace)
                     .await?;

@@ -2,16 +2,23 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use eventlog::kafka::Handle;
 use eventlog::{Publisher, Source as _, postgres};
 use service::health::{Check, Health};
-use store::{Database, migrate};
+use store::{Database, figures, migrate};
+use uuid::Uuid;
 
 use crate::metrics::{Metrics, StateMetrics};
 use crate::pipeline::detour::Detour;
 use crate::pipeline::rewinds::Rewinds;
+
+/// How long the database may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often a lag is noted that is another, and one that is the same.
+const OTHER: Duration = Duration::from_secs(2);
+const SAME: Duration = Duration::from_secs(20);
 
 /// What the records come from.
 #[derive(Clone)]
@@ -139,9 +146,10 @@ impl State {
         gauges: StateMetrics,
     ) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
+        let mut told = Told::default();
         loop {
             every.tick().await;
-            let ping = tokio::time::timeout(Duration::from_secs(3), db.ping()).await;
+            let ping = tokio::time::timeout(PATIENCE, db.ping()).await;
             let up = matches!(ping, Ok(Ok(())));
             self.database.store(up, Ordering::Relaxed);
             gauges.database_connected.set(i64::from(up));
@@ -174,6 +182,43 @@ impl State {
                         .set(records);
                 }
             }
+            if let (true, Some(consumer)) = (up, consumer) {
+                let waiting = consumer.lag().iter().filter_map(|one| one.lag).sum();
+                let telling = told.tell(&db, waiting);
+                if !matches!(tokio::time::timeout(PATIENCE, telling).await, Ok(Ok(()))) {
+                    tracing::debug!("the lag is not noted now");
+                }
+            }
         }
+    }
+}
+
+/// The lag, as it is noted for those who do not see Kafka: every other second while it changes.
+struct Told {
+    processor: Uuid,
+    records: i64,
+    at: Option<Instant>,
+}
+
+impl Default for Told {
+    fn default() -> Self {
+        Self {
+            processor: Uuid::now_v7(),
+            records: 0,
+            at: None,
+        }
+    }
+}
+
+impl Told {
+    async fn tell(&mut self, db: &Database, records: i64) -> Result<(), store::Error> {
+        let pause = if records == self.records { SAME } else { OTHER };
+        if self.at.is_some_and(|at| at.elapsed() < pause) {
+            return Ok(());
+        }
+        let client = db.client().await?;
+        figures::note_lag(&client, self.processor, records).await?;
+        (self.records, self.at) = (records, Some(Instant::now()));
+        Ok(())
     }
 }

@@ -45,6 +45,7 @@ use crate::rules::RuleCache;
 use crate::search::Indexing;
 use crate::state::{Sources, State};
 use crate::status::Coordinator;
+use crate::user_counts;
 use crate::webhooks::Webhooks;
 
 /// Beside Kafka the Postgres log is small: it has what was spilled.
@@ -271,6 +272,7 @@ impl StoreRole {
             owner: Uuid::now_v7(),
         };
         background.spawn(erasures.run());
+        background.spawn(user_counts::count(db.clone()));
         if let Some(engine) = config.search.engine()? {
             let indexing = Indexing::new(db.clone(), engine, SearchMetrics::register(registry)?);
             background.spawn(indexing.run());

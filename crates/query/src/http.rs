@@ -4,6 +4,7 @@ pub mod anomalies;
 pub mod audits;
 mod body_schema;
 pub mod console;
+pub mod counts;
 pub mod dead_letter_changes;
 pub mod dead_letter_schema;
 pub mod dead_letters;
@@ -32,6 +33,7 @@ pub mod sse;
 pub mod stats;
 pub mod streams;
 pub mod subscriptions;
+pub mod tenant_list;
 pub mod tenants;
 pub mod users;
 

@@ -4,6 +4,7 @@ use domain::TenantId;
 use time::OffsetDateTime;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use crate::error::Error;
 use crate::log::LOG;
@@ -28,6 +29,9 @@ pub struct Figures {
     pub alerts: i64,
     /// Records of all tenants in the log on PostgreSQL that are not stored yet.
     pub in_log: i64,
+    /// Records of all tenants in Kafka that are not stored yet, as far as processors said so in the last minute;
+    /// `None` if none did.
+    pub in_kafka: Option<i64>,
     /// Announcements of all tenants that wait.
     pub unannounced: i64,
     /// When a position of a log was moved last.
@@ -88,7 +92,8 @@ pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> 
         (select count(*) + count(resolved_at) from \
             (select resolved_at from anomaly_alerts where tenant = $1 order by opened_at desc limit 1000) a), \
         (select coalesce(sum(1 + checked + findings + repaired) + count(ended_at), 0)::int8 from \
-            (select * from audits order by created_at desc limit 100) a)";
+            (select * from audits order by created_at desc limit 100) a), \
+        (select sum(records)::int8 from kafka_lags where updated_at > now() - interval '1 minute')";
     let recent = "select count(*), \
         percentile_cont(0.5) within group (order by extract(epoch from created_at - received_at)::float8), \
         max(extract(epoch from created_at - received_at))::float8 \
@@ -115,6 +120,7 @@ pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> 
         failing: waits.try_get(4)?,
         alerts: waits.try_get(12)?,
         in_log: waits.try_get(5)?,
+        in_kafka: waits.try_get(15)?,
         unannounced: waits.try_get(6)?,
         moved_at: waits.try_get(7)?,
         recent: Recent {
@@ -131,6 +137,18 @@ pub async fn read(client: &Client, tenant: &TenantId) -> Result<Figures, Error> 
             audits: waits.try_get(14)?,
         },
     })
+}
+
+/// Notes how many records of a processor's partitions of Kafka are not stored yet.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn note_lag(client: &Client, processor: Uuid, records: i64) -> Result<(), Error> {
+    let sql = "with gone as (delete from kafka_lags where updated_at < now() - interval '5 minutes') \
+        insert into kafka_lags (processor, records) values ($1, $2) \
+        on conflict (processor) do update set records = excluded.records, updated_at = now()";
+    client.execute(sql, &[&processor, &records]).await?;
+    Ok(())
 }
 
 /// How many events the tenant stored in each of the last `seconds`, where there were any: the second,

@@ -112,11 +112,18 @@ pub async fn purge(client: &Client) -> Result<u64, Error> {
 ///
 /// # Errors
 /// The database does not answer.
-pub async fn list(client: &Client, tenant: &TenantId) -> Result<Vec<StoredProcessor>, Error> {
+pub async fn list(
+    client: &Client,
+    tenant: &TenantId,
+    (limit, offset): (u32, u32),
+) -> Result<Vec<StoredProcessor>, Error> {
     let mut sql = Sql::new(COLUMNS);
     sql.push(" where deleted_at is null and coalesce(tenant_id, 'default') = ")
         .bind(tenant.as_str().to_owned(), Type::TEXT)
-        .push(" order by priority desc, created_at, processor_id limit 1000");
+        .push(" order by priority desc, created_at, processor_id limit ")
+        .bind(i64::from(limit), Type::INT8)
+        .push(" offset ")
+        .bind(i64::from(offset), Type::INT8);
     all(client, &sql).await
 }
 

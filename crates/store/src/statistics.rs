@@ -40,7 +40,7 @@ pub struct DailyCount {
 }
 
 /// Counts of a scope.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Statistics {
     /// All events, whatever their time.
     pub total: i64,
@@ -60,6 +60,9 @@ pub struct Statistics {
     pub by_category: Vec<(String, i64)>,
     /// Events of the range by day and type, latest day first, at most [`MAX_SERIES`].
     pub daily: Vec<DailyCount>,
+    /// Of a user: seconds from accepted to stored of the events of the range, together. Those of all are counted
+    /// beside ([`crate::user_counts`]).
+    pub seconds: f64,
 }
 
 /// Most types of a breakdown.
@@ -120,6 +123,7 @@ pub async fn read(
                 })
             })
             .collect::<Result<_, tokio_postgres::Error>>()?,
+        seconds: 0.0,
     })
 }
 
@@ -160,10 +164,13 @@ pub fn user_sql(scope: &Scope, user: &str, step: Step) -> Sql {
         sql.push(" and e.timestamp <= ")
             .bind(end, Type::TIMESTAMPTZ);
     }
-    sql.push(", count(*) from events e where e.tenant_id = ")
-        .bind(scope.tenant_id.as_str().to_owned(), Type::TEXT)
-        .push(" and e.user_id = ")
-        .bind(user.to_owned(), Type::TEXT);
+    sql.push(
+        ", count(*), sum(greatest(extract(epoch from e.created_at - e.received_at), 0))::float8 ",
+    )
+    .push("from events e where e.tenant_id = ")
+    .bind(scope.tenant_id.as_str().to_owned(), Type::TEXT)
+    .push(" and e.user_id = ")
+    .bind(user.to_owned(), Type::TEXT);
     step.conditions(&mut sql);
     sql.push(" group by 1, 2, 3, 4, 5, 6");
     sql
@@ -181,6 +188,7 @@ struct UserCounts {
     by_source: BTreeMap<String, i64>,
     by_category: BTreeMap<String, i64>,
     daily: BTreeMap<(Date, String), i64>,
+    seconds: f64,
 }
 
 impl UserCounts {
@@ -207,6 +215,7 @@ impl UserCounts {
             *self.by_source.entry(row.try_get(2)?).or_default() += count;
             *self.by_category.entry(row.try_get(3)?).or_default() += count;
             *self.daily.entry((date, event_type)).or_default() += count;
+            self.seconds += row.try_get::<_, f64>(7)?;
         }
         Ok(())
     }
@@ -236,6 +245,7 @@ impl UserCounts {
             by_source: most_first(self.by_source),
             by_category: most_first(self.by_category),
             daily,
+            seconds: self.seconds,
         }
     }
 }
@@ -249,9 +259,9 @@ impl StatisticsSql {
             let mut sql = Sql::new(text);
             sql.bind(tenant(), Type::TEXT)
                 .push(" and date >= ")
-                .bind(day(scope.start), Type::DATE);
+                .bind(scope.start.date(), Type::DATE);
             if let Some(end) = scope.end {
-                sql.push(" and date <= ").bind(day(end), Type::DATE);
+                sql.push(" and date <= ").bind(end.date(), Type::DATE);
             }
             sql
         };
@@ -306,10 +316,6 @@ impl StatisticsSql {
 const GROUPED: &str = " group by 1 order by 2 desc, 1 limit 1000";
 /// The latest days first, limited to [`MAX_SERIES`].
 const SERIES: &str = " order by date desc, count desc, event_type limit 10000";
-
-fn day(at: OffsetDateTime) -> Date {
-    at.date()
-}
 
 /// The full hour that a time is in.
 fn hour(at: OffsetDateTime) -> OffsetDateTime {

@@ -21,7 +21,7 @@ use crate::write::outbox;
 /// Subscriptions of one tenant, at most.
 pub const MAX_SUBSCRIPTIONS: i64 = 10_000;
 
-const COLUMNS: &str = "subscription_id, tenant_id, subscriber_name, subscriber_type, \
+pub(crate) const COLUMNS: &str = "subscription_id, tenant_id, subscriber_name, subscriber_type, \
     jsonb_build_object('event_types', event_types, 'event_sources', event_sources, \
         'event_categories', event_categories, 'users', users, 'filter', filter), \
     callback_url, retry_policy, format, enabled, ordering, disabled_reason, webhook_secret, previous_secret, \
@@ -72,7 +72,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    fn from_row(row: &Row) -> Result<Self, Error> {
+    pub(crate) fn from_row(row: &Row) -> Result<Self, Error> {
         let mut columns = Columns::new(row);
         let subscription_id = columns.next()?;
         let tenant: &str = columns.next()?;
@@ -111,20 +111,6 @@ impl Subscription {
             updated_at: columns.next()?,
         })
     }
-}
-
-/// All of a tenant, the oldest first.
-///
-/// # Errors
-/// The database does not answer.
-pub async fn list(client: &Client, tenant: &TenantId) -> Result<Vec<Subscription>, Error> {
-    let sql = format!(
-        "select {COLUMNS} from event_subscriptions where tenant_id = $1 order by created_at, subscription_id"
-    );
-    let rows = client
-        .query_typed(&sql, &[(&tenant.as_str(), Type::TEXT)])
-        .await?;
-    rows.iter().map(Subscription::from_row).collect()
 }
 
 /// Those that want events, of all tenants.

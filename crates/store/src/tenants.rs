@@ -3,6 +3,7 @@
 use domain::TenantId;
 use domain::tenant_limits::TenantLimits;
 use time::Date;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
 use crate::error::Error;
@@ -43,7 +44,7 @@ const OVERVIEW: &str = "select t.tenant, coalesce(a.events, 0), coalesce(a.today
         min(date) as first, max(date) as last, (sum(count) filter \
             (where date = (now() at time zone 'utc')::date))::int8 as today \
         from aggregated_events where tenant_id = t.tenant) a on true \
-    where $1::text is null or t.tenant = $1 order by 1";
+    where $1::text is null or t.tenant = $1 order by 1 limit $2 offset $3";
 
 /// What there is of a tenant.
 #[derive(Debug, Clone)]
@@ -95,9 +96,24 @@ impl Overview {
 /// # Errors
 /// The database does not answer.
 pub async fn list(client: &Client, tenant: Option<&TenantId>) -> Result<Vec<Overview>, Error> {
-    let rows = client
-        .query(OVERVIEW, &[&tenant.map(TenantId::as_str)])
-        .await?;
+    overview(client, tenant, (i64::MAX, 0)).await
+}
+
+/// The same, so many after so many others.
+///
+/// # Errors
+/// The database does not answer.
+pub async fn page(client: &Client, (limit, offset): (i64, i64)) -> Result<Vec<Overview>, Error> {
+    overview(client, None, (limit, offset)).await
+}
+
+async fn overview(
+    client: &Client,
+    tenant: Option<&TenantId>,
+    (limit, offset): (i64, i64),
+) -> Result<Vec<Overview>, Error> {
+    let parameters: [&(dyn ToSql + Sync); 3] = [&tenant.map(TenantId::as_str), &limit, &offset];
+    let rows = client.query(OVERVIEW, &parameters).await?;
     Ok(rows
         .iter()
         .map(Overview::from_row)

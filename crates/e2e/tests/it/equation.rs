@@ -1,7 +1,7 @@
 //! Everything at once in fair weather: HTTP and Kafka, every route and envelope, repetitions and
 //! rubbish; and then the books balance.
 
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, assert_users_counted};
 use crate::load::{Line, Maker};
 use crate::sender::send;
 use crate::world::{TOPICS, World, alone};
@@ -34,6 +34,7 @@ async fn twenty_thousand_events_by_two_ways_are_stored_and_counted_once() {
     let dead = ledger.assert_balanced(&world).await;
     assert_eq!(dead, 100);
     assert_eq!(ledger.malformed.len(), 100);
+    assert_users_counted(&world).await;
     system.assert_well();
 }
 

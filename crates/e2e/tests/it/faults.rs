@@ -5,7 +5,7 @@ use std::time::Duration;
 use testkit::{Part, TestService, eventually};
 
 use crate::SHAPE;
-use crate::ledger::Ledger;
+use crate::ledger::{Ledger, assert_users_counted};
 use crate::load::{Line, Maker};
 use crate::receipts;
 use crate::sender::send;
@@ -61,6 +61,7 @@ async fn the_books_balance_whatever_dies() {
         "{events} events in {slices} slices"
     );
     let dead = ledger.assert_balanced(&world).await;
+    assert_users_counted(&world).await;
     // A kcat that was cut off sends its lines again, the malformed ones too: each is on the log as
     // often, and as often among the dead letters, as the ledger has just seen.
     assert!(

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
-use testkit::{LIMIT, Message, eventually};
+use testkit::{LIMIT, Message, eventually, eventually_eq};
 use uuid::Uuid;
 
 use crate::SHAPE;
@@ -284,6 +284,20 @@ pub(crate) async fn assert_counts(world: &World, stored: usize) {
         (0, 0),
         "counts that differ from their rows"
     );
+}
+
+/// Users are counted behind the store, by whoever stores: in the end each event once.
+pub(crate) async fn assert_users_counted(world: &World) {
+    let differing = "select count(*) from (select tenant_id as tenant, \
+            (timestamp at time zone 'UTC')::date as day, count(distinct user_id) as users, count(*) as events, \
+            count(user_id) as of_users from events group by 1, 2) e \
+        full join event_days d using (tenant, day) \
+        left join (select tenant, day, sum(events) as of_users from user_days group by 1, 2) u using (tenant, day) \
+        where (d.users, d.events, coalesce(u.of_users, 0)) is distinct from (e.users, e.events, e.of_users)";
+    eventually_eq("days whose users are counted otherwise", 0_i64, || {
+        world.database.scalar(differing, &[])
+    })
+    .await;
 }
 
 /// `event.stored` was announced for every stored event, and for nothing else.

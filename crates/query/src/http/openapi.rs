@@ -13,8 +13,8 @@ use super::parameter_schema::accepted;
 use super::routes::{OTHER_ROUTES, PREFIXES, ROUTES};
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
-    audits, console, dead_letter_changes, dead_letters, erasures, events, keys, processors,
-    receipts, sse, stats, streams, users,
+    audits, console, counts, dead_letter_changes, dead_letters, erasures, events, keys, processors,
+    receipts, sse, stats, streams, tenant_list, users,
 };
 use super::{projection_changes, projections, replays, reports, search, tenants};
 
@@ -36,6 +36,7 @@ use super::{projection_changes, projections, replays, reports, search, tenants};
         events::unprocessed,
         users::events,
         stats::statistics,
+        counts::counts,
         streams::read,
         receipts::read,
         projections::list,
@@ -91,6 +92,7 @@ use super::{projection_changes, projections, replays, reports, search, tenants};
         rules::replace,
         rules::delete,
         trial::run,
+        tenant_list::list,
         keys::list,
         keys::create,
         keys::rotate,

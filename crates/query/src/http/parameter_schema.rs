@@ -3,6 +3,7 @@
 use domain::anomaly::Kind;
 use domain::{EventCategory, EventSource, EventStatus};
 use serde_json::{Value, json};
+use store::flow::{By, Interval};
 
 use super::body_schema::TENANT;
 use super::schema_parts::printed;
@@ -26,6 +27,9 @@ pub(super) fn accepted(path: &str, name: &str) -> Value {
         "event_source" => json!({"enum": names(EventSource::ALL, EventSource::as_str)}),
         "event_category" => json!({"enum": names(EventCategory::ALL, EventCategory::as_str)}),
         "status" => json!({"enum": names(EventStatus::ALL, EventStatus::as_str)}),
+        "interval" => json!({"enum": names(Interval::ALL, Interval::as_str), "default": "day"}),
+        "by" => json!({"enum": names(By::ALL, By::as_str), "default": "event_type"}),
+        "names" => json!({"minimum": 1, "maximum": 20, "default": 5}),
         "format" => json!({"enum": ["short", "full"]}),
         "direction" => json!({"enum": ["forward", "backward"]}),
         "before" => json!({"minimum": 0, "maximum": u32::MAX}),

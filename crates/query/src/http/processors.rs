@@ -21,7 +21,7 @@ use self::body::{ProcessorRequest, read_members};
 use super::members::members;
 use super::page::fresh;
 use super::request::{self, tenant};
-use crate::parameters::Parameters;
+use crate::parameters::{MAX_LIMIT, Parameters};
 use crate::state::State;
 
 /// A processor.
@@ -67,7 +67,7 @@ pub struct Processor {
 pub struct ProcessorList {
     /// Those of higher priority first.
     pub processors: Vec<Processor>,
-    /// How many.
+    /// How many these are.
     pub total: usize,
 }
 
@@ -84,14 +84,19 @@ pub struct ProcessorDeleted {
 /// All processors: those registered here, and the handlers that come with the code.
 ///
 /// # Errors
-/// 503 while the database does not answer.
+/// 422 for a wrong parameter, 503 while the database does not answer.
 #[utoipa::path(get, path = "/api/v1/events/processors", tag = "processors",
-    responses((status = 200, body = ProcessorList), (status = 503, description = "Database down")))]
+    params(("limit" = Option<u32>, Query, description = "default 1000"), ("offset" = Option<u32>, Query)),
+    responses((status = 200, body = ProcessorList), (status = 422, description = "A wrong parameter"),
+        (status = 503, description = "Database down")))]
 pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let tenant = tenant(&request);
+    let mut parameters = Parameters::from_query(request.query_string())?;
+    let page = parameters.page(MAX_LIMIT);
+    parameters.finish()?;
     let stored = state
         .read("processors", async |client| {
-            processors::list(client, &tenant).await
+            processors::list(client, &tenant, page).await
         })
         .await?;
     let processors: Vec<_> = stored.into_iter().map(Processor::from).collect();

@@ -9,8 +9,8 @@ use super::anomalies::{alerts, rules, trial};
 use super::sse::tickets;
 use super::subscriptions::{changes, deliveries, reads, trials};
 use super::{
-    audits, dead_letter_changes, dead_letters, erasures, events, keys, processors, receipts, stats,
-    streams, users,
+    audits, counts, dead_letter_changes, dead_letters, erasures, events, keys, processors,
+    receipts, stats, streams, tenant_list, users,
 };
 use super::{projection_changes, projections, replays, reports, search, tenants};
 
@@ -51,6 +51,7 @@ pub const ROUTES: &[Route] = &[
     alias("/statistics", "/stats", |path| {
         get(path, Access::Read, stats::statistics)
     }),
+    route("/counts", |path| get(path, Access::Read, counts::counts)),
     route("/search", |path| get(path, Access::Own, search::search)),
     route("/search/indexes", |path| {
         get(path, Access::Operator, search::indexes)
@@ -232,6 +233,9 @@ pub const OTHER_ROUTES: &[Route] = &[
     }),
     route("/api/v1/admin/audits/{id}", |path| {
         get(path, Access::Operator, audits::read)
+    }),
+    route("/api/v1/admin/tenants", |path| {
+        get(path, Access::Operator, tenant_list::list)
     }),
     route("/api/v1/admin/keys", |path| {
         let create = on(Method::POST, path, Access::Admin, keys::create);

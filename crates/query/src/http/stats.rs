@@ -7,6 +7,7 @@ use domain::timestamp;
 use serde::Serialize;
 use service::Problem;
 use store::statistics::{self, Scope, Statistics};
+use store::user_counts::{self, UserCounts};
 use time::{Date, Duration, OffsetDateTime};
 use utoipa::ToSchema;
 
@@ -49,6 +50,23 @@ pub struct EventStatistics {
     pub top_event_types: Vec<TypeCount>,
     /// Events of the period by day and type, the latest day first, at most 10,000 entries.
     pub events_by_day: Vec<DailyCount>,
+    /// How many different users each day of the period had, UTC, the latest first: exact, counted a few seconds
+    /// after the events (`users_counted_until`). Not of one user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique_users_by_day: Option<Vec<DailyUsers>>,
+    /// The ten users with the most events in the days of the period, of the hundred busiest of each day. Not of one user.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top_users: Option<Vec<UserCount>>,
+    /// What was stored before this is in `unique_users_by_day`, `top_users` and `average_processing_time`.
+    #[serde(
+        serialize_with = "timestamp::serialize_option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub users_counted_until: Option<OffsetDateTime>,
+    /// Milliseconds from accepted to stored, of the events of the days of the period (a user's: of the period), in
+    /// the mean, by the clocks of gateway and database; null without events.
+    #[schema(required = true)]
+    pub average_processing_time: Option<f64>,
     /// The period of the breakdowns and the series.
     pub period: Period,
     /// Only this user's events were counted.
@@ -76,6 +94,25 @@ pub struct DailyCount {
     pub date: String,
     /// The type.
     pub event_type: String,
+    /// How many.
+    pub count: i64,
+}
+
+/// Users of a day.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct DailyUsers {
+    /// The day, UTC.
+    #[schema(format = Date)]
+    pub date: String,
+    /// How many different ones.
+    pub users: i64,
+}
+
+/// Events of a user.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UserCount {
+    /// The user.
+    pub user_id: String,
     /// How many.
     pub count: i64,
 }
@@ -129,14 +166,26 @@ pub async fn statistics(
     let load = async || {
         let read = state.read("statistics", async |client| {
             let edges = state.edges(client).await?;
-            statistics::read(client, &edges, &scope).await
+            let counts = statistics::read(client, &edges, &scope).await?;
+            if scope.user_id.is_some() {
+                return Ok((counts, None));
+            }
+            let (from, to) = (scope.start.date(), scope.end.map(|end| end.date()));
+            let users = user_counts::read(client, &scope.tenant_id, from, to).await?;
+            Ok((counts, Some(users)))
         });
-        Ok(answer(&scope, read.await?, now))
+        let (counts, users) = read.await?;
+        Ok(answer(&scope, counts, users, now))
     };
     state.answer_kept(key, load).await
 }
 
-fn answer(scope: &Scope, counts: Statistics, now: OffsetDateTime) -> EventStatistics {
+fn answer(
+    scope: &Scope,
+    counts: Statistics,
+    users: Option<UserCounts>,
+    now: OffsetDateTime,
+) -> EventStatistics {
     let of_status = |status: &str| {
         let found = counts.open.iter().find(|(name, _)| name == status);
         found.map_or(0, |(_, count)| *count)
@@ -145,6 +194,12 @@ fn answer(scope: &Scope, counts: Statistics, now: OffsetDateTime) -> EventStatis
     let total = counts.total;
     let processed = (total - open).max(0);
     let failed = of_status("failed");
+    let (stored, seconds) = users.as_ref().map_or_else(
+        || (counts.by_type.iter().map(|(_, n)| n).sum(), counts.seconds),
+        |users| (users.events, users.seconds),
+    );
+    let users_counted_until = users.as_ref().and_then(|users| users.until);
+    let (by_day, top) = users.map(|users| (users.users, users.top)).unzip();
     EventStatistics {
         total_events: total,
         pending_events: of_status("pending"),
@@ -176,6 +231,19 @@ fn answer(scope: &Scope, counts: Statistics, now: OffsetDateTime) -> EventStatis
                 count: day.count,
             })
             .collect(),
+        unique_users_by_day: by_day.map(|days| {
+            let day = |(date, users)| DailyUsers {
+                date: iso(date),
+                users,
+            };
+            days.into_iter().map(day).collect()
+        }),
+        top_users: top.map(|top| {
+            let user = |(user_id, count)| UserCount { user_id, count };
+            top.into_iter().map(user).collect()
+        }),
+        users_counted_until,
+        average_processing_time: mean(seconds * 1000.0, stored),
         period: Period {
             start_time: scope.start,
             end_time: scope.end,
@@ -195,6 +263,15 @@ fn per_cent(part: i64, whole: i64) -> f64 {
     } else {
         0.0
     }
+}
+
+/// `None` of nothing.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a mean needs no more than 52 bits"
+)]
+fn mean(sum: f64, of: i64) -> Option<f64> {
+    (of > 0).then(|| sum / of as f64)
 }
 
 fn iso(date: Date) -> String {

@@ -136,3 +136,29 @@ async fn a_handler_of_the_code_is_only_switched_on_and_off() {
         json!({"processor_name": "h2", "processor_type": "handler", "config": {"handler": "h"}});
     assert_eq!(post(&world, PREFIXES[0], &body).await.status, 201);
 }
+
+#[tokio::test]
+async fn processors_are_listed_page_by_page() {
+    let world = World::start().await;
+    for (name, priority) in [("a", 1), ("b", 3), ("c", 2)] {
+        let body = json!({"processor_name": name, "processor_type": "log", "priority": priority});
+        assert_eq!(post(&world, PREFIXES[0], &body).await.status.as_u16(), 201);
+    }
+    let names = async |page: &str| {
+        let list = world
+            .get(&format!("/api/v1/events/processors{page}"))
+            .await
+            .ok();
+        let all = list["processors"].as_array().unwrap().iter();
+        let names: Vec<_> = all
+            .map(|one| one["processor_name"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(list["total"], names.len());
+        names
+    };
+    assert_eq!(names("").await, ["b", "c", "a"]);
+    assert_eq!(names("?limit=2").await, ["b", "c"]);
+    assert_eq!(names("?limit=2&offset=2").await, ["a"]);
+    let wrong = world.get("/api/v1/events/processors?offset=x").await;
+    assert!(wrong.problem(422).contains("offset"));
+}

@@ -48,6 +48,10 @@ async fn subscriptions_are_made_listed_changed_and_deleted() {
     }
     let list = world.get(PATH).await.ok();
     assert_eq!(list.as_array().unwrap().len(), 2);
+    let second = world.get(&format!("{PATH}?limit=1&offset=1")).await.ok();
+    assert_eq!(second, json!([list[1]]));
+    let none = world.get(&format!("{PATH}?limit=0")).await;
+    assert!(none.problem(422).contains("limit"));
     assert!(!list.to_string().contains("whsec_"), "{list}");
     let one = format!("{PATH}/{}", list[0]["subscription_id"].as_str().unwrap());
     let read = world.get(&one).await.ok();
@@ -318,4 +322,71 @@ async fn a_selector_is_tried_on_the_last_events() {
     );
     let wrong = send(&world, "POST", &path, &json!({"limit": 0, "types": []})).await;
     wrong.problem(422);
+}
+
+#[tokio::test]
+async fn the_list_names_the_last_failure_of_each() {
+    let world = world().await;
+    for name in ["fails", "failed once", "is well"] {
+        let made = send(&world, "POST", PATH, &subscription(name)).await;
+        assert_eq!(made.status.as_u16(), 201, "{}", made.body);
+    }
+    let client = world.database.connect().await.unwrap();
+    let attempt = "insert into webhook_attempts (subscription_id, tenant_id, event_id, event_timestamp, event_type, \
+            attempt, outcome, status, duration_ms, error, at) \
+        select subscription_id, tenant_id, gen_random_uuid(), now(), 'a', 1, $2, $3, 1, $4, $5::text::timestamptz \
+        from event_subscriptions where subscriber_name = $1";
+    for (name, outcome, status, error, at) in [
+        ("fails", "failed", Some(418), None, "2026-03-01T00:00:00Z"),
+        (
+            "fails",
+            "delivered",
+            Some(204),
+            None,
+            "2026-03-02T00:00:00Z",
+        ),
+        (
+            "fails",
+            "retry",
+            None,
+            Some("refused"),
+            "2026-03-03T00:00:00Z",
+        ),
+        (
+            "failed once",
+            "failed",
+            Some(500),
+            None,
+            "2026-03-01T00:00:00Z",
+        ),
+        (
+            "failed once",
+            "delivered",
+            Some(200),
+            None,
+            "2026-03-04T00:00:00Z",
+        ),
+        (
+            "is well",
+            "delivered",
+            Some(200),
+            None,
+            "2026-03-04T00:00:00Z",
+        ),
+    ] {
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+            [&name, &outcome, &status, &error, &at];
+        client.execute(attempt, &values).await.unwrap();
+    }
+    let list = world.get(PATH).await.ok();
+    let failure = |n: usize| list[n].get("last_failure").cloned();
+    assert_eq!(
+        failure(0),
+        Some(json!({"at": "2026-03-03T00:00:00Z", "status": null, "error": "refused"}))
+    );
+    assert_eq!(
+        failure(1),
+        Some(json!({"at": "2026-03-01T00:00:00Z", "status": 500, "error": null}))
+    );
+    assert_eq!(failure(2), None);
 }

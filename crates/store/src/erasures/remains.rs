@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::log::LOG;
 use crate::outbox::Sink;
 use crate::rules;
+use crate::user_counts;
 
 /// Rows looked at together.
 const PAGE: i64 = 200;
@@ -96,6 +97,8 @@ pub async fn remains(
         next.add(place, tx.execute(sql, &who).await?);
     }
     next.add("projections", tx.execute(STATE, &who).await?);
+    let days = user_counts::erase(&tx, &tenant, &user, next.counts).await?;
+    next.add("user_days", days);
     let erased = naming(&tx, &next, LETTERS, None).await?;
     next.add("dead_letters", erased);
     for sink in [Sink::Kafka, Sink::Nats] {

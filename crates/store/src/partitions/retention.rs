@@ -1,4 +1,4 @@
-//! Removes old events with their ids; their counts stay.
+//! Removes old events with their ids, and what is counted of single users; the other counts stay.
 //!
 //! Partitions that end before the cut leave the table in one short transaction, then their ids are
 //! deleted in small ones, then they are dropped. What is older than the cut in the partition that
@@ -16,6 +16,7 @@ use super::layout::{Partition, ranges};
 use super::lock;
 use crate::error::Error;
 use crate::pool::Database;
+use crate::user_counts;
 
 /// Pages of a table that one small transaction goes through: about 8,000 events.
 const PAGES: i64 = 500;
@@ -135,6 +136,7 @@ pub async fn apply(db: &Database, cut: OffsetDateTime) -> Result<Removed, Error>
             removed.ids += ids;
         }
     }
+    user_counts::retire(&client, cut.date()).await?;
     Ok(removed)
 }
 

@@ -10,4 +10,5 @@ mod plan;
 mod purposes;
 mod reads;
 mod streams;
+mod user_counts;
 mod work;

@@ -46,6 +46,10 @@ pub struct FiguresView {
     pub alerts: i64,
     /// Records in the log on PostgreSQL that are not stored yet, of all tenants.
     pub in_log: i64,
+    /// Records in Kafka that are not stored yet, of all tenants, as processors noted in the last minute; null if
+    /// none did, as where there is no Kafka.
+    #[schema(required = true)]
+    pub in_kafka: Option<i64>,
     /// Announcements that wait, of all tenants.
     pub unannounced: i64,
     /// When something was stored last, of any tenant.
@@ -128,6 +132,7 @@ impl Rates {
             failing: figures.failing,
             alerts: figures.alerts,
             in_log: figures.in_log,
+            in_kafka: figures.in_kafka,
             unannounced: figures.unannounced,
             moved_at: figures.moved_at,
             lag_median_seconds: figures.recent.median_seconds,

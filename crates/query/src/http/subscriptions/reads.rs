@@ -2,29 +2,40 @@
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use service::Problem;
+use store::subscription_list;
 use store::subscriptions::{self, Subscription};
 use uuid::Uuid;
 
 use super::view::SubscriptionView;
 use crate::http::page::fresh;
 use crate::http::request::tenant;
+use crate::parameters::{MAX_LIMIT, Parameters};
 use crate::state::State;
 
-/// All subscriptions, the oldest first, without their secrets (S4-42).
+/// Subscriptions, the oldest first, without their secrets (S4-42), and what failed last of each.
 ///
 /// # Errors
-/// 503 while the database does not answer.
+/// 422 for a wrong parameter, 503 while the database does not answer.
 #[utoipa::path(get, path = "/api/v1/events/subscriptions", tag = "subscriptions",
-    responses((status = 200, body = Vec<SubscriptionView>), (status = 503, description = "Database down")))]
+    params(("limit" = Option<u32>, Query, description = "default 1000"), ("offset" = Option<u32>, Query)),
+    responses((status = 200, body = Vec<SubscriptionView>), (status = 422, description = "A wrong parameter"),
+        (status = 503, description = "Database down")))]
 pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpResponse, Problem> {
     let tenant = tenant(&request);
-    let all = state
+    let mut parameters = Parameters::from_query(request.query_string())?;
+    let page = parameters.page(MAX_LIMIT);
+    parameters.finish()?;
+    let (found, failures) = state
         .read("subscriptions", async |client| {
-            subscriptions::list(client, &tenant).await
+            let found = subscription_list::page(client, &tenant, page).await?;
+            let ids: Vec<Uuid> = found.iter().map(|one| one.subscription_id).collect();
+            let failures = subscription_list::failures(client, &ids).await?;
+            Ok((found, failures))
         })
         .await?;
-    let all: Vec<_> = all.iter().map(SubscriptionView::new).collect();
-    state.answer(state.hold(0)?, &all)
+    let view = |one| SubscriptionView::new(one).failed(failures.get(&one.subscription_id));
+    let found: Vec<_> = found.iter().map(view).collect();
+    state.answer(state.hold(0)?, &found)
 }
 
 /// One subscription, without its secret.

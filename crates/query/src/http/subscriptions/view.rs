@@ -4,6 +4,7 @@ use domain::retry::RetryPolicy;
 use domain::selector::Filter;
 use domain::{EventCategory, EventSource, timestamp};
 use serde::Serialize;
+use store::subscription_list::Failure;
 use store::subscriptions::Subscription;
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -56,6 +57,9 @@ pub struct SubscriptionView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub retry_policy: Option<&'a RetryPolicy>,
+    /// In the list: the last attempt that failed, if one of the last hundred did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure<'a>>,
     /// The secret that was made, this once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_secret: Option<String>,
@@ -87,9 +91,36 @@ impl<'a> SubscriptionView<'a> {
             created_at: subscription.created_at,
             updated_at: subscription.updated_at,
             retry_policy: Some(&settings.retry_policy),
+            last_failure: None,
             webhook_secret: None,
         }
     }
+
+    pub(super) fn failed(self, failure: Option<&'a Failure>) -> Self {
+        let last_failure = failure.map(|failure| LastFailure {
+            at: failure.at,
+            status: failure.status,
+            error: failure.error.as_deref(),
+        });
+        Self {
+            last_failure,
+            ..self
+        }
+    }
+}
+
+/// An attempt that failed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LastFailure<'a> {
+    /// When it ended.
+    #[serde(serialize_with = "timestamp::serialize")]
+    pub at: OffsetDateTime,
+    /// The endpoint's status; null without an answer.
+    #[schema(required = true)]
+    pub status: Option<i32>,
+    /// Why it failed.
+    #[schema(required = true)]
+    pub error: Option<&'a str>,
 }
 
 /// A time, or null.
