@@ -19,6 +19,7 @@ import { audits } from "./audits.js";
 import { report } from "./report.js";
 import { keys } from "./keys.js";
 import { erasures } from "./erasures.js";
+import { tenants } from "./tenants.js";
 import { tryIt } from "./try.js";
 
 // Name, page, the scope it needs (or `operator`); without one everybody who reads sees it.
@@ -36,6 +37,7 @@ const PAGES = [
   ["report", report, "read"],
   ["erasures", erasures, "admin"],
   ["keys", keys, "admin"],
+  ["tenants", tenants, "operator"],
   ["try", tryIt, "write"],
 ];
 const OTHERS = { event, search };

@@ -12,6 +12,7 @@ const clock = (plot, times) =>
     return `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
   });
 const days = (plot, times) => times.map((time) => new Date(time * 1000).toISOString().slice(5, 10));
+const hours = (plot, times) => times.map((time) => new Date(time * 1000).toISOString().slice(5, 16).replace("T", " "));
 
 function axes(times) {
   const axis = {
@@ -20,7 +21,7 @@ function axes(times) {
     ticks: { stroke: style("--line"), width: 1 },
   };
   return [
-    { ...axis, values: times, space: 80, size: 32 },
+    { ...axis, values: times, space: times === hours ? 110 : 80, size: 32 },
     { ...axis, size: 56 },
   ];
 }
@@ -128,7 +129,7 @@ export function bars(label, names, data, pick, marks = []) {
     label,
     240,
     () => ({
-      axes: axes(days),
+      axes: axes(width < 86400 ? hours : days),
       series: series(),
       tzDate: (time) => window.uPlot.tzDate(new Date(time * 1000), "Etc/UTC"),
       cursor: { y: false, drag: { x: false, setScale: false } },
@@ -138,16 +139,16 @@ export function bars(label, names, data, pick, marks = []) {
       },
       hooks: {
         ready: [(plot) => plot.over.addEventListener("click", () => plot.cursor.idx !== null && pick(plot.cursor.idx))],
-        draw: [(plot) => marks.forEach((time) => mark(plot, time))],
+        draw: [(plot) => marks.forEach((time) => mark(plot, time - (time % width)))],
       },
     }),
     shown,
   );
 }
 
-/** A line across the chart, where the day of a time is. */
+/** A line across the chart. */
 function mark(plot, time) {
-  const x = Math.round(plot.valToPos(time - (time % 86400), "x", true));
+  const x = Math.round(plot.valToPos(time, "x", true));
   const { left, top, width, height } = plot.bbox;
   if (x < left || x > left + width) return;
   plot.ctx.save();

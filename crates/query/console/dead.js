@@ -188,7 +188,7 @@ function one(view, id) {
                   ` ${fault.message}`,
                   fault.value === null || fault.value === undefined
                     ? null
-                    : h("code", { class: "clip wide" }, JSON.stringify(fault.value)),
+                    : [`; ${D.is} `, h("code", { class: "clip wide" }, JSON.stringify(fault.value))],
                 ),
               ),
             ),

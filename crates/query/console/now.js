@@ -35,6 +35,7 @@ function wrongs(moment) {
   if (figures.dead) list.push([N.deadOpen(figures.dead), "#/dead"]);
   if (figures.alerts) list.push([N.alerts(figures.alerts), "#/alerts"]);
   if (figures.failing) list.push([N.failing(figures.failing), "#/webhooks"]);
+  if (figures.in_kafka > 10000) list.push([N.inKafka(figures.in_kafka), null]);
   if (figures.in_log > 1000) list.push([N.inLog(figures.in_log), null]);
   if (figures.unannounced > 1000) list.push([N.unannounced(figures.unannounced), null]);
   return list;
@@ -109,9 +110,10 @@ export function now(view) {
         isQuiet ? "–" : duration(Math.max(0, one.lag_median_seconds)),
         isQuiet ? N.quiet : N.most(duration(Math.max(0, one.lag_most_seconds))),
       );
+      const toStore = one.in_log + (one.in_kafka ?? 0);
       figures.waiting.set(
-        count(one.in_log + one.unprocessed + one.undelivered),
-        N.waitingHelp(count(one.in_log), count(one.unprocessed), count(one.undelivered)),
+        count(toStore + one.unprocessed + one.undelivered),
+        N.waitingHelp(count(toStore), count(one.unprocessed), count(one.undelivered)),
       );
       figures.dead.set(count(one.dead), one.dead ? N.deadHelp : N.noDead);
     }

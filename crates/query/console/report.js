@@ -3,7 +3,7 @@
 import { h, add } from "./dom.js";
 import { T } from "./texts.js";
 import { get } from "./api.js";
-import { count, empty, field, form, loaded, moment, section, table } from "./widgets.js";
+import { count, duration, empty, field, form, loaded, moment, section, table } from "./widgets.js";
 
 const R = T.report;
 
@@ -33,7 +33,7 @@ export function report(view, [chosen]) {
         count(one.duplicates),
         count(one.late),
         count(one.early),
-        `${count(one.worst_seconds)} s`,
+        duration(one.worst_seconds),
       ]),
     ];
     return parts.some(Boolean) ? parts : empty(R.none);

@@ -3,10 +3,10 @@
 import { h, add, fill, say } from "./dom.js";
 import { T } from "./texts.js";
 import { connect, listen } from "./live.js";
+import { SOURCES } from "./names.js";
 import { empty, eventLink, field, form, moment, problem, table } from "./widgets.js";
 
 const L = T.tail;
-const SOURCES = ["frontend", "backend", "system", "iot_device", "external_api", "scheduled"];
 /** Rows that are kept; the oldest go. */
 const KEPT = 300;
 

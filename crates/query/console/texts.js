@@ -14,7 +14,7 @@ export const T = {
   pages: {
     now: "Now", tail: "Live tail", search: "Search", event: "Event", flow: "Flow", streams: "Streams",
     dead: "Dead letters", webhooks: "Webhooks", processors: "Processors", replays: "Replays", keys: "Keys",
-    alerts: "Alerts", audits: "Audits", report: "Report", erasures: "Erasures", try: "Try it",
+    alerts: "Alerts", audits: "Audits", report: "Report", erasures: "Erasures", tenants: "Tenants", try: "Try it",
   },
   missing: "There is no such page.",
   state: {
@@ -46,6 +46,8 @@ export const T = {
     deadOpen: (number) =>
       `${s(number, "record could not be stored and waits", "records could not be stored and wait")} for you.`,
     alerts: (number) => `${s(number, "alert is", "alerts are")} open.`, failing: (number) => `${s(number, "webhook fails", "webhooks fail")}.`,
+    inKafka: (number) =>
+      `${s(number, "record waits", "records wait")} in Kafka to be stored: processors are behind, or away.`,
     inLog: (number) => `${s(number, "record waits", "records wait")} in the log on PostgreSQL to be stored.`,
     unannounced: (number) =>
       `${s(number, "announcement waits", "announcements wait")}: event-stream cannot be written. Storing goes on.`,
@@ -149,11 +151,27 @@ export const T = {
     more: "The first 1,000 versions are shown.",
   },
   flow: {
-    lead: "How many events happened, by day (UTC).", from: "From", to: "To", show: "Show", types: "Top types",
-    sources: "By source", categories: "By category", chart: "Events by day and type",
-    none: "Nothing was counted in these days.", heads: ["Name", "Events"], rest: "others",
-    alerts: (number) => `${s(number, "alert", "alerts")} of these days (the dashed lines)`, behind: (day) => `Events of ${day}`, pick: "Choose a bar, or a day below, for the events behind it.",
-    days: "By day", dayHeads: ["Day", "Events"],
+    lead: "How many events happened, by the day or the hour (UTC), and of what.", from: "From", to: "To", show: "Show",
+    interval: "By the", by: "Told apart by", all: "all", event_type: "Only this type", event_source: "Only this source",
+    event_category: "Only this category",
+    intervals: [
+      ["day", "day"],
+      ["hour", "hour (31 days at most)"],
+    ],
+    bys: [
+      ["event_type", "type"],
+      ["event_source", "source"],
+      ["event_category", "category"],
+    ],
+    words: { day: "day", hour: "hour", event_type: "type", event_source: "source", event_category: "category" },
+    chart: (interval, by) => `Events by ${interval} and ${by}`, none: "Nothing was counted in these days.",
+    heads: ["Name", "Events"], rest: "others", types: "Top types", sources: "By source", categories: "By category",
+    alerts: (number) => `${s(number, "alert", "alerts")} of these days (the dashed lines)`,
+    behind: (time, of) => `Events of ${[time, ...of].join(", ")}`,
+    pick: "Choose a bar, or a time below, for the events behind it.", parts: { day: "By day", hour: "By hour" },
+    partHeads: { day: ["Day", "Events"], hour: ["Hour", "Events"] }, allOf: "All events of these days",
+    topUsers: "Top users", userHeads: ["User", "Events"], users: "Different users", usersHeads: ["Day", "Users"],
+    took: "Accepted to stored", mean: "In the mean",
   },
   dead: {
     lead: "Records that could not be decoded or stored, with their bytes. Mend them and send them on, or set them aside.",
@@ -172,11 +190,11 @@ export const T = {
     discarded: "It is set aside.", redriveAll: "Send all on…", discardAll: "Set all aside…",
     redriveTitle: "Send these records on?", discardTitle: "Set these records aside?",
     gone: "It is not here any more: it was stored, or it never was here.", history: "What was done with it",
-    fault: "fault",
+    fault: "fault", is: "it is",
   },
   webhooks: {
     lead: "Who is sent which events.", none: "No webhook. Make one, and every stored event that fits is sent to it.",
-    heads: ["Name", "Types", "Address", "State", "Failing since"], all: "all", create: "New webhook", name: "Name",
+    heads: ["Name", "Types", "Address", "State", "Failing since", "Last failure"], all: "all", create: "New webhook", name: "Name",
     types: "Types", typesHint: "patterns with commas; nothing is all", url: "Address", make: "Make it",
     secret: "Its secret, shown this once:", enable: "Enable", disable: "Disable", test: "Send a test",
     remove: "Delete…", removeTitle: "Delete this webhook?",
@@ -197,7 +215,7 @@ export const T = {
   processors: {
     lead: "What is done with stored events, beside storing.",
     none: "No processor. Events count as processed once they are stored.",
-    heads: ["Name", "Type", "Priority", "State", "Errors", "Last", ""], on: "Switch on", off: "Switch off",
+    heads: ["Name", "Type", "Priority", "State", "Errors", "Last failure", "Last", ""], on: "Switch on", off: "Switch off",
     create: "New processor", name: "Name", type: "Type", filters: "Filters (JSON)", config: "Settings (JSON)",
     make: "Make it", remove: "Delete…", removeTitle: "Delete this processor?",
     removeText: "What still waits for it is skipped.", removeYes: "Delete it", fromCode: "part of the program",
@@ -260,7 +278,20 @@ export const T = {
     ],
     threshold: "Threshold", thresholdHint: "error rate: a share; surge: a multiple; silence: a share of the usual",
     make: "Make it", remove: "Delete…", removeTitle: "Delete this rule?",
-    removeText: "Its open alerts are not looked at any more.", removeYes: "Delete it",
+    removeText: "Its open alerts are not looked at any more.", removeYes: "Delete it", trial: "Try it on the past",
+    days: "Days of the past", daysHint: "for the trial; at most 35",
+    wouldHave: "What it would have opened, the oldest first",
+    tried: (result) =>
+      `From ${result.from.slice(0, 10)} until now it would have opened ${s(result.opened, "alert", "alerts")}. ` +
+      (result.counts_from ? `The first counts are of ${result.counts_from.slice(0, 10)}. ` : "Nothing was counted in that time. ") +
+      "Nothing is opened or sent by a trial.",
+  },
+  tenants: {
+    lead: "Whose events there are. Each sees its own and nothing of the others.",
+    none: "No tenant has events or keys yet.",
+    heads: ["Tenant", "Events", "Today", "Types", "Days", "Dead letters", "Keys", "Read by roles"],
+    create: "New tenant", how: "A tenant begins with its first key or event. An operator makes a key of it:",
+    command: "tidegate key create shop --tenant acme",
   },
   audits: {
     lead: "Counts, ids, streams, positions and projections, worked out anew from the rows.", none: "No audit yet.",

@@ -30,6 +30,10 @@ const stateOf = (one) =>
     ? badge(one.failing_since ? "failing" : "enabled")
     : h("span", { class: "badge plain" }, W.off(one.disabled_reason));
 
+/** When an attempt failed last, and why. */
+const failure = (last) =>
+  last ? h("span", {}, moment(last.at), h("br"), h("small", { class: "clip wide" }, last.error ?? last.status)) : "–";
+
 export function webhooks(view, [id]) {
   if (id) return one(view, id);
   add(view, h("p", { class: "lead" }, W.lead));
@@ -45,6 +49,7 @@ export function webhooks(view, [id]) {
         h("span", { class: "clip" }, hook.callback_url),
         stateOf(hook),
         moment(hook.failing_since),
+        failure(hook.last_failure),
       ]),
     );
   });

@@ -141,6 +141,66 @@ fn axe() -> String {
     })
 }
 
+/// Something for each page to show; returns the number of an audit that found something.
+async fn furnish(world: &World, base: &str) -> String {
+    let post = async |path: &str, body: serde_json::Value| -> serde_json::Value {
+        let url = format!("{base}/api/v1/{path}");
+        let answer = client().post(&url).json(&body).send().await.unwrap();
+        assert!(
+            answer.status().is_success(),
+            "{path}: {:?}",
+            answer.text().await
+        );
+        answer.json().await.unwrap()
+    };
+    let events: Vec<_> = (0..60)
+        .map(|n: i64| {
+            let at = time::OffsetDateTime::now_utc() - time::Duration::hours(n * 7);
+            let types = ["page.viewed", "order.placed", "userSignup", "order.plcaed"];
+            let event_type = types[usize::try_from(n).unwrap() % 4];
+            let source = if n % 3 == 0 { "backend" } else { "frontend" };
+            json!({"event_type": event_type, "user_id": format!("u-{}", n % 9), "event_source": source,
+                "timestamp": domain::timestamp::format(at), "data": {"n": n}})
+        })
+        .collect();
+    post("events/batch", json!(events)).await;
+    let processor =
+        json!({"processor_name": "to the log", "processor_type": "log", "enabled": false});
+    post("events/processors", processor).await;
+    let hook = json!({"subscriber_name": "billing", "event_types": ["invoice.*"],
+        "callback_url": "https://1.1.1.1/a/long/path/to/a/hook"});
+    post("events/subscriptions", hook).await;
+    post("admin/keys", json!({"name": "shop", "kind": "write"})).await;
+    let db = world.database.connect().await.unwrap();
+    db.batch_execute(
+        "insert into webhook_attempts (subscription_id, tenant_id, event_id, event_timestamp, event_type, attempt, \
+             outcome, status, duration_ms, error) \
+         select subscription_id, tenant_id, gen_random_uuid(), now(), 'invoice.sent', 3, 'failed', 503, 120, \
+             'the endpoint answered 503' from event_subscriptions; \
+         insert into anomaly_alerts (alert_id, tenant, rule, kind, subject, state, opened_at, value, usual, worst, \
+             events, window_minutes, message, told, told_at) \
+         values (gen_random_uuid(), 'default', 'surges', 'surge', 'order.placed', 'open', now(), 480, 12, 480, 480, 5, \
+             '480 events of order.placed in 5 minutes; 12 are usual', 480, now())",
+    )
+    .await
+    .unwrap();
+    testkit::eventually_eq("stored", 63, || world.database.count("events")).await;
+    db.batch_execute(
+        "update aggregated_events set count = count + 1 where event_type = 'userSignup'",
+    )
+    .await
+    .unwrap();
+    let audit = post("admin/audits", json!({})).await;
+    let id = audit["audit_id"].as_str().unwrap().to_owned();
+    testkit::eventually_eq("the audit ends", "completed".to_owned(), || async {
+        let url = format!("{base}/api/v1/admin/audits/{id}");
+        let now: serde_json::Value = client().get(url).send().await?.json().await?;
+        Ok(now["state"].as_str().unwrap_or_default().to_owned())
+    })
+    .await;
+    id
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_can_be_used_by_everybody_on_every_screen() {
     let _turn = beside_others().await;
@@ -161,16 +221,19 @@ async fn every_page_can_be_used_by_everybody_on_every_screen() {
     )
     .await;
     console.sees("1 record could not be stored").await;
+    let audit = furnish(&world, &base).await;
+    console.comes_to_see("flow", "Top users").await;
     let axe = axe();
     let pictures = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("console");
     std::fs::create_dir_all(&pictures).unwrap();
-    let event = format!("event/{id}");
+    let (event, audit) = (format!("event/{id}"), format!("audits/{audit}"));
     let pages = [
         "now",
         "tail",
         &event,
         "search/nothing-of-that-name",
         "flow",
+        "flow/interval=hour",
         "streams",
         "streams/order%3A7",
         "dead",
@@ -181,8 +244,9 @@ async fn every_page_can_be_used_by_everybody_on_every_screen() {
         "erasures",
         "alerts",
         "audits",
+        &audit,
         "report",
-        "erasures",
+        "tenants",
         "keys",
         "try",
     ];

@@ -92,6 +92,19 @@ impl Console {
         self.evaluate(&script).await;
     }
 
+    /// Goes to a page until a text is there, which nobody tells the page of.
+    pub(crate) async fn comes_to_see(&self, hash: &str, text: &str) {
+        eventually(text, LIMIT, || async {
+            self.page("now").await;
+            self.page(hash).await;
+            self.until("document.querySelector('main [aria-busy]') === null")
+                .await;
+            let seen = self.evaluate(&format!("sees({})", json!(text))).await;
+            (seen == json!(true)).then_some(()).ok_or(seen)
+        })
+        .await;
+    }
+
     /// The browser refused nothing, and no script failed.
     pub(crate) async fn assert_well(&self) {
         assert_eq!(self.evaluate("wrong").await, json!([]));
@@ -302,6 +315,137 @@ async fn what_went_wrong_is_mended_from_the_page() {
     console.click("Revoke…").await;
     console.click("Revoke it").await;
     console.sees("revoked").await;
+    console.assert_well().await;
+    system.assert_well();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_unusual_and_what_differs_is_seen_and_acted_on() {
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    // Nobody judges the alert of this test.
+    let system = world.system().env("ANOMALY_INTERVAL", 0);
+    let mut system = system.start().await;
+    let (base, _edge) = door(&system).await;
+    let client = client();
+    let url = format!("{base}/api/v1/events/batch");
+    let event = |event_type: &str, source: &str, user: usize, days: i64| {
+        let at = time::OffsetDateTime::now_utc() - time::Duration::days(days);
+        json!({"event_type": event_type, "event_source": source, "user_id": format!("u-{user}"),
+            "timestamp": domain::timestamp::format(at), "data": {"n": user}})
+    };
+    let mut events: Vec<Value> = (0..6)
+        .map(|n| event("order.placed", "backend", n, 0))
+        .collect();
+    events.extend((0..3).map(|_| event("orderPlaced", "backend", 1, 1)));
+    events.extend((0..4).map(|n| event("page.viewed", "frontend", n, 1)));
+    let sent = client.post(&url).json(&events).send().await.unwrap();
+    assert!(sent.status().is_success());
+    let console = Console::open(base.clone()).await;
+    let total = "[...document.querySelectorAll('.figure')].some((one) => one.innerText.startsWith('Stored in all') && one.querySelector('.value').textContent === '13')";
+    console.until(total).await;
+
+    // What waits to be stored is said, in either log.
+    let locked = world.database.connect().await.unwrap();
+    locked
+        .batch_execute("begin; lock table event_ids in access exclusive mode")
+        .await
+        .unwrap();
+    let more: Vec<Value> = (0..20)
+        .map(|n| event("load.made", "system", n, 0))
+        .collect();
+    let sent = client.post(&url).json(&more).send().await.unwrap();
+    assert!(sent.status().is_success());
+    console.sees("20 to be stored").await;
+    locked.batch_execute("rollback").await.unwrap();
+    console.until("!sees('20 to be stored')").await;
+    console.until(&total.replace("13", "33")).await;
+
+    // How many, of what, and the events behind a bar.
+    console.page("flow").await;
+    console.sees("Events by day and type").await;
+    console.click("frontend").await;
+    console.until("location.hash.includes('frontend')").await;
+    let bar = "(() => { const one = document.querySelector('main tbody button.link'); one?.click(); return sees('page.viewed') && document.querySelectorAll('#page-flow [role=status] tbody tr').length === 4; })()";
+    console.until(bar).await;
+    console.evaluate("(() => { const one = document.querySelector('select[name=event_source]'); one.value = ''; return true; })()").await;
+    console.evaluate("(() => { const one = document.querySelector('select[name=interval]'); one.value = 'hour'; return true; })()").await;
+    console.click("Show").await;
+    console.sees("Events by hour and type").await;
+    console
+        .until("[...document.querySelectorAll('main td button.link')].length >= 2 && document.querySelector('.chart canvas') !== null")
+        .await;
+    // Users are counted a moment after the events.
+    console.comes_to_see("flow", "Top users").await;
+    console
+        .until("[...document.querySelectorAll('main td')].some((one) => one.textContent === 'u-1')")
+        .await;
+
+    // A rule: what it would have done, then for real, then no more.
+    console.page("alerts").await;
+    console.sees("comes with Tidegate").await;
+    console.put("Name", "orders").await;
+    console.put("Types", "order.*").await;
+    console.click("Try it on the past").await;
+    console.sees("it would have opened 0 alerts").await;
+    console.until("!sees('orders ·')").await;
+    console.click("Make it").await;
+    console.sees("orders · error_rate").await;
+    // One that is open is seen as soon as it is there.
+    let open = "insert into anomaly_alerts (alert_id, tenant, rule, kind, subject, state, opened_at, value, usual, \
+            worst, events, window_minutes, message, told, told_at) \
+        values (gen_random_uuid(), 'default', 'orders', 'error_rate', 'backend', 'open', now(), 0.5, 0.05, 0.5, 40, 5, \
+            'half of it went wrong', 0.5, now())";
+    let db = world.database.connect().await.unwrap();
+    db.batch_execute(open).await.unwrap();
+    console.sees("50.0 % of 40 events").await;
+    console.page("now").await;
+    console.sees("1 alert is open").await;
+    console.click("Look").await;
+    console.until("location.hash === '#/alerts'").await;
+    console.click("orders · error_rate").await;
+    console.click("Delete…").await;
+    console.click("Delete it").await;
+    console.until("!sees('orders ·')").await;
+
+    // A count that differs: found, looked at, repaired.
+    db.batch_execute(
+        "update aggregated_events set count = count + 1 where event_type = 'order.placed'",
+    )
+    .await
+    .unwrap();
+    console.page("audits").await;
+    console.click("Begin an audit").await;
+    console.sees("completed").await;
+    console
+        .evaluate("document.querySelector('main tbody a').click()")
+        .await;
+    console.sees("daily_count").await;
+    console.sees("1 difference, 0 repaired").await;
+    console.page("audits").await;
+    console.evaluate("(() => { document.querySelector('select[name=repair]').value = 'true'; return true; })()").await;
+    console.click("Begin an audit").await;
+    console.click("Repair").await;
+    console
+        .until("[...document.querySelectorAll('main tbody tr')].filter((one) => one.innerText.includes('completed')).length === 2")
+        .await;
+    console
+        .evaluate("document.querySelector('main tbody a').click()")
+        .await;
+    console.sees("1 difference, 1 repaired").await;
+
+    // How events are named.
+    console.comes_to_see("report", "orderPlaced").await;
+    console.put("Days", "3").await;
+    console.click("Show").await;
+    console.until("location.hash === '#/report/3'").await;
+    console.sees("not in snake case").await;
+
+    // Whose they are.
+    console.page("tenants").await;
+    console
+        .until("[...document.querySelectorAll('main tbody tr')].some((one) => one.innerText.startsWith('default') && one.innerText.includes('33'))")
+        .await;
     console.assert_well().await;
     system.assert_well();
 }

@@ -34,7 +34,7 @@ macro_rules! files {
 files! {
     "index.html" "icon.svg" "style.css" "app.js" "texts.js" "dom.js" "api.js" "live.js" "widgets.js" "chart.js"
     "now.js" "tail.js" "event.js" "dead.js" "webhooks.js" "streams.js" "flow.js" "replays.js" "processors.js"
-    "alerts.js" "audits.js" "report.js" "erasures.js" "keys.js" "try.js" "uPlot.iife.min.js" "uPlot.min.css"
+    "alerts.js" "audits.js" "report.js" "erasures.js" "keys.js" "tenants.js" "names.js" "try.js" "uPlot.iife.min.js" "uPlot.min.css"
 }
 
 /// GET / and GET /console: the page is at `/console/`, so that it finds its files beside it.
@@ -108,6 +108,25 @@ mod tests {
         };
         let bytes: usize = FILES.iter().map(|(_, bytes)| packed(bytes)).sum();
         assert!(bytes <= MOST_BYTES, "{bytes} bytes");
+    }
+
+    #[test]
+    fn its_names_are_those_of_the_api() {
+        use domain::{EventCategory, EventSource};
+
+        let (_, source) = FILES.iter().find(|(name, _)| *name == "names.js").unwrap();
+        let source = std::str::from_utf8(source).unwrap();
+        let of = |list: &str| -> Vec<String> {
+            let begin = format!("export const {list} = [");
+            let (_, rest) = source.split_once(begin.as_str()).unwrap();
+            let (words, _) = rest.split_once(']').unwrap();
+            let words = words.split('"').skip(1).step_by(2);
+            words.map(str::to_owned).collect()
+        };
+        let sources = EventSource::ALL.iter().map(|one| one.as_str());
+        assert!(of("SOURCES").iter().eq(sources));
+        let categories = EventCategory::ALL.iter().map(|one| one.as_str());
+        assert!(of("CATEGORIES").iter().eq(categories));
     }
 
     #[test]
