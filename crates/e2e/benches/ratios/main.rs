@@ -3,6 +3,7 @@
 //! `cargo bench -p e2e -- [MEASUREMENT]… [--rounds N] [--events N] [--seconds N]`
 
 mod backlog;
+mod beside;
 mod connections;
 mod events;
 mod fanout;
@@ -24,7 +25,7 @@ use anyhow::bail;
 use report::Report;
 use testkit::Parts;
 
-const MEASUREMENTS: [&str; 12] = [
+const MEASUREMENTS: [&str; 15] = [
     "gateway",
     "batch",
     "backlog",
@@ -37,6 +38,9 @@ const MEASUREMENTS: [&str; 12] = [
     "slow",
     "whole",
     "load",
+    "search",
+    "audit",
+    "cache",
 ];
 
 /// What the command line asks for.
@@ -108,6 +112,15 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     }
     if wanted("load") {
         load::measure(&parts, &options, &mut report).await?;
+    }
+    if wanted("search") {
+        beside::search(&parts, &options, &mut report).await?;
+    }
+    if wanted("audit") {
+        beside::audit(&parts, &options, &mut report).await?;
+    }
+    if wanted("cache") {
+        beside::cache(&parts, &options, &mut report).await?;
     }
     report.print();
     Ok(())

@@ -299,3 +299,63 @@ async fn opensearch_gives_the_same_answers_and_misses_nothing_that_came_while_it
     assert_eq!(answer["count"], 0, "{answer}");
     assert!(!find(&system, "user:u-4").await.unwrap().is_empty());
 }
+
+/// An administrator of OpenSearch can make it refuse what it likes. That is told, and keeps nothing else out.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_opensearch_refuses_is_a_dead_letter_and_stays_stored() {
+    if SHAPE == Shape::AllInOne {
+        return;
+    }
+    let _turn = beside_others().await;
+    let (world, server) = tokio::join!(World::shared(), OpenSearch::start());
+    let system = world
+        .system()
+        .env("SEARCH", "opensearch")
+        .env("OPENSEARCH_URL", server.url())
+        .start()
+        .await;
+    send(&system, 0..10).await;
+    eventually_eq("they are found", 10, || async {
+        Ok(find(&system, "data.n:>=0").await?.len())
+    })
+    .await;
+    let put = async |path: &str, body: Value| {
+        let url = format!("{}/{path}", server.url());
+        let answer = client().put(url).json(&body).send().await.unwrap();
+        assert!(answer.status().is_success(), "{:?}", answer.text().await);
+    };
+    let refuses = json!({"processors": [{"fail": {
+        "if": "ctx.event_type == 'Refund Issued'", "message": "no refunds here"}}]});
+    put("_ingest/pipeline/no-refunds", refuses).await;
+    let settings = json!({"index": {"default_pipeline": "no-refunds"}});
+    put("tidegate-events/_settings", settings).await;
+    // Every fifth is a refund.
+    send(&system, 10..30).await;
+    let want: Vec<u64> = (0..30).rev().filter(|n| *n < 10 || n % 5 != 4).collect();
+    eventually_eq("the others are found", want, || find(&system, "data.n:>=0")).await;
+    let letters = get(
+        &system,
+        "/api/v1/events/dead-letters",
+        &[("reason", "search_refused")],
+    );
+    let letters = letters.await.unwrap();
+    let letters = letters["dead_letters"].as_array().unwrap();
+    assert_eq!(letters.len(), 4, "{letters:?}");
+    for letter in letters {
+        assert!(
+            letter["detail"]
+                .as_str()
+                .unwrap()
+                .contains("no refunds here"),
+            "{letter}"
+        );
+        assert_eq!(letter["topic"], "search:opensearch");
+        let path = format!("/api/v1/events/{}", letter["event_id"].as_str().unwrap());
+        let event = get(&system, &path, &[]).await.unwrap();
+        assert_eq!(event["event_type"], "Refund Issued");
+    }
+    let status = get(&system, "/api/v1/events/search/indexes", &[])
+        .await
+        .unwrap();
+    assert_eq!(status["indexes"][0]["refused"], 4);
+}
