@@ -58,6 +58,7 @@ export function processors(view) {
             ["log", "log"],
             ["kafka", "kafka"],
             ["handler", "handler"],
+            ["webhook", "webhook"],
           ],
         }),
       ),
