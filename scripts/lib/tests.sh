@@ -16,6 +16,7 @@ private_parts() {
     eval "$addresses"
     # shellcheck disable=SC2153
     export TEST_DATABASE_URL=$DATABASE_URL TEST_KAFKA_BROKERS=$KAFKA_BROKERS TEST_REDIS_URL=$REDIS_URL
+    export TEST_PARTS_DIRECTORY=$parts_directory
     unset DATABASE_URL KAFKA_BROKERS REDIS_URL
 }
 

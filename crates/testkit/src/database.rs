@@ -16,28 +16,40 @@ pub struct Database {
     pub url: String,
     name: String,
     admin_url: String,
+    kept: bool,
 }
 
 impl Parts {
     /// Creates an empty database in these parts' PostgreSQL. The services migrate it.
     pub async fn fresh_database(&self) -> Database {
-        let name = format!("t{}", unique());
+        let database = self.database(format!("t{}", unique()));
+        let created = database.create().await;
+        created.unwrap_or_else(|error| panic!("{error:#}"));
+        database
+    }
+
+    /// The database of that name, which stays when the value is dropped; and whether it was there.
+    pub async fn kept_database(&self, name: &str) -> (Database, bool) {
+        let mut database = self.database(name.to_owned());
+        database.kept = true;
+        let is_there = connect(&database.url).await.is_ok();
+        if !is_there {
+            let created = database.create().await;
+            created.unwrap_or_else(|error| panic!("{error:#}"));
+        }
+        (database, is_there)
+    }
+
+    fn database(&self, name: String) -> Database {
         let admin_url = self.database_url.clone();
         let (base, _) = admin_url
             .rsplit_once('/')
             .unwrap_or_else(|| panic!("no database: {admin_url}"));
-        let url = format!("{base}/{name}");
-        let admin = connect(&admin_url)
-            .await
-            .unwrap_or_else(|error| panic!("{error:#}"));
-        let created = admin
-            .batch_execute(&format!("create database {name}"))
-            .await;
-        created.unwrap_or_else(|error| panic!("create database {name}: {error}"));
         Database {
-            url,
+            url: format!("{base}/{name}"),
             name,
             admin_url,
+            kept: false,
         }
     }
 }
@@ -52,6 +64,12 @@ async fn connect(url: &str) -> anyhow::Result<Client> {
 }
 
 impl Database {
+    async fn create(&self) -> anyhow::Result<()> {
+        let sql = format!("create database {}", self.name);
+        let admin = connect(&self.admin_url).await?;
+        admin.batch_execute(&sql).await.context(sql)
+    }
+
     /// Copies the database as it is now, for [`Self::restore`]. Nobody may be connected to it.
     ///
     /// # Errors
@@ -131,6 +149,9 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
         let (name, admin_url) = (self.name.clone(), self.admin_url.clone());
         // A thread with a runtime of its own: the test's may be the one that is ending.
         let dropping = std::thread::spawn(move || {

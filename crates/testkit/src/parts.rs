@@ -47,6 +47,8 @@ pub struct Parts {
     pub redis_url: String,
     /// Present for private parts, which alone can be stopped and killed.
     own: Option<std::sync::Arc<OwnSet>>,
+    /// Where the data of shared parts are, if `TEST_PARTS_DIRECTORY` names it.
+    shared_directory: Option<PathBuf>,
 }
 
 static SHARED: OnceCell<Parts> = OnceCell::const_new();
@@ -94,6 +96,7 @@ impl Parts {
                 *own = other;
             }
         }
+        self.shared_directory = shared.shared_directory;
         self
     }
 
@@ -123,9 +126,16 @@ impl Parts {
         Paused(pid)
     }
 
-    /// The first process of a private part.
+    /// The first process of a part; of one that the environment names, if it names
+    /// `TEST_PARTS_DIRECTORY` too.
     pub fn pid(&self, part: Part) -> u32 {
-        let file = self.own().directory.join(part.name()).join("pid");
+        let own = self.own.as_ref().map(|set| &set.directory);
+        let file = [own, self.shared_directory.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|directory| directory.join(part.name()).join("pid"))
+            .find(|file| file.exists())
+            .unwrap_or_else(|| panic!("nobody says where the data of {part:?} are"));
         let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file:?}: {e}"));
         let pid = text.split(' ').next().and_then(|pid| pid.parse().ok());
         pid.unwrap_or_else(|| panic!("{file:?}: no pid in {text:?}"))
@@ -320,6 +330,7 @@ async fn shared() -> Parts {
             kafka_brokers,
             redis_url,
             own: None,
+            shared_directory: std::env::var_os("TEST_PARTS_DIRECTORY").map(PathBuf::from),
         };
     }
     let (database_url, kafka_brokers, redis_url) = named;
@@ -331,6 +342,7 @@ async fn shared() -> Parts {
         kafka_brokers: kafka_brokers.unwrap_or(started.kafka_brokers),
         redis_url: redis_url.unwrap_or(started.redis_url),
         own: None,
+        shared_directory: started.shared_directory,
     }
 }
 
@@ -341,7 +353,8 @@ async fn start_shared() -> anyhow::Result<Parts> {
     let lock = tokio::task::spawn_blocking(move || lock.lock().map(|()| lock)).await??;
     let directory = local().join("test");
     run(&directory, &["up", "postgres", "redis", "kafka"]).await?;
-    let parts = Addresses::of(&directory).await.parts();
+    let mut parts = Addresses::of(&directory).await.parts();
+    parts.shared_directory = Some(directory);
     drop(lock);
     Ok(parts)
 }
@@ -373,6 +386,7 @@ impl Addresses {
             kafka_brokers: value("KAFKA_BROKERS"),
             redis_url: value("REDIS_URL"),
             own: None,
+            shared_directory: None,
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The events that every measurement uses: 24 types, 5,000 users, a fifth with a session, spread
-//! over the last 24 hours, about 600 bytes of JSON each.
+//! over the last 24 hours, about 600 bytes of JSON each; and the same as they come in time.
 
 use domain::envelope::Origin;
 use domain::{Context, Event, EventCategory, EventSource, Limits, TenantId};
@@ -16,7 +16,27 @@ pub(crate) fn event(n: u64, seed: u64, now: OffsetDateTime) -> Event {
     } else {
         String::new()
     };
-    let body = body(n, &format!(r#""event_id":"{id}","#), &session);
+    decode(&body(n, &format!(r#""event_id":"{id}","#), &session), at)
+}
+
+/// Event number `n` as a service in use gets it: its id is made when it happens, its user is any of
+/// `users`, every second one has a session of some minutes, and its data take many values.
+pub(crate) fn arrived(n: u64, seed: u64, at: OffsetDateTime, users: u64) -> Event {
+    let random = random(n, seed);
+    let millis = u64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
+    let any = u64::from_be_bytes(random[2..].try_into().unwrap_or_default());
+    let session = if any.is_multiple_of(2) {
+        let session = n / 200 * 20 + any / 2 % 20;
+        format!(r#","session_id":"session-{session:x}""#)
+    } else {
+        String::new()
+    };
+    let id = format!(r#""event_id":"{id}","#);
+    decode(&body_of(any, any / 7 % users, &id, &session), at)
+}
+
+fn decode(body: &str, at: OffsetDateTime) -> Event {
     let tenant = TenantId::default();
     let cx = Context {
         origin: Origin::Http,
@@ -35,10 +55,14 @@ pub(crate) fn event(n: u64, seed: u64, now: OffsetDateTime) -> Event {
 
 /// What a client posts as event number `n`; `id` and `session` are members to put in, or nothing.
 pub(crate) fn body(n: u64, id: &str, session: &str) -> String {
+    body_of(n, n % 5_000, id, session)
+}
+
+fn body_of(n: u64, user: u64, id: &str, session: &str) -> String {
     format!(
         r#"{{{id}"event_type":"bench.type_{}","event_source":"backend","event_category":"user_action","user_id":"user-{}"{session},"data":{{"product_id":"p-{}","quantity":{},"price":{}.5,"currency":"EUR","tags":["a","b"],"note":"a sentence of some length, as people write them"}},"metadata":{{"ip_address":"203.0.113.{}","user_agent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36"}},"context":{{"request_id":"{:016x}"}}}}"#,
         n % 24,
-        n % 5_000,
+        user,
         n % 10_000,
         n % 9,
         n % 300,

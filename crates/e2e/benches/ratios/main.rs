@@ -1,6 +1,6 @@
 //! `make bench`: each figure beside its limit, measured in the same run on the same machine.
 //!
-//! `cargo bench -p e2e -- [MEASUREMENT]… [--rounds N] [--events N] [--seconds N]`
+//! `cargo bench -p e2e -- [MEASUREMENT]… [--rounds N] [--events N] [--seconds N] [--millions N]`
 
 mod backlog;
 mod beside;
@@ -17,6 +17,7 @@ mod readable;
 mod redis_down;
 mod report;
 mod shapes;
+mod size;
 mod slow;
 mod whole;
 mod wrk;
@@ -25,10 +26,11 @@ use anyhow::bail;
 use report::Report;
 use testkit::Parts;
 
-const MEASUREMENTS: [&str; 15] = [
+const MEASUREMENTS: [&str; 16] = [
     "gateway",
     "batch",
     "backlog",
+    "size",
     "redis_down",
     "shapes",
     "readable",
@@ -54,6 +56,8 @@ struct Options {
     events: u64,
     /// Seconds of a load.
     seconds: u64,
+    /// Millions of rows in the tables that are full.
+    millions: u64,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -85,6 +89,9 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     }
     if wanted("backlog") {
         backlog::measure(&parts, &options, &mut report).await?;
+    }
+    if wanted("size") {
+        size::measure(&parts, &options, &mut report).await?;
     }
     if wanted("redis_down") {
         redis_down::measure(&options, &mut report).await?;
@@ -132,6 +139,7 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
         rounds: 3,
         events: 400_000,
         seconds: 5,
+        millions: 5,
     };
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
@@ -146,9 +154,11 @@ fn options(arguments: &[String]) -> anyhow::Result<Options> {
             "--rounds" => options.rounds = usize::try_from(number()?)?,
             "--events" => options.events = number()?,
             "--seconds" => options.seconds = number()?,
+            "--millions" => options.millions = number()?,
             name if MEASUREMENTS.contains(&name) => options.only.push(argument.clone()),
             other => bail!(
-                "{other}: give any of {}, --rounds N, --events N, --seconds N",
+                "{other}: give any of {}, --rounds N, --events N, --seconds N, \
+                 --millions N",
                 MEASUREMENTS.join(", ")
             ),
         }
