@@ -4,7 +4,7 @@
 //! again by itself. The number of the attempt is the claim's name, so an attempt that ends after its
 //! lease changes nothing any more.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use domain::{Event, TenantId};
@@ -136,7 +136,8 @@ pub async fn waiting(client: &Client) -> Result<Waiting, Error> {
     })
 }
 
-/// The events of these attempts. What is not among them was removed since.
+/// The events of these attempts, each read once, however many want it. What is not among them was removed
+/// since.
 ///
 /// # Errors
 /// The database does not answer.
@@ -144,14 +145,19 @@ pub async fn events(
     client: &Client,
     claimed: &[Claimed],
 ) -> Result<HashMap<(TenantId, Uuid), Event>, Error> {
-    let times = || claimed.iter().map(|one| one.event_timestamp);
-    let (Some(first), Some(last)) = (times().min(), times().max()) else {
+    let wanted: BTreeSet<_> = claimed
+        .iter()
+        .map(|one| (one.event_timestamp, one.event_id, one.tenant_id.as_str()))
+        .collect();
+    let (Some((first, ..)), Some((last, ..))) = (wanted.first(), wanted.last()) else {
         return Ok(HashMap::new());
     };
-    let ids: Vec<Uuid> = claimed.iter().map(|one| one.event_id).collect();
-    let tenants: Vec<String> = claimed
+    let (first, last) = (*first, *last);
+    let times: Vec<OffsetDateTime> = wanted.iter().map(|(time, ..)| *time).collect();
+    let ids: Vec<Uuid> = wanted.iter().map(|(_, id, _)| *id).collect();
+    let tenants: Vec<String> = wanted
         .iter()
-        .map(|one| one.tenant_id.to_string())
+        .map(|(.., tenant)| (*tenant).to_owned())
         .collect();
     let mut sql = Sql::new(EVENT);
     sql.push(" from unnest(")
@@ -159,7 +165,7 @@ pub async fn events(
         .push(", ")
         .bind(tenants, Type::TEXT_ARRAY)
         .push(", ")
-        .bind(times().collect::<Vec<_>>(), Type::TIMESTAMPTZ_ARRAY)
+        .bind(times, Type::TIMESTAMPTZ_ARRAY)
         .push(") u(event_id, tenant_id, timestamp) join events e using (event_id, tenant_id, timestamp) \
             where e.timestamp between ")
         // Few partitions are planned, and locked.
