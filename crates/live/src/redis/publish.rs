@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
@@ -14,6 +15,10 @@ use crate::channels::LiveError;
 use crate::id::StreamId;
 use crate::message::{Channel, Message, Outcome, Publication};
 use crate::queue::lock;
+
+/// How often it is tried to remove a channel in a later millisecond than that of its newest message; then it
+/// is removed all the same, for somebody else publishes to it all the time.
+const ERASE_ATTEMPTS: u32 = 50;
 
 /// The publishing end.
 pub(crate) struct Publisher {
@@ -79,15 +84,25 @@ impl Publisher {
         let channel = channel.key(&self.server.prefix);
         self.with_connection(async |connection| {
             let shared = &self.server.keys;
-            let mut call = script::ERASE.key(channel.as_str());
-            call.key(shared.sizes.as_str())
-                .key(shared.expiry.as_str())
-                .key(shared.bytes.as_str())
-                .key(keys::listened(&channel));
-            for event in events {
-                call.key(keys::dedup(&channel, *event));
+            let mut redis = connection.redis.clone();
+            let mut attempt = 1;
+            loop {
+                let mut call = script::ERASE.key(channel.as_str());
+                call.key(shared.sizes.as_str())
+                    .key(shared.expiry.as_str())
+                    .key(shared.bytes.as_str())
+                    .key(keys::listened(&channel));
+                for event in events {
+                    call.key(keys::dedup(&channel, *event));
+                }
+                call.arg(u8::from(attempt == ERASE_ATTEMPTS));
+                let removed: i64 = call.invoke_async(&mut redis).await?;
+                if let Ok(removed) = u64::try_from(removed) {
+                    return Ok(removed);
+                }
+                attempt += 1;
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            call.invoke_async(&mut connection.redis.clone()).await
         })
         .await
     }

@@ -175,15 +175,21 @@ return since
     )
 });
 
-/// Removes what is kept of a channel and returns how many messages there were. That it is listened to stays
-/// known while somebody does.
+/// Removes what is kept of a channel and returns how many messages there were; nothing, and -1, within the
+/// millisecond of its newest message: the ids of what comes then would not be above those that are removed,
+/// and listeners would take it for read. That it is listened to stays known while somebody does.
 ///
-/// `KEYS`: channel, sizes, expiry, bytes, the channel's key for being listened to, dedup keys.
+/// `KEYS`: channel, sizes, expiry, bytes, the channel's key for being listened to, dedup keys. `ARGV`: 1 to
+/// remove it whatever the millisecond.
 pub(crate) static ERASE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local messages = 0
 if redis.call('TYPE', KEYS[1]).ok == 'stream' then
+    local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    if newest and tonumber(string.match(newest[1], '^%d+')) >= now and ARGV[1] ~= '1' then return -1 end
     messages = redis.call('XLEN', KEYS[1])
     redis.call('DEL', KEYS[1])
 end

@@ -245,6 +245,12 @@ async fn an_erased_channel_keeps_nothing_and_goes_on<F: Fixture>() {
     publish_numbers(channels, &channel, 3..5).await;
     listener.expect(3..5).await;
     again.expect(3..5).await;
+    // However soon it comes.
+    for n in 5..50 {
+        assert!(channels.erase(&channel, &[]).await.expect("erased") > 0);
+        publish_numbers(channels, &channel, n..n + 1).await;
+        listener.expect(n..n + 1).await;
+    }
     let mut friend = Listener::new(channels, &other, Resume::After(of_other[0]));
     friend.expect_begun().await;
     friend.expect(1..2).await;
