@@ -152,8 +152,16 @@ async fn keys_are_known_while_database_and_redis_are_away() {
     let (_, made) = guarded.admin("", &key("secret", "o"), &wanted).await;
     let shop = made["key"].as_str().unwrap();
     let event = json!({"event_type": "a.b", "data": {}});
+    let history = async |key: &str| {
+        let request = guarded.get("/api/v1/events/history", key).send();
+        request.await.unwrap().status().as_u16()
+    };
     eventually_eq("it is taken", 201_u16, || async {
         Ok(guarded.send(shop, &event).await.status().as_u16())
+    })
+    .await;
+    eventually_eq("query knows it", 403_u16, || async {
+        Ok(history(shop).await)
     })
     .await;
     guarded.world.parts.kill(Part::Postgres).await;
@@ -166,10 +174,6 @@ async fn keys_are_known_while_database_and_redis_are_away() {
         assert_eq!(guarded.send(&key("write", "z"), &event).await.status(), 401);
     }
     // Query cannot answer, but says so only to who may ask.
-    let history = async |key: &str| {
-        let request = guarded.get("/api/v1/events/history", key).send();
-        request.await.unwrap().status().as_u16()
-    };
     assert_eq!(history(&key("secret", "r")).await, 503);
     assert_eq!(history(&key("secret", "z")).await, 401);
     assert_eq!(history(shop).await, 403);
