@@ -120,12 +120,17 @@ impl Event {
     pub fn to_canonical(&self) -> Vec<u8> {
         /// What the names of the members, the ids and the times take.
         const REST: usize = 512;
-        let objects = [&self.data, &self.metadata, &self.context, &self.properties];
-        let objects = objects.map(|object| object.as_str().len());
-        let mut out = Vec::with_capacity(REST + objects.iter().sum::<usize>());
+        let mut out = Vec::with_capacity(REST + self.objects_bytes());
         // Writing to memory cannot fail.
         let _ = serde_json::to_writer(&mut out, self);
         out
+    }
+
+    /// The bytes of its objects as text: nearly all of a large event.
+    #[must_use]
+    pub fn objects_bytes(&self) -> usize {
+        let objects = [&self.data, &self.metadata, &self.context, &self.properties];
+        objects.map(|object| object.as_str().len()).iter().sum()
     }
 
     /// The hash of what the client said, whatever envelope, door or spelling it chose: two events of

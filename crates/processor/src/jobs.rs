@@ -242,13 +242,7 @@ impl<J: Jobs> Runner<J> {
 /// About how many bytes an event takes.
 fn size(event: &Event) -> usize {
     const REST: usize = 1_024;
-    let parts = [
-        &event.data,
-        &event.metadata,
-        &event.context,
-        &event.properties,
-    ];
-    REST + parts.iter().map(|part| part.as_str().len()).sum::<usize>()
+    REST + event.objects_bytes()
 }
 
 async fn attempt<J: Jobs>(

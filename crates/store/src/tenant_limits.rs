@@ -17,7 +17,7 @@ pub(crate) async fn all(client: &Client) -> Result<Vec<LimitedTenant>, Error> {
     let rows = client.query(sql, &[]).await?;
     let limited = |row: &Row| -> Result<_, tokio_postgres::Error> {
         let tenant = TenantId::parse(row.try_get(4)?).unwrap_or_default();
-        Ok((tenant, limits(row)?))
+        Ok((tenant, limits(row, 0)?))
     };
     Ok(rows.iter().map(limited).collect::<Result<_, _>>()?)
 }
@@ -30,7 +30,8 @@ pub async fn of(client: &Client, tenant: &TenantId) -> Result<TenantLimits, Erro
     let sql = "select events_per_second, bytes_per_day, types_per_day, connections \
         from tenant_limits where tenant = $1";
     let row = client.query_opt(sql, &[&tenant.as_str()]).await?;
-    Ok(row.as_ref().map(limits).transpose()?.unwrap_or_default())
+    let limits = row.as_ref().map(|row| limits(row, 0));
+    Ok(limits.transpose()?.unwrap_or_default())
 }
 
 /// Gives a tenant these limits in the place of those it has.
@@ -55,12 +56,12 @@ pub async fn set(client: &Client, tenant: &TenantId, to: TenantLimits) -> Result
     Ok(())
 }
 
-/// From the first four columns.
-pub(crate) fn limits(row: &Row) -> Result<TenantLimits, tokio_postgres::Error> {
+/// From four columns, of which this is the first.
+pub(crate) fn limits(row: &Row, first: usize) -> Result<TenantLimits, tokio_postgres::Error> {
     Ok(TenantLimits::of([
-        row.try_get(0)?,
-        row.try_get(1)?,
-        row.try_get(2)?,
-        row.try_get(3)?,
+        row.try_get(first)?,
+        row.try_get(first + 1)?,
+        row.try_get(first + 2)?,
+        row.try_get(first + 3)?,
     ]))
 }

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::error::Error;
 use crate::pool::Database;
+use crate::tenant_limits::limits;
 
 /// What a role that reads a tenant may read: tables with a policy of rows, and views that look for
 /// themselves who asks.
@@ -81,12 +82,7 @@ impl Overview {
             dead_letters: row.try_get(6)?,
             keys: row.try_get(7)?,
             readers: row.try_get(8)?,
-            limits: TenantLimits::of([
-                row.try_get(9)?,
-                row.try_get(10)?,
-                row.try_get(11)?,
-                row.try_get(12)?,
-            ]),
+            limits: limits(row, 9)?,
         })
     }
 }

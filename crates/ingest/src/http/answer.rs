@@ -160,16 +160,7 @@ pub fn created_many(batch: &Batch, partial: bool, outcomes: &[Option<Outcome>]) 
         .map(|(n, one)| response(&one.event, outcome(n)))
         .collect();
     // Growing a body of some tens of kilobytes costs as much as writing it.
-    let objects = |event: &Event| {
-        let objects = [
-            &event.data,
-            &event.metadata,
-            &event.context,
-            &event.properties,
-        ];
-        objects.map(|one| one.as_str().len()).iter().sum::<usize>()
-    };
-    let size = |one: &Accepted| MEMBERS + objects(&one.event);
+    let size = |one: &Accepted| MEMBERS + one.event.objects_bytes();
     let mut body = Vec::with_capacity(batch.accepted.iter().map(size).sum());
     let answer = if partial {
         BatchAnswer::Partial(PartialBatch {

@@ -110,10 +110,7 @@ fn asked(request: &HttpRequest) -> Result<Question, Problem> {
         let message = format!("is more than {most} days before the end; ask for fewer days");
         parameters.refuse("start_time", Code::OutOfRange, message);
     }
-    let event_type = parameters.text("event_type");
-    if event_type.as_deref() == Some("") {
-        parameters.refuse("event_type", Code::IllegalValue, "must not be empty");
-    }
+    let event_type = parameters.event_type();
     let question = Question {
         tenant_id: tenant(request),
         start,
