@@ -2,12 +2,12 @@
 //! gateway alone, and to the one process.
 
 use std::path::Path;
-use std::time::Duration;
 
-use testkit::{Part, Parts, TestService, cpu};
+use testkit::Parts;
 
 use crate::Options;
 use crate::report::{Report, thousands};
+use crate::sets::{self, Split};
 use crate::wrk::{script, wrk};
 
 /// How many clients post side by side.
@@ -72,13 +72,7 @@ async fn one_process(
     connections: usize,
     seconds: u64,
 ) -> anyhow::Result<f64> {
-    let database = parts.fresh_database().await;
-    let tidegate = TestService::builder("tidegate")
-        .arg("serve")
-        .database(&database)
-        .env("LOG_LEVEL", "WARN")
-        .start()
-        .await;
+    let (_database, tidegate) = sets::one_process(parts).await;
     wrk(
         &tidegate.url("/api/v1/events"),
         script,
@@ -93,30 +87,13 @@ async fn three_services(
     connections: usize,
     seconds: u64,
 ) -> anyhow::Result<(f64, f64)> {
-    let parts = Parts::private().await;
-    let service = |name: &str| {
-        TestService::builder(name)
-            .parts(&parts)
-            .env("LOG_LEVEL", "WARN")
-    };
-    let processor = service("processor").start().await;
-    let ingest = service("ingest").start().await;
-    let query = service("query").start().await;
-    let url = ingest.url("/api/v1/events");
-    let used = || -> anyhow::Result<Vec<(&str, Duration)>> {
-        Ok(vec![
-            ("ingest", cpu(ingest.pid())?),
-            ("processor", cpu(processor.pid())?),
-            ("PostgreSQL", cpu(parts.pid(Part::Postgres))?),
-            ("Kafka", cpu(parts.pid(Part::Kafka))?),
-            ("Redis", cpu(parts.pid(Part::Redis))?),
-        ])
-    };
-    let before = used()?;
+    let set = Split::start().await;
+    let url = set.ingest.url("/api/v1/events");
+    let before = set.processes()?;
     let all = wrk(&url, script, connections, seconds)?;
     let shares: Vec<String> = before
         .iter()
-        .zip(used()?)
+        .zip(set.processes()?)
         .map(|((name, from), (_, to))| {
             // With the second that warmed up.
             let cores = (to - *from).as_secs_f64() / (seconds + 1) as f64;
@@ -124,7 +101,7 @@ async fn three_services(
         })
         .collect();
     println!("  of a core: {}", shares.join(", "));
-    drop((processor, query));
+    drop((set.processor, set.query));
     let alone = wrk(&url, script, connections, seconds)?;
     Ok((all, alone))
 }

@@ -16,6 +16,7 @@ mod peers;
 mod readable;
 mod redis_down;
 mod report;
+mod sets;
 mod shapes;
 mod size;
 mod slow;

@@ -9,7 +9,7 @@ use testkit::{Database, Parts, TestService};
 use tokio::task::JoinSet;
 
 use crate::report::{Report, thousands};
-use crate::{Options, events};
+use crate::{Options, events, sets};
 
 const CONNECTIONS: usize = 16;
 pub(crate) const PER_BATCH: u64 = 50;
@@ -78,13 +78,7 @@ async fn three_services(parts: &Parts, batches: &Arc<[Bytes]>) -> anyhow::Result
 
 /// `tidegate serve` on PostgreSQL alone.
 async fn one_process(parts: &Parts, batches: &Arc<[Bytes]>) -> anyhow::Result<f64> {
-    let database = parts.fresh_database().await;
-    let tidegate = TestService::builder("tidegate")
-        .arg("serve")
-        .database(&database)
-        .env("LOG_LEVEL", "WARN")
-        .start()
-        .await;
+    let (database, tidegate) = sets::one_process(parts).await;
     run(&tidegate, &database, batches, 0).await
 }
 

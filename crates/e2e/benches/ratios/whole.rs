@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use testkit::{Part, Parts, SseStream, TestService, cpu};
+use testkit::SseStream;
 use tokio::task::JoinSet;
 
 use crate::Options;
 use crate::latency::percentiles;
 use crate::nchan::Nchan;
 use crate::report::{Report, median, thousands};
+use crate::sets::Split;
 
 /// Posts a second, whatever the answers take.
 const RATES: [u64; 4] = [500, 1_000, 2_000, 5_000];
@@ -44,7 +45,7 @@ struct Figures {
 pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::Result<()> {
     println!("the whole at a fixed rate, {LISTENERS} listening users");
     let whole = Whole::start().await?;
-    let nchan = Nchan::start(&whole.parts.redis_url).await?;
+    let nchan = Nchan::start(&whole.set.parts.redis_url).await?;
     let peer = match &nchan {
         Some(nchan) => Some(Audience::open(|n| nchan.url(&format!("/sub/user_{n}")), false).await?),
         None => None,
@@ -102,57 +103,31 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::R
 
 /// The running set, and who listens.
 struct Whole {
-    parts: Parts,
-    ingest: TestService,
-    processor: TestService,
-    query: TestService,
+    set: Split,
     http: reqwest::Client,
     audience: Audience,
 }
 
 impl Whole {
     async fn start() -> anyhow::Result<Self> {
-        let parts = Parts::private().await;
-        let service = |name: &str| {
-            TestService::builder(name)
-                .parts(&parts)
-                .env("LOG_LEVEL", "WARN")
-        };
-        let processor = service("processor").start().await;
-        let ingest = service("ingest").start().await;
-        let query = service("query").start().await;
-        let url = |user| query.url(&format!("/api/v1/sse/users/user-{user}"));
+        let set = Split::start().await;
+        let url = |user| set.query.url(&format!("/api/v1/sse/users/user-{user}"));
         let audience = Audience::open(url, true).await?;
         Ok(Self {
-            parts,
-            ingest,
-            processor,
-            query,
+            set,
             http: reqwest::Client::new(),
             audience,
         })
     }
 
-    /// Processor time by process.
-    fn processes(&self) -> anyhow::Result<Vec<(&'static str, Duration)>> {
-        Ok(vec![
-            ("ingest", cpu(self.ingest.pid())?),
-            ("processor", cpu(self.processor.pid())?),
-            ("query", cpu(self.query.pid())?),
-            ("PostgreSQL", cpu(self.parts.pid(Part::Postgres))?),
-            ("Kafka", cpu(self.parts.pid(Part::Kafka))?),
-            ("Redis", cpu(self.parts.pid(Part::Redis))?),
-        ])
-    }
-
     async fn round(&self, rate: u64, seconds: u64) -> anyhow::Result<Figures> {
         let count = rate * seconds;
-        let url = self.ingest.url("/api/v1/events/create");
-        let before = self.processes()?;
+        let url = self.set.ingest.url("/api/v1/events/create");
+        let before = self.set.processes()?;
         let reads = tokio::spawn(read_back(
             self.http.clone(),
             url.clone(),
-            self.query.url("/api/v1/events"),
+            self.set.query.url("/api/v1/events"),
             Duration::from_secs(seconds),
         ));
         let post = |n| {
@@ -165,7 +140,7 @@ impl Whole {
         };
         let (answers, live) = self.audience.while_posting(rate, count, post).await?;
         let readable = reads.await??;
-        let after = self.processes()?;
+        let after = self.set.processes()?;
         let mut figures = Figures {
             answer: percentiles(answers),
             readable: percentiles(readable),

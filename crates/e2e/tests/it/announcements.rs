@@ -57,12 +57,7 @@ pub(crate) fn follow(world: &World, group: &str, wanted: usize) -> Vec<Announced
 async fn three_services_follow_what_is_announced_as_documented() {
     let _turn = beside_others().await;
     let world = World::shared().await;
-    let system = world
-        .system()
-        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-        .env("PROCESSING_INTERVAL", 1)
-        .start()
-        .await;
+    let system = world.system().with_receivers().start().await;
     let post = async |url: String, body: Value| {
         let answer = client().post(url).json(&body).send().await.unwrap();
         assert_eq!(answer.status(), 201, "{:?}", answer.text().await);

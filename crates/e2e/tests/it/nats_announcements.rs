@@ -87,8 +87,7 @@ async fn every_announcement_is_on_nats_once_whatever_dies() {
         .system()
         .env("NATS_URL", nats.url())
         .env("NATS_ANNOUNCEMENTS", STREAM)
-        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-        .env("PROCESSING_INTERVAL", 1)
+        .with_receivers()
         .start()
         .await;
     let post = async |url: String, body: Value| {

@@ -31,6 +31,12 @@ impl SystemBuilder<'_> {
         self
     }
 
+    /// Sends to receivers of the test on this machine, and looks every second for what is to be sent.
+    pub(crate) fn with_receivers(self) -> Self {
+        self.env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
+            .env("PROCESSING_INTERVAL", 1)
+    }
+
     fn with_settings(&self, builder: ServiceBuilder) -> ServiceBuilder {
         let settings = self.settings.iter();
         settings.fold(builder, |builder, (name, value)| builder.env(name, value))

@@ -90,8 +90,7 @@ async fn each_endpoint_gets_its_events_beside_bad_ones_and_a_killed_processor() 
     let world = World::shared().await;
     let mut system = world
         .system()
-        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-        .env("PROCESSING_INTERVAL", 1)
+        .with_receivers()
         .env("WEBHOOK_TIMEOUT_SECONDS", 2)
         .start()
         .await;
@@ -239,12 +238,7 @@ async fn an_ordered_subscription_gets_each_stream_in_its_order() {
     const EACH: usize = 12;
     let _turn = beside_others().await;
     let world = World::shared().await;
-    let mut system = world
-        .system()
-        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-        .env("PROCESSING_INTERVAL", 1)
-        .start()
-        .await;
+    let mut system = world.system().with_receivers().start().await;
     let arrived = Arc::<Mutex<Vec<Uuid>>>::default();
     let (seen, met) = (Arc::clone(&arrived), Mutex::new(BTreeSet::new()));
     // The first attempt at every third event fails.

@@ -148,12 +148,7 @@ async fn each_endpoint_gets_each_event_while_the_processor_dies_again_and_again(
     let down = Duration::from_secs(soak(4, 20));
     let _turn = alone().await;
     let world = World::shared().await;
-    let mut system = world
-        .system()
-        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-        .env("PROCESSING_INTERVAL", 1)
-        .start()
-        .await;
+    let mut system = world.system().with_receivers().start().await;
     let endpoints = Endpoints::subscribe(&system, down).await;
 
     let mut all = BTreeSet::new();
@@ -244,12 +239,7 @@ async fn a_thousand_endpoints_get_large_events_beside_one_that_hangs() {
     let endpoints = usize::try_from(soak(250, 1_000)).unwrap();
     let _turn = alone().await;
     let world = World::shared().await;
-    let mut system = world
-        .system()
-        .env("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-        .env("PROCESSING_INTERVAL", 1)
-        .start()
-        .await;
+    let mut system = world.system().with_receivers().start().await;
     let got = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&got);
     let seen = Arc::<Mutex<BTreeSet<(String, String)>>>::default();

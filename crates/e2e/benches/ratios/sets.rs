@@ -1,0 +1,58 @@
+//! The shapes as users start them, quiet.
+
+use std::time::Duration;
+
+use testkit::{Database, Part, Parts, TestService, cpu};
+
+/// The three services on parts of their own.
+pub(crate) struct Split {
+    pub(crate) parts: Parts,
+    pub(crate) ingest: TestService,
+    pub(crate) processor: TestService,
+    pub(crate) query: TestService,
+}
+
+impl Split {
+    /// Starts them.
+    pub(crate) async fn start() -> Self {
+        let parts = Parts::private().await;
+        let service = |name: &str| {
+            TestService::builder(name)
+                .parts(&parts)
+                .env("LOG_LEVEL", "WARN")
+        };
+        let processor = service("processor").start().await;
+        let ingest = service("ingest").start().await;
+        let query = service("query").start().await;
+        Self {
+            parts,
+            ingest,
+            processor,
+            query,
+        }
+    }
+
+    /// Processor time by process.
+    pub(crate) fn processes(&self) -> anyhow::Result<Vec<(&'static str, Duration)>> {
+        Ok(vec![
+            ("ingest", cpu(self.ingest.pid())?),
+            ("processor", cpu(self.processor.pid())?),
+            ("query", cpu(self.query.pid())?),
+            ("PostgreSQL", cpu(self.parts.pid(Part::Postgres))?),
+            ("Kafka", cpu(self.parts.pid(Part::Kafka))?),
+            ("Redis", cpu(self.parts.pid(Part::Redis))?),
+        ])
+    }
+}
+
+/// `tidegate serve` on PostgreSQL alone, and its database.
+pub(crate) async fn one_process(parts: &Parts) -> (Database, TestService) {
+    let database = parts.fresh_database().await;
+    let tidegate = TestService::builder("tidegate")
+        .arg("serve")
+        .database(&database)
+        .env("LOG_LEVEL", "WARN")
+        .start()
+        .await;
+    (database, tidegate)
+}
