@@ -215,6 +215,9 @@ async fn a_tenant_has_the_limits_that_it_is_given() {
     let own = "/api/v1/admin/tenants/acme/limits";
     let none = json!({"events_per_second": null, "bytes_per_day": null, "types_per_day": null, "connections": null});
     assert_eq!(answer(&guarded, &acme, own).await, none);
+    let empty = reqwest::Client::new().put(guarded.query().url(own));
+    let empty = empty.bearer_auth(&operator).send().await.unwrap();
+    assert_eq!(empty.status(), 400, "no body is no wish");
     let foreign = guarded.get(own, &other).send().await.unwrap();
     assert_eq!(foreign.status(), 403);
     assert_eq!(set(&acme, json!({})).await.0, 403, "nobody limits itself");

@@ -224,6 +224,7 @@ fn keys(schemas: &mut Value) {
     let secret = json!({"type": "object", "properties": {"kind": {"type": ["string", "null"], "enum": ["secret", null]}}});
     let asked = request.take();
     *request = json!({"allOf": [asked, {"anyOf": [write, secret]}]});
+    closed(&mut schemas["LimitsRequest"]);
     open(&mut schemas["RotateRequest"]);
     open(&mut schemas["AuditRequest"]);
     let erasure = &mut schemas["ErasureRequest"];

@@ -94,11 +94,11 @@ pub async fn limits(
 /// Sets the limits of a tenant; they hold everywhere within five seconds. Only for who runs Tidegate.
 ///
 /// # Errors
-/// 422 for a wrong field, 503 while the database does not answer.
+/// 400 without a body, 422 for a wrong field, 503 while the database does not answer.
 #[utoipa::path(put, path = "/api/v1/admin/tenants/{tenant}/limits", tag = "tenants", operation_id = "set_tenant_limits",
     params(("tenant" = String, Path, description = "letters, digits, `_`, `-` and `.`, at most 64")),
     request_body = LimitsRequest,
-    responses((status = 200, body = Limits), (status = 400, description = "No JSON"),
+    responses((status = 200, body = Limits), (status = 400, description = "No JSON, or no body"),
         (status = 403, description = "Not an admin of the default tenant"),
         (status = 422, description = "A wrong field"), (status = 503, description = "Database down")))]
 pub async fn set_limits(
@@ -108,7 +108,13 @@ pub async fn set_limits(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     let tenant = named(&tenant)?;
-    let members = members(&body(&request, payload).await?)?;
+    let body = body(&request, payload).await?;
+    if body.is_empty() {
+        // It would take all limits from the tenant, which who forgot the body did not mean.
+        let form = "there is no body; {} is what takes all limits of its own from the tenant";
+        return Err(Problem::bad_request(form));
+    }
+    let members = members(&body)?;
     let mut errors = vec![];
     let names = TenantLimits::NAMES;
     unknown(&members, &names.map(|(name, _)| name), &mut errors);
