@@ -66,7 +66,7 @@ reset: ## stop everything and delete the local data
 test: ## everything, on real parts of its own, apart from those of `make run`
 	@scripts/test
 
-soak: ## what takes long: a million records, 20 kills of each part, long outages; SOAK_MINUTES=30 bounds it
+soak: ## what takes long: a million records, 20 kills of each part, long outages; SOAK_MINUTES=120 bounds it
 	@scripts/soak
 
 rehearse: ## load on a split set while each service and part is stopped, killed, frozen, restored: a line each
