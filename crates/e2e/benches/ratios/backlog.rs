@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::{Client, Statement};
 
 use crate::report::{Report, median, thousands};
+use crate::sourcing::{Definition, define};
 use crate::{Options, events as bench_events};
 
 /// Rows of one transaction, of both sides.
@@ -80,6 +81,8 @@ pub(crate) struct Load<'a> {
     pub(crate) writers: usize,
     /// Roles of the processor.
     pub(crate) roles: &'a str,
+    /// What is defined before.
+    pub(crate) define: Option<&'a Definition>,
 }
 
 /// How fast it went, and what it cost.
@@ -105,6 +108,7 @@ async fn copy(parts: &Parts, options: &Options, writers: usize) -> anyhow::Resul
         event: &event_of,
         writers,
         roles: "",
+        define: None,
     };
     Ok(copy_into(parts, &load).await?.rate)
 }
@@ -209,6 +213,7 @@ pub(crate) async fn backlog(
         event: &event_of,
         writers,
         roles,
+        define: None,
     };
     Ok(store(parts, &load).await?.rate)
 }
@@ -228,6 +233,8 @@ pub(crate) async fn store(parts: &Parts, load: &Load<'_>) -> anyhow::Result<Stor
             .env("SSE_PREFIX", format!("{prefix}sse:user:"))
             .env("WRITERS", load.writers)
             .env("BATCH_SIZE", BATCH)
+            // What it costs is measured by itself.
+            .env("SEARCH", "off")
             .env("LOG_LEVEL", "WARN")
     };
     // The first start makes schema and topics.
@@ -235,6 +242,9 @@ pub(crate) async fn store(parts: &Parts, load: &Load<'_>) -> anyhow::Result<Stor
         .env("PROCESSOR_ROLES", "store")
         .start()
         .await;
+    if let Some(what) = load.define {
+        define(&environment("query").start().await, what).await?;
+    }
     first.terminate().await;
     let topic = format!("{prefix}{}", domain::subject::BACKEND);
     produce(parts, &topic, load)?;

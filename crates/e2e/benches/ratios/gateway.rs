@@ -10,11 +10,14 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use testkit::{Parts, TestService};
 
 use crate::report::{Report, thousands};
-use crate::wrk::{script, wrk};
+use crate::wrk::{script, script_with, wrk};
 use crate::{Options, events};
 
 const CONNECTIONS: usize = 64;
 const PER_BATCH: usize = 50;
+/// Seconds of load before anything is measured: until then the broker's compilers take as much of its time
+/// as the events.
+const WARM_UP: u64 = 15;
 
 pub(crate) async fn single(
     parts: &Parts,
@@ -22,11 +25,12 @@ pub(crate) async fn single(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     println!("single posts, {CONNECTIONS} connections");
-    let (ours, topic) = ingest(parts).await?;
+    let (ours, topic) = ingest(parts, &[]).await?;
     let mut bare = Peer::start("bare", parts, &topic)?;
     let mut simple = Peer::start("simple", parts, &topic)?;
     let body = events::body(1, "", "");
     let script = script(&body)?;
+    wrk(&ours.url("/api/v1/events"), &script, CONNECTIONS, WARM_UP)?;
     let (mut a, mut b, mut c) = (vec![], vec![], vec![]);
     for round in 0..options.rounds {
         a.push(wrk(
@@ -65,13 +69,58 @@ pub(crate) async fn single(
     Ok(())
 }
 
+/// Single posts with a key that is asked for and checked, and with no question asked.
+pub(crate) async fn auth(
+    parts: &Parts,
+    options: &Options,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    println!("single posts with a key, {CONNECTIONS} connections");
+    let key = format!("tg_secret_{}", "k".repeat(43));
+    let file = std::env::temp_dir().join(format!("tidegate-bench-{}.keys", std::process::id()));
+    std::fs::write(&file, format!("{key} default write\n"))?;
+    let body = events::body(1, "", "");
+    let scripts = [script(&body)?, script_with(&body, &key)?];
+    let keys = file.display().to_string();
+    let envs = [
+        vec![],
+        vec![("AUTH_MODE", "keys"), ("API_KEYS_FILE", keys.as_str())],
+    ];
+    let mut rates: [Vec<f64>; 2] = Default::default();
+    let mut services = vec![];
+    for env in &envs {
+        services.push(ingest(parts, env).await?.0);
+    }
+    for round in 0..=options.rounds {
+        for ((service, script), rates) in services.iter().zip(&scripts).zip(&mut rates) {
+            let url = service.url("/api/v1/events");
+            let rate = wrk(&url, script, CONNECTIONS, options.seconds)?;
+            // The first round is the broker's.
+            if round > 0 {
+                rates.push(rate);
+            }
+        }
+    }
+    std::fs::remove_file(&file)?;
+    let [without, with] = &rates;
+    report.add(
+        "POST one event with a key",
+        with,
+        "without authentication",
+        without,
+        "requests/s",
+        Some(0.95),
+    );
+    Ok(())
+}
+
 pub(crate) async fn batch(
     parts: &Parts,
     options: &Options,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     println!("batches of {PER_BATCH}, {CONNECTIONS} connections");
-    let (ours, topic) = ingest(parts).await?;
+    let (ours, topic) = ingest(parts, &[]).await?;
     let bodies: Vec<String> = (0..PER_BATCH as u64)
         .map(|n| events::body(n, "", ""))
         .collect();
@@ -83,6 +132,12 @@ pub(crate) async fn batch(
         .collect();
     let mut simple = Peer::start("simple", parts, &topic)?;
     let peer = format!("{}batch", simple.url);
+    wrk(
+        &ours.url("/api/v1/events/batch"),
+        &script,
+        CONNECTIONS,
+        WARM_UP,
+    )?;
     let (mut measured, mut honest, mut limit) = (vec![], vec![], vec![]);
     for round in 0..options.rounds {
         let events = |url: &str| -> anyhow::Result<f64> {
@@ -119,12 +174,15 @@ pub(crate) async fn batch(
 }
 
 /// A gateway of ours with topics of its own, and the name of its backend topic.
-async fn ingest(parts: &Parts) -> anyhow::Result<(TestService, String)> {
+async fn ingest(parts: &Parts, env: &[(&str, &str)]) -> anyhow::Result<(TestService, String)> {
     let prefix = testkit::topic_prefix();
     let service = TestService::builder("ingest")
         .parts(parts)
         .env("KAFKA_TOPIC_PREFIX", &prefix)
-        .env("LOG_LEVEL", "WARN")
+        .env("LOG_LEVEL", "WARN");
+    let service = env
+        .iter()
+        .fold(service, |service, (name, value)| service.env(name, value))
         .start()
         .await;
     Ok((service, format!("{prefix}{}", domain::subject::BACKEND)))

@@ -17,6 +17,10 @@ const ONE_PROCESS: [f64; 2] = [2_270.0, 12_730.0];
 const BODY: &str =
     r#"{"event_type":"bench.load","user_id":"user-1","data":{"page":"/home","n":12345,"ok":true}}"#;
 
+/// Seconds of load before anything is measured: until then the broker's compilers take as much of its time
+/// as the events.
+const WARM_UP: u64 = 15;
+
 /// See the module.
 pub(crate) async fn measure(
     parts: &Parts,
@@ -24,40 +28,42 @@ pub(crate) async fn measure(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let script = script(BODY)?;
-    for (connections, before) in CONNECTIONS.into_iter().zip(ONE_PROCESS) {
-        println!(
-            "single posts of {} bytes, {connections} connections",
-            BODY.len()
-        );
-        let (mut one, mut split, mut alone) = (vec![], vec![], vec![]);
-        for round in 0..options.rounds {
-            one.push(one_process(parts, &script, connections, options.seconds).await?);
-            let (all, gateway) = three_services(&script, connections, options.seconds).await?;
-            split.push(all);
-            alone.push(gateway);
+    println!("single posts of {} bytes", BODY.len());
+    let (mut one, mut split, mut alone) = (vec![], vec![], vec![]);
+    for round in 0..options.rounds {
+        one.push(one_process(parts, &script, options.seconds).await?);
+        let (all, gateway) = three_services(&script, options.seconds).await?;
+        split.push(all);
+        alone.push(gateway);
+        for (at, connections) in CONNECTIONS.iter().enumerate() {
             println!(
-                "  round {round}: all-in-one {} requests/s, split {}, its gateway alone {}",
-                thousands(one[round]),
-                thousands(split[round]),
-                thousands(alone[round]),
+                "  round {round}, {connections} connections: all-in-one {} requests/s, split {}, its gateway alone {}",
+                thousands(one[round][at]),
+                thousands(split[round][at]),
+                thousands(alone[round][at]),
             );
         }
+    }
+    for (at, connections) in CONNECTIONS.iter().enumerate() {
+        let of = |rates: &[Rates]| rates.iter().map(|round| round[at]).collect::<Vec<_>>();
         let what = |shape: &str| format!("{shape}, POST one event, {connections} connections");
         let unit = "requests/s";
-        let goal = (connections == 64).then_some(0.5);
+        let goal = (*connections == 64).then_some(0.5);
+        let alone = of(&alone);
         report.add(
             what("split"),
-            &split,
+            &of(&split),
             "its gateway alone",
             &alone,
             unit,
             goal,
         );
+        let before = [ONE_PROCESS[at]];
         report.add(
             what("all-in-one"),
-            &one,
+            &of(&one),
             "what it was",
-            &[before],
+            &before,
             unit,
             Some(2.0),
         );
@@ -65,43 +71,44 @@ pub(crate) async fn measure(
     Ok(())
 }
 
-/// Requests a second of `tidegate serve` on PostgreSQL alone.
-async fn one_process(
-    parts: &Parts,
-    script: &Path,
-    connections: usize,
-    seconds: u64,
-) -> anyhow::Result<f64> {
-    let (_database, tidegate) = sets::one_process(parts).await;
-    wrk(
-        &tidegate.url("/api/v1/events"),
-        script,
-        connections,
-        seconds,
-    )
+/// Requests a second at each number of connections.
+type Rates = [f64; CONNECTIONS.len()];
+
+/// Those of one service.
+fn rates(url: &str, script: &Path, seconds: u64) -> anyhow::Result<Rates> {
+    let mut rates = Rates::default();
+    for (rate, connections) in rates.iter_mut().zip(CONNECTIONS) {
+        *rate = wrk(url, script, connections, seconds)?;
+    }
+    Ok(rates)
 }
 
-/// Requests a second of the split shape with all roles, and of its gateway once the others stopped.
-async fn three_services(
-    script: &Path,
-    connections: usize,
-    seconds: u64,
-) -> anyhow::Result<(f64, f64)> {
+/// Of `tidegate serve` on PostgreSQL alone.
+async fn one_process(parts: &Parts, script: &Path, seconds: u64) -> anyhow::Result<Rates> {
+    let (_database, tidegate) = sets::one_process(parts).await;
+    rates(&tidegate.url("/api/v1/events"), script, seconds)
+}
+
+/// Of the split shape with all roles, and of its gateway once the others stopped.
+async fn three_services(script: &Path, seconds: u64) -> anyhow::Result<(Rates, Rates)> {
     let set = Split::start().await;
     let url = set.ingest.url("/api/v1/events");
-    let before = set.processes()?;
-    let all = wrk(&url, script, connections, seconds)?;
-    let shares: Vec<String> = before
-        .iter()
-        .zip(set.processes()?)
-        .map(|((name, from), (_, to))| {
-            // With the second that warmed up.
-            let cores = (to - *from).as_secs_f64() / (seconds + 1) as f64;
-            format!("{name} {:.0} %", cores * 100.0)
-        })
-        .collect();
-    println!("  of a core: {}", shares.join(", "));
+    wrk(&url, script, CONNECTIONS[1], WARM_UP)?;
+    let mut all = Rates::default();
+    for (rate, connections) in all.iter_mut().zip(CONNECTIONS) {
+        let before = set.processes()?;
+        *rate = wrk(&url, script, connections, seconds)?;
+        let shares: Vec<String> = before
+            .iter()
+            .zip(set.processes()?)
+            .map(|((name, from), (_, to))| {
+                // With the second that warmed up.
+                let cores = (to - *from).as_secs_f64() / (seconds + 1) as f64;
+                format!("{name} {:.0} %", cores * 100.0)
+            })
+            .collect();
+        println!("  of a core: {}", shares.join(", "));
+    }
     drop((set.processor, set.query));
-    let alone = wrk(&url, script, connections, seconds)?;
-    Ok((all, alone))
+    Ok((all, rates(&url, script, seconds)?))
 }

@@ -20,6 +20,7 @@ mod sets;
 mod shapes;
 mod size;
 mod slow;
+mod sourcing;
 mod whole;
 mod wrk;
 
@@ -27,11 +28,13 @@ use anyhow::bail;
 use report::Report;
 use testkit::Parts;
 
-const MEASUREMENTS: [&str; 16] = [
+const MEASUREMENTS: [&str; 18] = [
     "gateway",
     "batch",
+    "auth",
     "backlog",
     "size",
+    "sourcing",
     "redis_down",
     "shapes",
     "readable",
@@ -88,8 +91,14 @@ async fn measure(options: Options) -> anyhow::Result<()> {
     if wanted("batch") {
         gateway::batch(&parts, &options, &mut report).await?;
     }
+    if wanted("auth") {
+        gateway::auth(&parts, &options, &mut report).await?;
+    }
     if wanted("backlog") {
         backlog::measure(&parts, &options, &mut report).await?;
+    }
+    if wanted("sourcing") {
+        sourcing::measure(&parts, &options, &mut report).await?;
     }
     if wanted("size") {
         size::measure(&parts, &options, &mut report).await?;

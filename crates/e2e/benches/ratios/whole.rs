@@ -20,7 +20,7 @@ use crate::sets::Split;
 /// Posts a second, whatever the answers take.
 const RATES: [u64; 4] = [500, 1_000, 2_000, 5_000];
 /// Posts a second before anything is measured, and for how many seconds.
-const WARM_UP: (u64, u64) = (2_000, 15);
+const WARM_UP: (u64, u64) = (2_000, 30);
 /// Users that listen; every event is for one of them.
 const LISTENERS: u64 = 1_000;
 /// The rate that has goals.
@@ -57,6 +57,7 @@ pub(crate) async fn measure(options: &Options, report: &mut Report) -> anyhow::R
     // run often: until then that takes as much of its time as the events.
     let (rate, seconds) = WARM_UP;
     whole.round(rate, seconds).await?;
+    whole.idle().await?;
     for rate in RATES {
         let mut rounds = vec![];
         for _ in 0..options.rounds {
@@ -118,6 +119,22 @@ impl Whole {
             http: reqwest::Client::new(),
             audience,
         })
+    }
+
+    /// What nothing costs: a fixed rate's cost has a share of it.
+    async fn idle(&self) -> anyhow::Result<()> {
+        const SECONDS: u32 = 10;
+        let before = self.set.processes()?;
+        tokio::time::sleep(Duration::from_secs(SECONDS.into())).await;
+        let each = before.iter().zip(self.set.processes()?);
+        let shares: Vec<String> = each
+            .map(|((name, from), (_, to))| {
+                let share = (to - *from).as_secs_f64() / f64::from(SECONDS) * 100.0;
+                format!("{name} {share:.1} %")
+            })
+            .collect();
+        println!("  idle, of a core: {}", shares.join(", "));
+        Ok(())
     }
 
     async fn round(&self, rate: u64, seconds: u64) -> anyhow::Result<Figures> {

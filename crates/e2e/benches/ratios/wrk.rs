@@ -7,14 +7,20 @@ use anyhow::{Context, ensure};
 
 /// A script that posts that body.
 pub(crate) fn script(body: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::temp_dir().join(format!("tidegate-bench-{}.lua", std::process::id()));
-    let quoted = format!("[==[{body}]==]");
-    std::fs::write(
-        &path,
-        format!(
-            "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = {quoted}\n"
-        ),
-    )?;
+    script_with(body, "")
+}
+
+/// The same with a key.
+pub(crate) fn script_with(body: &str, key: &str) -> anyhow::Result<PathBuf> {
+    let name = format!("tidegate-bench-{}{}.lua", std::process::id(), key.len());
+    let path = std::env::temp_dir().join(name);
+    let mut text = format!(
+        "wrk.method = 'POST'\nwrk.headers['Content-Type'] = 'application/json'\nwrk.body = [==[{body}]==]\n"
+    );
+    if !key.is_empty() {
+        text.push_str(&format!("wrk.headers['Authorization'] = 'Bearer {key}'\n"));
+    }
+    std::fs::write(&path, text)?;
     Ok(path)
 }
 

@@ -64,8 +64,9 @@ pub(super) async fn measure(
     let size = |table: &'static str| {
         let client = &client;
         async move {
-            let sql = "select coalesce(sum(pg_total_relation_size(relid)), 0)::int8 \
-                from pg_partition_tree($1::text::regclass)";
+            // A table without partitions is not in its own tree.
+            let sql = "select coalesce(sum(pg_total_relation_size(relid)), \
+                pg_total_relation_size($1::text::regclass))::int8 from pg_partition_tree($1::text::regclass)";
             let bytes: i64 = client.query_one(sql, &[&table]).await?.try_get(0)?;
             anyhow::Ok(bytes as f64 / events as f64)
         }

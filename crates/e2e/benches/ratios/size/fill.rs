@@ -13,7 +13,7 @@ use crate::backlog::{BATCH, built, migrated, send};
 use crate::events;
 use crate::report::thousands;
 
-/// What else a writer stores with the rows.
+/// What else a writer stores with the rows; and that nobody behind the store has them to do still.
 const BESIDE: &str = "
 insert into log_partitions (topic, partition) values ('filled', 0);
 insert into event_ids (event_id, tenant_id, timestamp, content_hash, log_partition, log_offset, by_gateway)
@@ -27,6 +27,7 @@ insert into aggregated_events_hourly (tenant_id, hour, event_type, event_source,
 insert into event_minutes (tenant, minute, event_type, event_source, api, count)
     select tenant_id, date_trunc('minute', timestamp), event_type, event_source, '', count(*)
     from events group by 1, 2, 3, 4, 5;
+update user_counting set counted_until = now();
 ";
 
 /// Users of so many events.

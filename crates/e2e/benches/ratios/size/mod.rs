@@ -113,6 +113,7 @@ async fn run(
         event: &event,
         writers: 1,
         roles,
+        define: None,
     };
     let stored = match side {
         Side::Ours => store(parts, &load).await?,

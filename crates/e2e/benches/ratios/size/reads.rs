@@ -53,7 +53,8 @@ async fn times(parts: &Parts, database: &Database, rows: u64) -> anyhow::Result<
     let share = (300_000.0 / rows as f64).min(100.0);
     let sql = format!(
         "select event_id::text, user_id from (select event_id, user_id from events tablesample system ({share}) \
-         where user_id is not null) some order by random() limit {REQUESTS}"
+         where user_id is not null) sampled \
+         where exists (select from event_ids i where i.event_id = sampled.event_id) order by random() limit {REQUESTS}"
     );
     let some = database.rows(&sql, &[]).await?;
     let (mut ids, mut users) = (vec![], vec![]);
