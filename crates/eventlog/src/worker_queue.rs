@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Instant, timeout_at};
 
 use crate::byte_budget::{ByteBudget, BytePermit};
 use crate::record::Record;
@@ -111,6 +112,17 @@ impl WorkerQueue {
                 return Some(chunk);
             }
         }
+    }
+
+    /// The next chunk that is there, or comes until then. Cancelling loses nothing.
+    pub async fn recv_until(&mut self, due: Instant) -> Option<Chunk> {
+        if let Some(chunk) = self.try_recv() {
+            return Some(chunk);
+        }
+        if due <= Instant::now() {
+            return None;
+        }
+        timeout_at(due, self.recv()).await.ok().flatten()
     }
 
     /// The next chunk if there is one now.

@@ -75,6 +75,11 @@ pub trait Channels: Send + Sync + 'static {
     /// Bytes kept of all channels, in Redis about; `None` if that is not known now.
     fn kept_bytes(&self) -> BoxFuture<'_, Option<u64>>;
 
+    /// Whether anybody listens to any of them; true where that is not known.
+    fn listened(&self) -> bool {
+        true
+    }
+
     /// Whether the channels can be used now, as far as is known.
     fn connected(&self) -> bool;
 

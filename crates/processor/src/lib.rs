@@ -15,6 +15,7 @@ mod instrumentation;
 pub mod jobs;
 pub mod metrics;
 mod nats;
+mod pace;
 mod partitions;
 pub mod pipeline;
 mod processing;

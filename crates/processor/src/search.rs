@@ -111,24 +111,24 @@ impl Indexing {
                 (pace.stored, pace.settled) = (stored, false);
             }
             let mut events = self.remove(&client, &progress).await?;
-            let mut lag = time::Duration::ZERO;
+            let (mut lag, mut behind) = (time::Duration::ZERO, false);
             if !pace.settled || pace.looked.elapsed() >= LOOK_ANYWAY {
                 let horizon = behind::horizon(&client).await?;
                 let step = self
                     .follow(&mut client, &progress, horizon, &mut pace)
                     .await?;
-                let behind = step.full || step.reached < horizon;
+                behind = step.full || step.reached < horizon;
                 if behind {
                     lag = horizon - step.reached;
                 } else {
                     (pace.looked, pace.settled) = (Instant::now(), horizon >= pace.stored.1);
                 }
-                events += step.events + usize::from(behind);
             }
             self.metrics.lag.set(lag.as_seconds_f64());
             events += self.again(&mut client, &progress, &mut pace).await?;
             tokio::time::sleep(match events {
-                0 => LOOK_EVERY,
+                // What comes meanwhile is one step then: each costs as much as many events.
+                0 if !behind => LOOK_EVERY,
                 // Storing comes first.
                 _ if more >= BUSY => began.elapsed() * 4,
                 _ => began.elapsed() / 4,

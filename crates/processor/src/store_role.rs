@@ -389,7 +389,7 @@ async fn advise(db: &Database, state: &State) {
 /// Announcements may wait: batching them well matters more than their latency.
 fn announcing(kafka: &KafkaConfig, registry: &Registry) -> anyhow::Result<Producer> {
     let config = KafkaConfig {
-        linger_ms: kafka.linger_ms.max(2.0),
+        linger_ms: kafka.linger_ms.max(10.0),
         ..kafka.clone()
     };
     Ok(Producer::new(&config, registry)?)

@@ -6,8 +6,8 @@ use store::behind::stored;
 use store::user_counts::step;
 use store::{Database, Error, migrate};
 
-/// How often it is looked for something to count.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked for something to count. A user with several events meanwhile is one row written.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The same where nothing seems to have been stored.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
 /// The pause after a failure.
@@ -16,6 +16,7 @@ const RETRY: Duration = Duration::from_secs(2);
 const REST: u32 = 9;
 /// A part of time that is counted at once, at first; it grows while there is little in it.
 const WINDOW: Duration = Duration::from_secs(10);
+const SHORTEST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// Events of a part of time that are enough.
 const ENOUGH: i64 = 20_000;
@@ -51,7 +52,7 @@ async fn counting(db: &Database) -> Result<(), Error> {
         };
         window = match counted.events {
             0..ENOUGH => (window * 2).min(LONGEST),
-            _ => (window / 2).max(LOOK_EVERY),
+            _ => (window / 2).max(SHORTEST),
         };
         settled = (counted.until >= at).then_some(stored);
         let rest = looked.elapsed() * REST;

@@ -25,6 +25,8 @@ use crate::worker_queue::{Chunk, Permit, WorkerQueue, WorkerSender, worker_queue
 
 /// How often the partitions are divided again, and looked at although nothing was notified.
 const BALANCE: Duration = Duration::from_secs(1);
+/// How far apart two reads are of what is appended meanwhile: each costs as much as many rows.
+const APART: Duration = Duration::from_millis(4);
 /// Rows of one partition read at a time.
 const ROWS: i64 = 500;
 /// How often a drained consumer looks whether everything has come back, and how often it writes
@@ -72,6 +74,7 @@ impl PostgresSource {
             appended: Arc::default(),
             shared: Arc::clone(&shared),
             next_balance: Instant::now(),
+            last_read: Instant::now(),
             vacuum: Vacuum::new(db.clone()),
             complaint: LogThrottle::default(),
         };
@@ -101,6 +104,7 @@ struct Task {
     appended: Arc<Notify>,
     shared: Arc<Shared>,
     next_balance: Instant,
+    last_read: Instant,
     vacuum: Vacuum,
     complaint: LogThrottle,
 }
@@ -181,7 +185,10 @@ impl Task {
                 continue;
             }
             tokio::select! {
-                () = self.appended.notified() => self.ours.look_everywhere(),
+                () = self.appended.notified() => {
+                    self.ours.look_everywhere();
+                    tokio::time::sleep_until((self.last_read + APART).into()).await;
+                }
                 () = self.room_made.notified() => {}
                 () = tokio::time::sleep_until(self.next_balance.into()) => {}
             }
@@ -201,6 +208,7 @@ impl Task {
         if !cursors.is_empty() {
             busy = true;
             let rows = with_timeout(reader.read(&cursors, ROWS)).await?;
+            self.last_read = Instant::now();
             self.vacuum.read(rows.len());
             self.take(&cursors, rows);
         }
@@ -238,13 +246,14 @@ impl Task {
 
     /// Deals the rows that were read for these cursors.
     fn take(&mut self, cursors: &[Cursor], rows: Vec<Row>) {
-        let mut by_partition: HashMap<i16, Vec<Record>> = HashMap::with_capacity(cursors.len());
+        // With whether there was more after the last.
+        let mut by_partition: HashMap<i16, (Vec<Record>, bool)> =
+            HashMap::with_capacity(cursors.len());
         let mut topics: Vec<Arc<str>> = Vec::new();
         for row in rows {
-            by_partition
-                .entry(row.position.partition)
-                .or_default()
-                .push(record(row, &mut topics));
+            let (records, more) = by_partition.entry(row.position.partition).or_default();
+            *more = row.more;
+            records.push(record(row, &mut topics));
         }
         for cursor in cursors {
             let partition = cursor.from.partition;
@@ -252,9 +261,9 @@ impl Task {
             let Some(owned) = self.ours.partitions.iter_mut().find(of) else {
                 continue;
             };
-            let records = by_partition.remove(&partition).unwrap_or_default();
+            let (records, more) = by_partition.remove(&partition).unwrap_or_default();
+            owned.more = more;
             let Some(last) = records.last() else {
-                owned.more = false;
                 continue;
             };
             let from = std::mem::replace(&mut owned.next, last.offset + 1);

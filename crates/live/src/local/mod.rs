@@ -3,6 +3,7 @@
 mod state;
 
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -25,6 +26,7 @@ struct Shared {
     /// Milliseconds since the Unix epoch.
     clock: Box<dyn Fn() -> u64 + Send + Sync>,
     state: Mutex<State>,
+    listeners: AtomicUsize,
 }
 
 impl LocalChannels {
@@ -48,7 +50,11 @@ impl LocalChannels {
         let state = Mutex::new(State::new(retention, clock()));
         let clock = Box::new(clock);
         Self {
-            shared: Arc::new(Shared { clock, state }),
+            shared: Arc::new(Shared {
+                clock,
+                state,
+                listeners: AtomicUsize::new(0),
+            }),
         }
     }
 }
@@ -92,6 +98,7 @@ impl Channels for LocalChannels {
         let key: Arc<str> = channel.key(PREFIX).into();
         let queue = Arc::new(Queue::new(queue_bytes));
         let now = (self.shared.clock)();
+        self.shared.listeners.fetch_add(1, Ordering::Relaxed);
         let listener = lock(&self.shared.state).subscribe(&key, resume, Arc::clone(&queue), now);
         let host = Arc::clone(&self.shared) as Arc<dyn ListenerHost>;
         Subscription::new(host, key, listener, queue)
@@ -111,6 +118,10 @@ impl Channels for LocalChannels {
         Box::pin(std::future::ready(bytes.ok()))
     }
 
+    fn listened(&self) -> bool {
+        self.shared.listeners.load(Ordering::Relaxed) > 0
+    }
+
     fn connected(&self) -> bool {
         true
     }
@@ -125,6 +136,7 @@ impl ListenerHost for Shared {
     fn leave(&self, key: &Arc<str>, listener: u64) {
         let now = (self.clock)();
         lock(&self.state).leave(key, listener, now);
+        self.listeners.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -97,6 +97,12 @@ impl DirectInput {
         outcome != PublishOutcome::Stopped
     }
 
+    /// Whether anybody listens, as far as is known.
+    #[must_use]
+    pub fn listened(&self) -> bool {
+        self.publisher.channels.listened()
+    }
+
     /// Messages dropped since listeners were last sent a gap.
     #[must_use]
     pub fn unreported_drops(&self) -> u64 {

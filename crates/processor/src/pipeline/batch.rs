@@ -1,9 +1,10 @@
 //! Takes what the log has, up to a limit, and waits for more only as its pace says.
 
-use eventlog::{Chunk, WorkerQueue};
-use tokio::time::{Instant, timeout_at};
+use std::time::Duration;
 
-use super::pace::Pace;
+use eventlog::{Chunk, WorkerQueue};
+
+use crate::pace::Pace;
 
 /// How large a batch may grow before it is written.
 #[derive(Debug, Clone, Copy)]
@@ -15,19 +16,20 @@ pub struct BatchLimits {
 }
 
 /// Waits for the first chunk, then takes whatever comes until the batch is due or full: an idle log
-/// is written at once, under load a batch is what came in since the last. `None` when the queue has
-/// ended.
-pub async fn gather(
+/// is written at once, under load a batch is what came in since the last, `interval` before. `None` when
+/// the queue has ended.
+pub(crate) async fn gather(
     queue: &mut WorkerQueue,
     limits: BatchLimits,
+    interval: &(impl Fn() -> Duration + Sync),
     pace: &mut Pace,
 ) -> Option<Vec<Chunk>> {
     let first = queue.recv().await?;
     let (mut records, mut bytes) = size(&first);
     let mut chunks = vec![first];
-    let due = pace.due();
+    let due = pace.due(interval());
     while records < limits.records && bytes < limits.bytes {
-        let Some(chunk) = next(queue, due).await else {
+        let Some(chunk) = queue.recv_until(due).await else {
             break;
         };
         let (more_records, more_bytes) = size(&chunk);
@@ -37,17 +39,6 @@ pub async fn gather(
     }
     pace.took(records);
     Some(chunks)
-}
-
-/// The next chunk that is there, or comes until then.
-async fn next(queue: &mut WorkerQueue, due: Instant) -> Option<Chunk> {
-    if let Some(chunk) = queue.try_recv() {
-        return Some(chunk);
-    }
-    if due <= Instant::now() {
-        return None;
-    }
-    timeout_at(due, queue.recv()).await.ok().flatten()
 }
 
 fn size(chunk: &Chunk) -> (usize, usize) {

@@ -12,7 +12,6 @@ pub mod decode;
 pub mod deliver;
 pub mod detour;
 pub mod outbox_relay;
-pub mod pace;
 pub mod placement;
 pub mod plan;
 pub mod rewinds;
@@ -32,6 +31,7 @@ use tokio::task::JoinSet;
 use crate::bridge::DirectInput;
 use crate::instrumentation::Instrumentation;
 use crate::metrics::Metrics;
+use crate::pace::Pace;
 use crate::record::RecordDecoder;
 use crate::rules::RuleCache;
 use announce::Announcer;
@@ -41,13 +41,12 @@ use decode::Decoder;
 use deliver::Deliverer;
 use detour::Detour;
 use outbox_relay::OutboxRelay;
-use pace::Pace;
 use settle::Stored;
 use write::WriteStage;
 
 /// How far apart the batches of a worker are under load. Storing has 200 ms until an event can be read.
-const STORE_INTERVAL: Duration = Duration::from_millis(40);
-/// The same where listeners get the events after the commit, and wait for it.
+const STORE_INTERVAL: Duration = Duration::from_millis(80);
+/// The same while somebody listens who gets the events after the commit.
 const DELIVER_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What the workers need to know and share.
@@ -167,15 +166,19 @@ impl Pipeline {
         .with_instrumentation(self.instrumentation.clone())
         .notifying(self.nats.clone());
         let (limits, rules) = (self.batch, self.rules.clone());
-        let mut pace = Pace::new(match &self.after {
-            After::Announce(_) | After::Deliver { input: None, .. } => STORE_INTERVAL,
-            After::Deliver { input: Some(_), .. } => DELIVER_INTERVAL,
-        });
+        let mut pace = Pace::new();
+        let after = self.after.clone();
+        let interval = move || match &after {
+            After::Deliver { input, .. } if input.as_ref().is_some_and(DirectInput::listened) => {
+                DELIVER_INTERVAL
+            }
+            _ => STORE_INTERVAL,
+        };
         // One batch waits while one is worked on: enough to overlap, little enough to bound memory.
         let (decoded, to_write) = mpsc::channel(1);
         let (written, stored) = mpsc::channel(1);
         tasks.spawn(async move {
-            while let Some(batch) = batch::gather(&mut queue, limits, &mut pace).await {
+            while let Some(batch) = batch::gather(&mut queue, limits, &interval, &mut pace).await {
                 let rules = rules.current().await;
                 if decoded.send(decoder.decode(batch, &rules)).await.is_err() {
                     break;

@@ -13,9 +13,11 @@ const ROW_OVERHEAD: i32 = 512;
 /// The rows of each partition up to a number and a sum of bytes, but always the first. Sizes are
 /// known without fetching what is stored out of line.
 #[doc(hidden)]
-pub const READ: &str = "select r.partition, r.id, r.topic, r.key, r.headers, r.payload, r.at \
+pub const READ: &str = "select r.partition, r.id, r.topic, r.key, r.headers, r.payload, r.at, \
+        r.number < r.found or r.found = $4::int8 as more \
     from unnest($1::int2[], $2::int8[], $3::int8[]) c(partition, start, bytes) \
-    cross join lateral (select x.*, sum(x.size) over (order by x.id) as total from ( \
+    cross join lateral (select x.*, sum(x.size) over (order by x.id) as total, \
+            row_number() over (order by x.id) as number, count(x.id) over () as found from ( \
         select l.partition, l.id, l.topic, l.key, l.headers, l.payload, \
             (extract(epoch from l.created_at) * 1000)::int8 as at, \
             ($5::int4 + octet_length(l.headers) + coalesce(octet_length(l.key), 0) \
@@ -48,6 +50,8 @@ pub struct Row {
     pub payload: Option<Vec<u8>>,
     /// When it was appended, in milliseconds since the Unix epoch.
     pub at_ms: i64,
+    /// Whether the partition may have had more after it.
+    pub more: bool,
 }
 
 /// A connection that reads.
@@ -103,6 +107,7 @@ impl Reader {
                 headers: unpack_headers(row.try_get(4)?),
                 payload: row.try_get(5)?,
                 at_ms: row.try_get(6)?,
+                more: row.try_get(7)?,
             })
         };
         let mut rows = found.iter().map(row).collect::<Result<Vec<_>, _>>()?;

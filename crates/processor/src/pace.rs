@@ -14,32 +14,31 @@ const BUSY: f64 = 400.0;
 /// Paces the batches of one worker. Each commit, and each announcement that follows, costs as much
 /// as some hundred records; a reader does not notice some milliseconds.
 #[derive(Debug)]
-pub struct Pace {
-    interval: Duration,
+pub(crate) struct Pace {
     rate: f64,
     last: Instant,
 }
 
 impl Pace {
-    /// Batches that under load are `interval` apart.
+    /// The pace of somebody who has had nothing to do.
     #[must_use]
-    pub fn new(interval: Duration) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            interval,
             rate: 0.0,
             last: Instant::now(),
         }
     }
 
-    /// Until when the next batch waits for more records. In the past while little comes.
+    /// Until when the next batch waits for more records, where under load they are `interval` apart. In the
+    /// past while little comes.
     #[must_use]
-    pub fn due(&self) -> Instant {
+    pub(crate) fn due(&self, interval: Duration) -> Instant {
         let load = ((self.rate - QUIET) / (BUSY - QUIET)).clamp(0.0, 1.0);
-        self.last + self.interval.mul_f64(load)
+        self.last + interval.mul_f64(load)
     }
 
     /// A batch of so many records goes on now.
-    pub fn took(&mut self, records: usize) {
+    pub(crate) fn took(&mut self, records: usize) {
         let now = Instant::now();
         let passed = now.duration_since(self.last).as_secs_f64() / MEMORY.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
@@ -57,17 +56,17 @@ mod tests {
 
     /// What the batches wait for, at `rate` records a second that come one by one, after two seconds.
     async fn wait_at(rate: u32) -> Duration {
-        let mut pace = Pace::new(INTERVAL);
+        let mut pace = Pace::new();
         let (each, end) = (Duration::from_secs(1) / rate, Instant::now() + 4 * MEMORY);
         while Instant::now() < end {
-            let (due, mut records) = (pace.due(), 0);
+            let (due, mut records) = (pace.due(INTERVAL), 0);
             while records == 0 || Instant::now() < due {
                 tokio::time::sleep(each).await;
                 records += 1;
             }
             pace.took(records);
         }
-        pace.due().saturating_duration_since(Instant::now())
+        pace.due(INTERVAL).saturating_duration_since(Instant::now())
     }
 
     #[tokio::test(start_paused = true)]
@@ -81,10 +80,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_after_a_pause_does_not_wait() {
-        let mut pace = Pace::new(INTERVAL);
+        let mut pace = Pace::new();
         pace.took(100_000);
-        assert_eq!(pace.due() - Instant::now(), INTERVAL);
+        assert_eq!(pace.due(INTERVAL) - Instant::now(), INTERVAL);
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert!(pace.due() < Instant::now());
+        assert!(pace.due(INTERVAL) < Instant::now());
     }
 }
