@@ -11,15 +11,15 @@ use domain::{Event, EventStatus};
 use futures_util::SinkExt;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use serde_json::Value;
 use store::write::{self, FrozenRows, Rows};
 use store::{DatabaseConfig, migrate};
-use testkit::{Database, Part, Parts, TestService, cpu};
+use testkit::{Database, LIMIT, Part, Parts, TestService, cpu, eventually};
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Statement};
 
 use crate::report::{Report, median, thousands};
-use crate::sourcing::{Definition, define};
 use crate::{Options, events as bench_events};
 
 /// Rows of one transaction, of both sides.
@@ -71,6 +71,9 @@ pub(crate) async fn measure(
     println!("  one writer: {} rows/s", thousands(median(&one_writer)));
     Ok(())
 }
+
+/// Something that is defined before a backlog is stored: a path, and what is posted there.
+pub(crate) type Definition = (&'static str, Value);
 
 /// A backlog to be stored.
 pub(crate) struct Load<'a> {
@@ -243,7 +246,7 @@ pub(crate) async fn store(parts: &Parts, load: &Load<'_>) -> anyhow::Result<Stor
         .start()
         .await;
     if let Some(what) = load.define {
-        define(&environment("query").start().await, what).await?;
+        define(&environment("query").start().await, what).await;
     }
     first.terminate().await;
     let topic = format!("{prefix}{}", domain::subject::BACKEND);
@@ -290,6 +293,25 @@ pub(crate) async fn store(parts: &Parts, load: &Load<'_>) -> anyhow::Result<Stor
         rate: (total - before_first) as f64 / took.as_secs_f64(),
         cpu: (0..after.len()).map(|at| (after[at].0, each(at))).collect(),
     })
+}
+
+/// Defines it while a processor runs, and waits until it works.
+async fn define(query: &TestService, (path, what): &Definition) {
+    let http = reqwest::Client::new();
+    eventually("it is defined", LIMIT, || async {
+        let answer = http.post(query.url(path)).json(what).send().await?;
+        answer.error_for_status()
+    })
+    .await;
+    eventually("it works", LIMIT, || async {
+        let defined = http.get(query.url(path)).send().await;
+        let defined = defined.map_err(|error| error.to_string())?.text().await;
+        match defined.map_err(|error| error.to_string())? {
+            building if building.contains(r#""building""#) => Err(building),
+            _ => Ok(()),
+        }
+    })
+    .await;
 }
 
 async fn counted(client: &Client) -> anyhow::Result<i64> {

@@ -10,14 +10,11 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use testkit::{Parts, TestService};
 
 use crate::report::{Report, thousands};
-use crate::wrk::{script, script_with, wrk};
+use crate::wrk::{script, script_with, warm_up, wrk};
 use crate::{Options, events};
 
 const CONNECTIONS: usize = 64;
 const PER_BATCH: usize = 50;
-/// Seconds of load before anything is measured: until then the broker's compilers take as much of its time
-/// as the events.
-const WARM_UP: u64 = 15;
 
 pub(crate) async fn single(
     parts: &Parts,
@@ -30,7 +27,7 @@ pub(crate) async fn single(
     let mut simple = Peer::start("simple", parts, &topic)?;
     let body = events::body(1, "", "");
     let script = script(&body)?;
-    wrk(&ours.url("/api/v1/events"), &script, CONNECTIONS, WARM_UP)?;
+    warm_up(&ours.url("/api/v1/events"), &script)?;
     let (mut a, mut b, mut c) = (vec![], vec![], vec![]);
     for round in 0..options.rounds {
         a.push(wrk(
@@ -91,14 +88,13 @@ pub(crate) async fn auth(
     for env in &envs {
         services.push(ingest(parts, env).await?.0);
     }
-    for round in 0..=options.rounds {
+    for (service, script) in services.iter().zip(&scripts) {
+        warm_up(&service.url("/api/v1/events"), script)?;
+    }
+    for _ in 0..options.rounds {
         for ((service, script), rates) in services.iter().zip(&scripts).zip(&mut rates) {
             let url = service.url("/api/v1/events");
-            let rate = wrk(&url, script, CONNECTIONS, options.seconds)?;
-            // The first round is the broker's.
-            if round > 0 {
-                rates.push(rate);
-            }
+            rates.push(wrk(&url, script, CONNECTIONS, options.seconds)?);
         }
     }
     std::fs::remove_file(&file)?;
@@ -132,12 +128,7 @@ pub(crate) async fn batch(
         .collect();
     let mut simple = Peer::start("simple", parts, &topic)?;
     let peer = format!("{}batch", simple.url);
-    wrk(
-        &ours.url("/api/v1/events/batch"),
-        &script,
-        CONNECTIONS,
-        WARM_UP,
-    )?;
+    warm_up(&ours.url("/api/v1/events/batch"), &script)?;
     let (mut measured, mut honest, mut limit) = (vec![], vec![], vec![]);
     for round in 0..options.rounds {
         let events = |url: &str| -> anyhow::Result<f64> {

@@ -8,7 +8,7 @@ use testkit::Parts;
 use crate::Options;
 use crate::report::{Report, thousands};
 use crate::sets::{self, Split};
-use crate::wrk::{script, wrk};
+use crate::wrk::{script, warm_up, wrk};
 
 /// How many clients post side by side.
 const CONNECTIONS: [usize; 2] = [4, 64];
@@ -16,10 +16,6 @@ const CONNECTIONS: [usize; 2] = [4, 64];
 const ONE_PROCESS: [f64; 2] = [2_270.0, 12_730.0];
 const BODY: &str =
     r#"{"event_type":"bench.load","user_id":"user-1","data":{"page":"/home","n":12345,"ok":true}}"#;
-
-/// Seconds of load before anything is measured: until then the broker's compilers take as much of its time
-/// as the events.
-const WARM_UP: u64 = 15;
 
 /// See the module.
 pub(crate) async fn measure(
@@ -93,21 +89,13 @@ async fn one_process(parts: &Parts, script: &Path, seconds: u64) -> anyhow::Resu
 async fn three_services(script: &Path, seconds: u64) -> anyhow::Result<(Rates, Rates)> {
     let set = Split::start().await;
     let url = set.ingest.url("/api/v1/events");
-    wrk(&url, script, CONNECTIONS[1], WARM_UP)?;
+    warm_up(&url, script)?;
     let mut all = Rates::default();
     for (rate, connections) in all.iter_mut().zip(CONNECTIONS) {
         let before = set.processes()?;
         *rate = wrk(&url, script, connections, seconds)?;
-        let shares: Vec<String> = before
-            .iter()
-            .zip(set.processes()?)
-            .map(|((name, from), (_, to))| {
-                // With the second that warmed up.
-                let cores = (to - *from).as_secs_f64() / (seconds + 1) as f64;
-                format!("{name} {:.0} %", cores * 100.0)
-            })
-            .collect();
-        println!("  of a core: {}", shares.join(", "));
+        // With the second that wrk warms up.
+        println!("  of a core: {}", set.shares(&before, seconds + 1)?);
     }
     drop((set.processor, set.query));
     Ok((all, rates(&url, script, seconds)?))

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use testkit::{Database, Part, Parts, TestService, cpu};
 
+/// Processor time by process.
+pub(crate) type Processes = Vec<(&'static str, Duration)>;
+
 /// The three services on parts of their own.
 pub(crate) struct Split {
     pub(crate) parts: Parts,
@@ -32,8 +35,20 @@ impl Split {
         }
     }
 
-    /// Processor time by process.
-    pub(crate) fn processes(&self) -> anyhow::Result<Vec<(&'static str, Duration)>> {
+    /// What each process took of a core in the seconds since then.
+    pub(crate) fn shares(&self, before: &Processes, seconds: u64) -> anyhow::Result<String> {
+        let each = before.iter().zip(self.processes()?);
+        let shares: Vec<String> = each
+            .map(|((name, from), (_, to))| {
+                let cores = (to - *from).as_secs_f64() / seconds as f64;
+                format!("{name} {:.1} %", cores * 100.0)
+            })
+            .collect();
+        Ok(shares.join(", "))
+    }
+
+    /// As it is now.
+    pub(crate) fn processes(&self) -> anyhow::Result<Processes> {
         Ok(vec![
             ("ingest", cpu(self.ingest.pid())?),
             ("processor", cpu(self.processor.pid())?),

@@ -1,15 +1,12 @@
 //! What streams, projections and handlers cost the storing where a tenth of the events concern them, beside
 //! the same backlog without.
 
-use std::time::{Duration, Instant};
-
-use anyhow::ensure;
 use domain::Event;
-use serde_json::{Value, json};
-use testkit::{Parts, TestService};
+use serde_json::json;
+use testkit::Parts;
 use time::OffsetDateTime;
 
-use crate::backlog::{Load, store};
+use crate::backlog::{Definition, Load, store};
 use crate::report::{Report, thousands};
 use crate::{Options, events};
 
@@ -19,9 +16,6 @@ const TENTH: &str = "bench.tenth";
 const STREAMS: u64 = 2_000;
 /// At least so much of the rate has to be left.
 const GOAL: f64 = 0.85;
-
-/// Something that is defined before the backlog is stored: a path, and what is posted there.
-pub(crate) type Definition = (&'static str, Value);
 
 /// See the module.
 pub(crate) async fn measure(
@@ -86,30 +80,4 @@ fn event(n: u64, now: OffsetDateTime, in_streams: bool) -> Event {
         }
     }
     event
-}
-
-/// Defines it over a query service for that, while a processor runs; waits until it works.
-pub(crate) async fn define(query: &TestService, (path, what): &Definition) -> anyhow::Result<()> {
-    let http = reqwest::Client::new();
-    let deadline = Instant::now() + Duration::from_secs(60);
-    // The schema may not be there yet.
-    while !http
-        .post(query.url(path))
-        .json(what)
-        .send()
-        .await?
-        .status()
-        .is_success()
-    {
-        ensure!(Instant::now() < deadline, "{path} does not take {what}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    loop {
-        let defined = http.get(query.url(path)).send().await?.text().await?;
-        if !defined.contains(r#""building""#) {
-            return Ok(());
-        }
-        ensure!(Instant::now() < deadline, "is not ready: {defined}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }

@@ -123,17 +123,10 @@ impl Whole {
 
     /// What nothing costs: a fixed rate's cost has a share of it.
     async fn idle(&self) -> anyhow::Result<()> {
-        const SECONDS: u32 = 10;
+        const SECONDS: u64 = 10;
         let before = self.set.processes()?;
-        tokio::time::sleep(Duration::from_secs(SECONDS.into())).await;
-        let each = before.iter().zip(self.set.processes()?);
-        let shares: Vec<String> = each
-            .map(|((name, from), (_, to))| {
-                let share = (to - *from).as_secs_f64() / f64::from(SECONDS) * 100.0;
-                format!("{name} {share:.1} %")
-            })
-            .collect();
-        println!("  idle, of a core: {}", shares.join(", "));
+        tokio::time::sleep(Duration::from_secs(SECONDS)).await;
+        println!("  idle, of a core: {}", self.set.shares(&before, SECONDS)?);
         Ok(())
     }
 

@@ -24,6 +24,17 @@ pub(crate) fn script_with(body: &str, key: &str) -> anyhow::Result<PathBuf> {
     Ok(path)
 }
 
+/// Seconds of load before anything is measured: until then the broker's compilers take as much of its time
+/// as the events.
+const WARM_UP: u64 = 15;
+/// Connections meanwhile.
+const WARM_UP_CONNECTIONS: usize = 64;
+
+/// Posts for a while, unmeasured.
+pub(crate) fn warm_up(url: &str, script: &Path) -> anyhow::Result<()> {
+    wrk(url, script, WARM_UP_CONNECTIONS, WARM_UP).map(|_| ())
+}
+
 /// Requests per second over so many connections, after one second that does not count; fails if any
 /// answer was not 2xx.
 pub(crate) fn wrk(
