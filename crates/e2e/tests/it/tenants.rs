@@ -9,6 +9,7 @@ use crate::direct::{Record, produce};
 use crate::world::{BACKEND, DOMAIN, Shape, World, beside_others, run};
 
 const ID: &str = "0198c5a2-6e0e-7c31-9d0a-4a1f6c1d2e3f";
+const BY_LOG: &str = "0198c5a2-6e0e-7c31-9d0a-4a1f6c1d2e40";
 
 async fn answer(guarded: &Guarded, key: &str, path: &str) -> Value {
     let answer = guarded.get(path, key).send().await.unwrap();
@@ -58,6 +59,7 @@ async fn two_tenants_send_the_same_and_each_has_its_own() {
             Ok(answer(&guarded, key, &format!("/api/v1/events/{ID}")).await["data"].clone())
         })
         .await;
+        finds(&guarded, key, &own).await;
         let page = answer(&guarded, key, "/api/v1/events/stream/order:7").await;
         assert_eq!(
             (&page["version"], page["events"].as_array().unwrap().len()),
@@ -76,10 +78,61 @@ async fn two_tenants_send_the_same_and_each_has_its_own() {
         let heard = stream.next().await.unwrap().unwrap();
         assert!(heard.data.contains(&own["of"].to_string()), "{heard:?}");
     }
+    // The same once more from those who write to the log, which only Kafka has for others.
+    if SHAPE == Shape::Split {
+        let records = tenants.each_ref().map(|(name, _)| {
+            let event = json!({"event_id": BY_LOG, "event_type": "order.paid", "user_id": "u-1",
+                "aggregate_type": "order", "aggregate_id": "7", "data": {"of": format!("{name} by log")}});
+            let mut record = Record::new(0, "order:7", event.to_string());
+            record.headers.push(("tenant", name.as_bytes().to_vec()));
+            record
+        });
+        produce(&guarded.world, BACKEND, &records).await;
+        for ((name, key), stream) in tenants.iter().zip(&mut streams) {
+            let own = json!({"of": format!("{name} by log")});
+            let path = format!("/api/v1/events/{BY_LOG}");
+            eventually_eq(&format!("{name} has its record"), own.clone(), || async {
+                Ok(answer(&guarded, key, &path).await["data"].clone())
+            })
+            .await;
+            finds(&guarded, key, &own).await;
+            let page = answer(&guarded, key, "/api/v1/events/stream/order:7").await;
+            let versions: Vec<_> = page["events"].as_array().unwrap().iter().collect();
+            assert_eq!((&page["version"], versions.len()), (&json!(2), 2), "{page}");
+            let counts = answer(&guarded, key, "/api/v1/events/stats").await;
+            assert_eq!(counts["total_events"], 2, "{counts}");
+            let page = answer(&guarded, key, "/api/v1/events/user/u-1?format=full").await;
+            assert_eq!(page["total"], 2, "{page}");
+            let heard = stream.next().await.unwrap().unwrap();
+            assert!(heard.data.contains(&own["of"].to_string()), "{heard:?}");
+        }
+    }
     // Nor does the default tenant have any of it.
     let operator = key("secret", "o");
     let page = answer(&guarded, &operator, "/api/v1/events/history?count=true").await;
     assert_eq!(page["total"], 0, "{page}");
+    let page = answer(&guarded, &operator, "/api/v1/events/search?q=user:u-1").await;
+    assert_eq!(page["events"], json!([]), "{page}");
+}
+
+/// A search for the user that both have finds what the tenant sent, and nothing of the other.
+async fn finds(guarded: &Guarded, key: &str, newest: &Value) {
+    eventually("the tenant's events are found", LIMIT, || async {
+        let page = answer(guarded, key, "/api/v1/events/search?q=user:u-1").await;
+        let found = page["events"].as_array().cloned().unwrap_or_default();
+        (found.first().map(|event| &event["data"]) == Some(newest))
+            .then_some(())
+            .ok_or(page)
+    })
+    .await;
+    let name = newest["of"].as_str().unwrap().split(' ').next().unwrap();
+    let page = answer(guarded, key, "/api/v1/events/search?q=user:u-1").await;
+    for event in page["events"].as_array().unwrap() {
+        assert!(
+            event["data"]["of"].as_str().unwrap().starts_with(name),
+            "{page}"
+        );
+    }
 }
 
 /// A Grafana of the tenant's own, on tables and views alike; its own role is the owner's here, set aside.
