@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::fold::Extensions;
 use domain::{subject, timestamp};
+use eventlog::kafka::topics::TopicRetention;
 use eventlog::kafka::{KafkaConfig, topics};
 use live::{Channel, Channels};
 use serde_json::{Value, json};
@@ -13,6 +14,7 @@ use store::erasures::{self, Erasure, Left};
 use store::pool::Connection;
 use store::projections::refold_late;
 use store::{Database, Error};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 /// How often it is looked for something to do.
@@ -21,6 +23,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const RETRY: Duration = Duration::from_secs(2);
 /// The pause before it is looked again whether what is waited for has come.
 const AGAIN: Duration = Duration::from_millis(200);
+
+/// How long it counts what Kafka said of its topics: it takes longer to ask than to erase somebody.
+const TOLD_FOR: Duration = Duration::from_secs(10);
 
 /// The task that erases, one user after the other.
 pub(crate) struct Erasures {
@@ -31,6 +36,15 @@ pub(crate) struct Erasures {
     /// Kafka, and the topics that the processor reads and writes, without the deployment's prefix.
     pub(crate) kafka: Option<(KafkaConfig, Vec<String>)>,
     pub(crate) owner: Uuid,
+    /// What Kafka said last of its topics.
+    pub(crate) told: Option<Told>,
+}
+
+/// How long topics keep records, for erasures that follow one another.
+pub(crate) struct Told {
+    at: Instant,
+    topics: Vec<Arc<str>>,
+    keeps: Vec<TopicRetention>,
 }
 
 /// What keeps an erasure from going on.
@@ -51,7 +65,7 @@ impl From<Error> for Stopped {
 
 impl Erasures {
     /// Erases whoever is to be erased, until dropped. What it had begun another goes on with.
-    pub(crate) async fn run(self) {
+    pub(crate) async fn run(mut self) {
         loop {
             if let Err(error) = self.connected().await {
                 tracing::debug!(%error, "no erasures now");
@@ -60,7 +74,7 @@ impl Erasures {
         }
     }
 
-    async fn connected(&self) -> Result<(), Error> {
+    async fn connected(&mut self) -> Result<(), Error> {
         let mut client = self.db.connect().await?;
         loop {
             let Some(mut erasure) = erasures::claim(&client, self.owner).await? else {
@@ -92,7 +106,7 @@ impl Erasures {
     }
 
     /// Every step finds out by itself what is left of it, so it is begun anew after whatever ended it.
-    async fn erase(&self, client: &mut Connection, of: &mut Erasure) -> Result<(), Stopped> {
+    async fn erase(&mut self, client: &mut Connection, of: &mut Erasure) -> Result<(), Stopped> {
         let channel = Channel::new(of.tenant.clone(), of.user());
         loop {
             let page = erasures::events(client, self.owner, of).await?;
@@ -148,7 +162,7 @@ impl Erasures {
     }
 
     /// The topics in which records of the user can still lie, and when they are gone from there.
-    async fn kafka(&self, client: &Connection, of: &Erasure) -> Result<Vec<Value>, Stopped> {
+    async fn kafka(&mut self, client: &Connection, of: &Erasure) -> Result<Vec<Value>, Stopped> {
         let Some((config, topics)) = &self.kafka else {
             return Ok(vec![]);
         };
@@ -161,16 +175,25 @@ impl Erasures {
         names.sort();
         names.dedup();
         let full: Vec<_> = names.iter().map(|name| config.topic(name)).collect();
-        let kept = topics::retention(config, &full).await;
-        let kept = kept.map_err(|error| {
-            Stopped::Later(format!(
-                "Kafka does not say how long topics keep records: {error}"
-            ))
-        })?;
-        let topic = |one: topics::TopicRetention| {
+        let is_told = |told: &Told| told.at.elapsed() < TOLD_FOR && told.topics == full;
+        if !self.told.as_ref().is_some_and(is_told) {
+            let keeps = topics::retention(config, &full).await;
+            let keeps = keeps.map_err(|error| {
+                Stopped::Later(format!(
+                    "Kafka does not say how long topics keep records: {error}"
+                ))
+            })?;
+            self.told = Some(Told {
+                at: Instant::now(),
+                topics: full,
+                keeps,
+            });
+        }
+        let topic = |one: &TopicRetention| {
             let gone_by = one.keeps.map(|keeps| timestamp::format(of.until + keeps));
             json!({"topic": one.topic, "gone_by": gone_by})
         };
-        Ok(kept.into_iter().map(topic).collect())
+        let keeps = self.told.iter().flat_map(|told| &told.keeps);
+        Ok(keeps.map(topic).collect())
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -353,6 +354,152 @@ async fn a_user_is_erased_everywhere_while_others_go_on_and_does_not_come_back()
     })
     .await;
     system.assert_well();
+}
+
+/// A month's requests at once, while others go on; each of those has a state of its own, live messages, and
+/// a record that is no event.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_users_are_erased_under_load_and_nobody_else() {
+    const VICTIMS: usize = 1_000;
+    const BYSTANDERS: usize = 100;
+    const EACH: usize = 4;
+    let _turn = beside_others().await;
+    let world = World::shared().await;
+    let mut system = world.system().env("SSE_HISTORY", "all").start().await;
+    for kind in ["user", "order"] {
+        let name = format!("of-{kind}");
+        let fold = json!({"name": name, "entity_type": kind, "fold": {"rule": "merge"}});
+        define(&system, fold).await;
+    }
+    // One search for this finds whatever is left of any of them.
+    let gone = format!("gone{}", Uuid::new_v4().simple());
+    let kept = format!("kept{}", Uuid::new_v4().simple());
+    let victims: Vec<String> = (0..VICTIMS).map(|n| format!("{gone}-{n}")).collect();
+    let bystanders: Vec<String> = (0..BYSTANDERS).map(|n| format!("{kept}-{n}")).collect();
+    let users = || victims.iter().chain(&bystanders);
+    let all: Vec<Value> = (0..EACH)
+        .flat_map(|n| {
+            users()
+                .enumerate()
+                .map(move |(of, user)| small(user, of, n))
+        })
+        .collect();
+    for part in all.chunks(500) {
+        send(&system, part).await;
+    }
+    let letters: Vec<Record> = users()
+        .map(|user| Record::new(0, user, format!(r#"{{"event_type":7,"user_id":"{user}"}}"#)))
+        .collect();
+    produce(&world, BACKEND, &letters).await;
+    let stored = i64::try_from(all.len()).unwrap();
+    let refused = i64::try_from(letters.len()).unwrap();
+    eventually_eq("stored events", stored, || {
+        world.database.count("event_ids")
+    })
+    .await;
+    eventually_eq("dead letters", refused, || {
+        world.database.count("dead_letters")
+    })
+    .await;
+    assert!(found(&world, &gone).await.len() > 10);
+
+    let over = Arc::new(AtomicBool::new(false));
+    let http = crate::sender::client();
+    let load = tokio::spawn({
+        let (over, users, http) = (Arc::clone(&over), bystanders.clone(), http.clone());
+        let url = system.ingest_url("/api/events/batch");
+        async move {
+            let mut sent = 0;
+            while !over.load(Ordering::Relaxed) {
+                let each = users.iter().enumerate();
+                let round = sent / users.len();
+                let batch: Vec<Value> = each.map(|(of, user)| small(user, of, round)).collect();
+                let answer = http.post(&url).json(&batch).send().await.unwrap();
+                assert_eq!(answer.status(), 201);
+                sent += batch.len();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            sent
+        }
+    });
+    let url = system.query_url(PATH);
+    for some in victims.chunks(8) {
+        let asked = some.iter().map(|user| {
+            let request = http.post(&url).json(&json!({"user_id": user}));
+            async move { request.send().await.unwrap().status() }
+        });
+        for status in futures_util::future::join_all(asked).await {
+            assert_eq!(status, 202);
+        }
+    }
+    let count = i64::try_from(VICTIMS).unwrap();
+    eventually("the erasures are completed", PATIENCE, || async {
+        let done = world.database.count("erasures where state = 'completed'");
+        let done = done.await.unwrap();
+        (done == count).then_some(()).ok_or(done)
+    })
+    .await;
+    over.store(true, Ordering::Relaxed);
+    let more = i64::try_from(load.await.unwrap()).unwrap();
+
+    let left = stored + more - i64::try_from(VICTIMS * EACH).unwrap();
+    eventually_eq("events left", left, || world.database.count("events")).await;
+    assert_eq!(world.database.count("event_ids").await.unwrap(), left);
+    let theirs = "events where user_id = any($1)";
+    let sql = format!("select count(*) from {theirs}");
+    let theirs: i64 = world.database.scalar(&sql, &[&bystanders]).await.unwrap();
+    assert_eq!(theirs, left, "nobody else lost any");
+    assert_eq!(counted(&world).await, stored + more, "counts name nobody");
+    assert_eq!(
+        world.database.count("dead_letters").await.unwrap(),
+        i64::try_from(BYSTANDERS).unwrap()
+    );
+    assert_eq!(found(&world, &gone).await, BTreeMap::new());
+    assert!(!dump(&world).contains(&gone), "the dump names one of them");
+    let said = "select count(*)::int8 from erasures where places->>'events' = $1 and places->>'dead_letters' = '1'";
+    let said: i64 = world
+        .database
+        .scalar(said, &[&EACH.to_string()])
+        .await
+        .unwrap();
+    assert_eq!(said, count, "each receipt tells what there was");
+    if SHAPE == Shape::Split {
+        assert_eq!(keys(&world, &gone), Vec::<String>::new());
+        assert!(keys(&world, &kept).len() >= BYSTANDERS);
+        let untold = "erasures where not exists (select from jsonb_array_elements(remains->'kafka') t \
+            where t->>'gone_by' is not null)";
+        assert_eq!(
+            world.database.count(untold).await.unwrap(),
+            0,
+            "what Kafka has, and until when"
+        );
+    }
+    system.assert_well();
+}
+
+/// The n-th event of a user, some with an order that a few users share.
+fn small(user: &str, of: usize, n: usize) -> Value {
+    let mut event = event(user, n);
+    if event["aggregate_type"] == "order" {
+        event["aggregate_id"] = format!("{}", of % 100).into();
+    }
+    event
+}
+
+/// The database as `pg_dump` writes it.
+fn dump(world: &World) -> String {
+    let output = std::process::Command::new("pg_dump")
+        .arg(&world.database.url)
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let dump = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(dump.contains("kept"), "an empty dump");
+    dump
 }
 
 #[tokio::test(flavor = "multi_thread")]
