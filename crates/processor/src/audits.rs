@@ -1,5 +1,5 @@
 //! Audits: everything worked out anew from the rows, slice by slice, by one processor at a time
-//! (docs/decisions/0028). After each slice it rests as long as the slice took, so that storing goes on.
+//! (docs/decisions/0028). After each slice it rests, and the longer the more is stored.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -10,12 +10,13 @@ use eventlog::Source as _;
 use eventlog::kafka::Handle;
 use store::audit::{self, Audit, Finding, FindingKind, LogEnd, Progress};
 use store::pool::Client;
-use store::{Database, Error};
+use store::{Database, Error, behind};
 use time::{Date, OffsetDateTime, Time};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::metrics::AuditMetrics;
+use crate::rest::{self, Storing};
 use crate::state::Sources;
 
 /// How often it is looked for an audit to be done.
@@ -41,6 +42,7 @@ struct Run<'a> {
     of: &'a Audits,
     audit: Audit,
     client: Client,
+    storing: Storing,
     /// When the slice began.
     began: Instant,
 }
@@ -102,6 +104,7 @@ impl Audits {
             of: self,
             audit,
             client,
+            storing: Storing::new(),
             began: Instant::now(),
         };
         let problem = match run.everything().await {
@@ -300,7 +303,11 @@ impl Run<'_> {
         if !audit::progress(&mut self.client, &self.audit, owner, &progress).await? {
             return Err(Stopped::Lost);
         }
-        tokio::time::sleep(self.began.elapsed().max(REST)).await;
+        self.storing.look(behind::stored(&self.client).await?.0);
+        let pause = self
+            .storing
+            .rest(self.began.elapsed(), Duration::ZERO, rest::MINUTES);
+        tokio::time::sleep(pause.max(REST)).await;
         self.began = Instant::now();
         Ok(())
     }

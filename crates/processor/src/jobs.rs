@@ -12,12 +12,13 @@ use backon::{BackoffBuilder as _, ExponentialBuilder};
 use domain::Event;
 use futures_util::FutureExt as _;
 use store::work::{self, Claimed, Slot};
-use store::{Database, Error};
+use store::{Database, Error, behind};
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::rest::{self, Storing};
 use crate::rules::{RuleCache, Rules};
 
 /// How much longer than the time limit of its call a lease is: for reading the event and recording.
@@ -71,6 +72,9 @@ pub trait Jobs: Send + Sync + 'static {
     /// What a call returns.
     type Outcome: Send + 'static;
 
+    /// Whether it rests while a lot is stored, so that storing goes first.
+    const RESTS: bool;
+
     /// Which of the rules can be done in this process, those to be begun first first.
     fn runnable(&self, rules: &Rules) -> Vec<Runnable>;
 
@@ -105,6 +109,10 @@ pub struct Runner<J: Jobs> {
     bytes: usize,
     /// The largest event of the last claim, in bytes: so large may the next ones be.
     largest: usize,
+    storing: Storing,
+    /// How long claiming and recording took since the last rest, and until when this one is.
+    took: Duration,
+    rests_until: Instant,
 }
 
 impl<J: Jobs> Runner<J> {
@@ -121,6 +129,9 @@ impl<J: Jobs> Runner<J> {
             due: BTreeSet::new(),
             bytes: 0,
             largest: 1,
+            storing: Storing::new(),
+            took: Duration::ZERO,
+            rests_until: Instant::now(),
         }
     }
 
@@ -134,7 +145,10 @@ impl<J: Jobs> Runner<J> {
             }
             let now = Instant::now();
             self.due = self.due.split_off(&now);
-            let next = self.due.first().copied().unwrap_or(now + self.sweep);
+            let mut next = self.due.first().copied().unwrap_or(now + self.sweep);
+            if self.rests_until > now {
+                next = next.min(self.rests_until);
+            }
             tokio::select! {
                 Some(done) = self.tasks.join_next() => self.record(done.ok()).await,
                 _ = notices.changed() => {}
@@ -159,7 +173,8 @@ impl<J: Jobs> Runner<J> {
         let room = BYTES_UNDER_WAY.saturating_sub(self.bytes) / self.largest;
         let left = UNDER_WAY.saturating_sub(self.tasks.len());
         let left = left.min(room).min(CLAIMED);
-        if left == 0 {
+        let began = Instant::now();
+        if left == 0 || began < self.rests_until {
             return Ok(());
         }
         let mut slots = vec![];
@@ -181,7 +196,12 @@ impl<J: Jobs> Runner<J> {
         if claimed.is_empty() {
             return Ok(());
         }
-        let events = work::events(&*self.db.client().await?, &claimed).await?;
+        let client = self.db.client().await?;
+        let events = work::events(&client, &claimed).await?;
+        if J::RESTS {
+            self.storing.look(behind::stored(&client).await?.0);
+            self.rest(began, &claimed);
+        }
         let events: HashMap<_, _> = events
             .into_iter()
             .map(|(key, event)| (key, Arc::new(event)))
@@ -201,8 +221,21 @@ impl<J: Jobs> Runner<J> {
         Ok(())
     }
 
+    /// Begins a rest if storing is to go first, as long as what was done since the last one asks for.
+    fn rest(&mut self, began: Instant, claimed: &[Claimed]) {
+        let took = std::mem::take(&mut self.took) + began.elapsed();
+        if self.storing.is_busy() {
+            let behind = claimed.iter().map(|one| one.waited).max();
+            let rest = self
+                .storing
+                .rest(took, behind.unwrap_or_default(), rest::SECONDS);
+            self.rests_until = Instant::now() + rest;
+        }
+    }
+
     /// Records this one and all others that have ended.
     async fn record(&mut self, first: Option<Done<J::Outcome>>) {
+        let began = Instant::now();
         let mut done: Vec<_> = first.into_iter().collect();
         while let Some(next) = self.tasks.try_join_next() {
             done.extend(next.ok());
@@ -229,6 +262,7 @@ impl<J: Jobs> Runner<J> {
                 }
             }
         }
+        self.took += began.elapsed();
         for one in &done {
             let size = one.event.as_ref().map_or(0, |event| size(event));
             self.bytes = self.bytes.saturating_sub(size);

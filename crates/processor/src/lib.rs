@@ -22,6 +22,7 @@ mod processing;
 mod projections;
 pub mod record;
 mod replays;
+mod rest;
 pub mod rules;
 mod search;
 pub mod state;

@@ -127,6 +127,8 @@ struct Verdict {
 impl Jobs for Processing {
     type Outcome = anyhow::Result<Outcome>;
 
+    const RESTS: bool = true;
+
     fn runnable(&self, rules: &Rules) -> Vec<Runnable> {
         let of = |one: &Arc<StoredProcessor>| {
             let settings = self.settings(one)?;

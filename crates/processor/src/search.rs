@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::metrics::SearchMetrics;
+use crate::rest::{self, Storing};
 
 /// How often it is looked for something to do.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -24,8 +25,6 @@ const EVENTS: i64 = 1_000;
 const BYTES: usize = 4 * 1024 * 1024;
 /// A part of time that is read at once, at first; it grows while there is little in it.
 const WINDOW: Duration = Duration::from_secs(60);
-/// While so many records are stored between two steps, storing goes first.
-const BUSY: i64 = 500;
 
 /// The task that fills the index.
 pub(crate) struct Indexing {
@@ -47,8 +46,9 @@ struct Step {
 /// How a connection goes about it.
 struct Pace {
     windows: [Duration; 2],
-    /// How much was stored, and since when.
-    stored: (i64, OffsetDateTime),
+    storing: Storing,
+    /// When more was stored than before.
+    stored_at: OffsetDateTime,
     /// When it was looked for more, and whether all of that is in.
     looked: Instant,
     settled: bool,
@@ -93,7 +93,8 @@ impl Indexing {
         index::begin(&client, self.engine.name(), horizon).await?;
         let mut pace = Pace {
             windows: [WINDOW; 2],
-            stored: (-1, horizon),
+            storing: Storing::new(),
+            stored_at: horizon,
             looked: Instant::now(),
             settled: false,
         };
@@ -105,10 +106,9 @@ impl Indexing {
                 continue;
             };
             let began = Instant::now();
-            let stored = behind::stored(&client).await?;
-            let more = stored.0 - pace.stored.0;
-            if more != 0 {
-                (pace.stored, pace.settled) = (stored, false);
+            let (stored, now) = behind::stored(&client).await?;
+            if pace.storing.look(stored) {
+                (pace.stored_at, pace.settled) = (now, false);
             }
             let mut events = self.remove(&client, &progress).await?;
             let (mut lag, mut behind) = (time::Duration::ZERO, false);
@@ -121,7 +121,7 @@ impl Indexing {
                 if behind {
                     lag = horizon - step.reached;
                 } else {
-                    (pace.looked, pace.settled) = (Instant::now(), horizon >= pace.stored.1);
+                    (pace.looked, pace.settled) = (Instant::now(), horizon >= pace.stored_at);
                 }
             }
             self.metrics.lag.set(lag.as_seconds_f64());
@@ -129,9 +129,9 @@ impl Indexing {
             tokio::time::sleep(match events {
                 // What comes meanwhile is one step then: each costs as much as many events.
                 0 if !behind => LOOK_EVERY,
-                // Storing comes first.
-                _ if more >= BUSY => began.elapsed() * 4,
-                _ => began.elapsed() / 4,
+                _ => pace
+                    .storing
+                    .rest(began.elapsed(), lag.unsigned_abs(), rest::MINUTES),
             })
             .await;
         }

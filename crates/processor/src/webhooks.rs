@@ -55,6 +55,9 @@ pub(crate) struct Webhooks {
 impl Jobs for Webhooks {
     type Outcome = Answer;
 
+    // Receivers are promised a quarter of a second.
+    const RESTS: bool = false;
+
     fn runnable(&self, rules: &Rules) -> Vec<Runnable> {
         let mut breakers = self.breakers.lock().unwrap_or_else(PoisonError::into_inner);
         breakers.retain(|id, _| rules.webhooks.contains_key(id));

@@ -143,7 +143,7 @@ impl CacheConfig {
             ),
             recent: milliseconds(
                 "CACHE_RECENT_MS",
-                100,
+                50,
                 "The same of the newest events (`/recent`).",
             ),
             projections: milliseconds(

@@ -32,7 +32,7 @@ pub const PLAN: &str = "set local enable_seqscan = off; set local enable_hashjoi
 pub const CLAIM: &str = "with due as ( \
         select w.* from unnest($1::uuid[], $2::int8[], $3::float8[]) r(rule_id, free, lease) \
         cross join lateral ( \
-            select rule_id, event_id, tenant_id, r.lease from work \
+            select rule_id, event_id, tenant_id, due_at, r.lease from work \
             where work.rule_id = r.rule_id and due_at <= now() \
                 and (stream is null or not exists (select from work before \
                     where before.rule_id = work.rule_id and before.stream = work.stream \
@@ -41,7 +41,8 @@ pub const CLAIM: &str = "with due as ( \
         ) w limit $4 \
     ) update work w set attempt = w.attempt + 1, due_at = now() + due.lease * interval '1 second' \
     from due where w.event_id = due.event_id and w.tenant_id = due.tenant_id and w.rule_id = due.rule_id \
-    returning w.rule_id, w.event_id, w.tenant_id, w.event_timestamp, w.attempt";
+    returning w.rule_id, w.event_id, w.tenant_id, w.event_timestamp, w.attempt, \
+        extract(epoch from clock_timestamp() - due.due_at)::float8";
 
 /// What a rule has room for.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +68,8 @@ pub struct Claimed {
     pub event_timestamp: OffsetDateTime,
     /// Which attempt this is; the first is 1.
     pub attempt: i32,
+    /// How long it had been due.
+    pub waited: Duration,
 }
 
 /// Claims what is due of these rules, at most so many.
@@ -281,6 +284,7 @@ impl Claimed {
             tenant_id: TenantId::parse(row.try_get(2)?).unwrap_or_default(),
             event_timestamp: row.try_get(3)?,
             attempt: row.try_get(4)?,
+            waited: Duration::try_from_secs_f64(row.try_get(5)?).unwrap_or_default(),
         })
     }
 }

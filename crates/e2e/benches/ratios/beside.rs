@@ -13,7 +13,7 @@ use crate::report::{Report, thousands};
 use crate::shapes::{self, batch};
 
 /// Readers who ask the same.
-const READERS: usize = 50;
+const READERS: usize = 200;
 
 /// The split shape, storing.
 struct Storing {

@@ -196,7 +196,7 @@ pub struct RecentEvents<'a> {
 }
 
 /// The newest events of a tenant, of a type or of a user (S1-37), for many who ask again and again: read
-/// once for all who ask the same within a tenth of a second (CACHE_RECENT_MS). A user is shown the user's own.
+/// once for all who ask the same within a twentieth of a second (CACHE_RECENT_MS). A user is shown the user's own.
 ///
 /// # Errors
 /// 422 for wrong parameters, 503 while the database does not answer.
