@@ -288,7 +288,7 @@ impl Config {
             )),
             buffer_bytes: env.get_in(
                 &["BUFFER_BYTES"],
-                16 * 1024 * 1024,
+                8 * 1024 * 1024,
                 1024 * 1024..=4 * 1024 * 1024 * 1024,
                 "Bytes of records between the log and the database.",
             ),

@@ -8,7 +8,7 @@ use testkit::{LIMIT, OpenSearch, eventually, eventually_eq};
 use crate::SHAPE;
 use crate::sender::client;
 use crate::system::System;
-use crate::world::{Shape, World, beside_others, soak};
+use crate::world::{PATIENCE, Shape, World, beside_others, soak};
 
 /// The n-th event; everything in it follows from n.
 fn event(n: u64) -> Value {
@@ -168,6 +168,12 @@ pub(crate) async fn send(system: &System, numbers: std::ops::Range<u64>) {
 
 /// Waits until every question has its answer.
 pub(crate) async fn ask_all(system: &System, events: u64) {
+    // Of many events the last are in the index minutes later.
+    eventually("all are in the index", PATIENCE, || async {
+        let count = indexed(system).await.unwrap_or(0);
+        (count >= events).then_some(()).ok_or(count)
+    })
+    .await;
     for (text, holds) in questions() {
         let want: Vec<u64> = (0..events).rev().filter(|n| holds(*n)).collect();
         eventually_eq(&text, want, || find(system, &text)).await;
