@@ -197,11 +197,16 @@ impl<J: Jobs> Runner<J> {
             return Ok(());
         }
         let client = self.db.client().await?;
-        let events = work::events(&client, &claimed).await?;
-        if J::RESTS {
-            self.storing.look(behind::stored(&client).await?.0);
+        let reading = work::events(&client, &claimed);
+        let events = if J::RESTS {
+            // In one round trip.
+            let (events, (stored, _)) = tokio::try_join!(reading, behind::stored(&client))?;
+            self.storing.look(stored);
             self.rest(began, &claimed);
-        }
+            events
+        } else {
+            reading.await?
+        };
         let events: HashMap<_, _> = events
             .into_iter()
             .map(|(key, event)| (key, Arc::new(event)))
@@ -221,16 +226,12 @@ impl<J: Jobs> Runner<J> {
         Ok(())
     }
 
-    /// Begins a rest if storing is to go first, as long as what was done since the last one asks for.
+    /// Begins a rest, as long as what was done since the last one asks for.
     fn rest(&mut self, began: Instant, claimed: &[Claimed]) {
         let took = std::mem::take(&mut self.took) + began.elapsed();
-        if self.storing.is_busy() {
-            let behind = claimed.iter().map(|one| one.waited).max();
-            let rest = self
-                .storing
-                .rest(took, behind.unwrap_or_default(), rest::SECONDS);
-            self.rests_until = Instant::now() + rest;
-        }
+        let behind = claimed.iter().map(|one| one.waited).max();
+        let behind = behind.unwrap_or_default();
+        self.rests_until = Instant::now() + self.storing.rest(took, behind, rest::SECONDS);
     }
 
     /// Records this one and all others that have ended.

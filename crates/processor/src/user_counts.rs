@@ -6,14 +6,14 @@ use store::behind::stored;
 use store::user_counts::step;
 use store::{Database, Error, migrate};
 
+use crate::rest::LONG;
+
 /// How often it is looked for something to count. A user with several events meanwhile is one row written.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// The same where nothing seems to have been stored.
 const LOOK_ANYWAY: Duration = Duration::from_secs(10);
 /// The pause after a failure.
 const RETRY: Duration = Duration::from_secs(2);
-/// So much of the time of a step is rest: storing comes first.
-const REST: u32 = 9;
 /// A part of time that is counted at once, at first; it grows while there is little in it.
 const WINDOW: Duration = Duration::from_secs(10);
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -55,7 +55,8 @@ async fn counting(db: &Database) -> Result<(), Error> {
             _ => (window / 2).max(SHORTEST),
         };
         settled = (counted.until >= at).then_some(stored);
-        let rest = looked.elapsed() * REST;
+        // Storing goes first, always.
+        let rest = looked.elapsed().mul_f64(LONG);
         tokio::time::sleep(if counted.is_all {
             rest.max(LOOK_EVERY)
         } else {
