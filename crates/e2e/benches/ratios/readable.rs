@@ -11,6 +11,7 @@ use crate::latency::percentiles;
 use crate::live::event;
 use crate::report::{Report, thousands};
 
+/// The newest events.
 const RECENT: &str = "/api/v1/events/recent";
 /// Events of a round, one after the other.
 const EVENTS: u64 = 100;
@@ -43,22 +44,7 @@ pub(crate) async fn measure(
     for (what, path) in [("readable", None), ("in recent", Some(RECENT))] {
         let (mut p50, mut p99) = (vec![], vec![]);
         for round in 0..=options.rounds {
-            let mut took = Vec::new();
-            for n in 0..EVENTS {
-                let post = http.post(ingest.url("/api/v1/events/create"));
-                let answer = post.json(&event("reader", n, "a note")).send().await?;
-                let created: Value = answer.error_for_status()?.json().await?;
-                let answered = Instant::now();
-                let id = created["event_id"].as_str().context("no id")?;
-                let own = format!("/api/v1/events/{id}");
-                let url = query.url(path.unwrap_or(&own));
-                while !holds(&http, &url, id).await? {
-                    tokio::time::sleep(Duration::from_millis(2)).await;
-                    ensure!(answered.elapsed() < Duration::from_secs(60), "{id}");
-                }
-                took.push(answered.elapsed());
-            }
-            let (half, most) = percentiles(took);
+            let (half, most) = percentiles(took(&http, &ingest, &query, path).await?);
             // The first round warms up.
             if round > 0 {
                 println!(
@@ -76,6 +62,31 @@ pub(crate) async fn measure(
         }
     }
     Ok(())
+}
+
+/// How long each event of a round took until this path told of it; that of the event itself without one.
+async fn took(
+    http: &reqwest::Client,
+    ingest: &TestService,
+    query: &TestService,
+    path: Option<&str>,
+) -> anyhow::Result<Vec<Duration>> {
+    let mut took = Vec::new();
+    for n in 0..EVENTS {
+        let post = http.post(ingest.url("/api/v1/events/create"));
+        let answer = post.json(&event("reader", n, "a note")).send().await?;
+        let created: Value = answer.error_for_status()?.json().await?;
+        let answered = Instant::now();
+        let id = created["event_id"].as_str().context("no id")?;
+        let own = format!("/api/v1/events/{id}");
+        let url = query.url(path.unwrap_or(&own));
+        while !holds(http, &url, id).await? {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            ensure!(answered.elapsed() < Duration::from_secs(60), "{id}");
+        }
+        took.push(answered.elapsed());
+    }
+    Ok(took)
 }
 
 /// Whether an answer tells of that event.

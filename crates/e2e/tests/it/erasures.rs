@@ -455,7 +455,9 @@ async fn a_thousand_users_are_erased_under_load_and_nobody_else() {
         i64::try_from(BYSTANDERS).unwrap()
     );
     assert_eq!(found(&world, &gone).await, BTreeMap::new());
-    assert!(!dump(&world).contains(&gone), "the dump names one of them");
+    let dump = dump(&world);
+    assert!(!dump.contains(&gone), "the dump names one of them");
+    assert!(dump.contains(&kept), "the dump has the others");
     let said = "select count(*)::int8 from erasures where places->>'events' = $1 and places->>'dead_letters' = '1'";
     let said: i64 = world
         .database
@@ -497,9 +499,7 @@ fn dump(world: &World) -> String {
         "{}",
         String::from_utf8_lossy(&output.stderr)
     );
-    let dump = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(dump.contains("kept"), "an empty dump");
-    dump
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,7 +45,8 @@ async fn events_go_through_a_kafka_with_sasl_over_tls() {
     let event = eventually("an event is taken", LIMIT, || async {
         match post(&ingest).await? {
             (201, event) => Ok(event),
-            other => Err(format!("{other:?}")),
+            (503, problem) => Err(problem.to_string()),
+            other => panic!("{other:?}"),
         }
     })
     .await;
