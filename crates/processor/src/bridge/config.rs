@@ -31,6 +31,8 @@ pub struct BridgeConfig {
     pub workers: usize,
     /// Bytes of records between Kafka and Redis.
     pub buffer_bytes: usize,
+    /// How long a broker may hold a fetch; zero: until the first record is there.
+    pub fetch_wait: Duration,
     /// When the offsets of what is done are committed (S2-11).
     pub commit: Commit,
     /// Where a group without offsets begins (S2-42).
@@ -87,6 +89,12 @@ impl BridgeConfig {
                 256 * 1024..=1024 * 1024 * 1024,
                 "Bytes of records between Kafka and Redis.",
             ),
+            fetch_wait: Duration::from_millis(env.get_in(
+                &["BRIDGE_FETCH_WAIT_MS"],
+                3,
+                0..=500,
+                "Milliseconds for which a broker may hold a fetch of the bridge, so that events share one; 0: a fetch is answered at the first event, and costs nothing while none comes.",
+            )),
             commit: Commit {
                 records: Some(env.get_in(
                     &["BRIDGE_COMMIT_RECORDS"],
@@ -133,6 +141,7 @@ impl BridgeConfig {
             group_id: self.group_id.clone(),
             commit: self.commit,
             offset_reset: self.offset_reset,
+            fetch_wait: self.fetch_wait,
             ..kafka.clone()
         }
     }

@@ -4,7 +4,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use eventlog::Record;
 use eventlog::Source as _;
@@ -15,13 +14,9 @@ use time::OffsetDateTime;
 use super::breaker::PublishOutcome;
 use super::evaluate::{Evaluator, position};
 use super::publish::{Batch, Publisher};
-use crate::pace::Pace;
 
 /// Records published together at most; their offsets are done together too (S2-11).
 const BATCH: usize = 100;
-/// How far apart the batches of a worker are under load: two processes are woken for each, and then one for
-/// its listeners.
-const INTERVAL: Duration = Duration::from_millis(3);
 
 /// A worker of the bridge: consumes one queue of records.
 pub struct Worker {
@@ -29,7 +24,6 @@ pub struct Worker {
     evaluator: Arc<Evaluator>,
     publisher: Arc<Publisher>,
     partitions: HashMap<(Arc<str>, i32), Partition>,
-    pace: Pace,
 }
 
 struct Partition {
@@ -48,7 +42,6 @@ impl Worker {
             evaluator,
             publisher,
             partitions: HashMap::new(),
-            pace: Pace::new(),
         }
     }
 
@@ -66,15 +59,14 @@ impl Worker {
             let Some(first) = first else { break };
             let (mut records, permit) = first.into_parts();
             let mut permits = vec![permit];
-            let due = self.pace.due(INTERVAL);
+            // What has come already, and no more: the broker has let it gather.
             while records.len() < BATCH
-                && let Some(chunk) = queue.recv_until(due).await
+                && let Some(chunk) = queue.try_recv()
             {
                 let (more, permit) = chunk.into_parts();
                 records.extend(more);
                 permits.push(permit);
             }
-            self.pace.took(records.len());
             for batch in records.chunks(BATCH) {
                 if !self.publish(batch).await {
                     return;
