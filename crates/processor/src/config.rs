@@ -55,7 +55,7 @@ pub struct Config {
     pub anomalies: AnomalyConfig,
     /// When each day, UTC, an audit is done by itself.
     pub audit_at: Option<Time>,
-    /// Bytes of records between the log and the database.
+    /// Bytes of records between the log and the database, of all writers together.
     pub buffer_bytes: usize,
     /// The time partitions of `events`.
     pub partitions: Policy,
@@ -230,6 +230,12 @@ impl Config {
             "",
             "Topics consumed besides the specification's four, by commas.",
         );
+        let writers = env.get_in(
+            &["WRITERS"],
+            std::thread::available_parallelism().map_or(2, usize::from),
+            1..=64,
+            "Writers, each with a connection of its own; the default is the number of cores.",
+        );
         let config = Self {
             http,
             roles,
@@ -271,12 +277,15 @@ impl Config {
                     "Bytes of one storing transaction at most.",
                 ),
             },
-            writers: env.get_in(
-                &["WRITERS"],
-                std::thread::available_parallelism().map_or(2, usize::from),
-                1..=64,
-                "Writers, each with a connection of its own; the default is the number of cores.",
-            ),
+            writers,
+            // One writer needs room for what is decoded and announced beside its transaction, as two do.
+            buffer_bytes: writers.max(2)
+                * env.get_in(
+                    &["BUFFER_BYTES"],
+                    4 * 1024 * 1024,
+                    512 * 1024..=1024 * 1024 * 1024,
+                    "Bytes of records between the log and the database for each writer; one has those of two.",
+                ),
             webhooks: WebhookLimits::from_env(env),
             anomalies: AnomalyConfig::from_env(env),
             audit_at: audit_at(env),
@@ -286,12 +295,6 @@ impl Config {
                 1..=3_600,
                 "Seconds between two looks for what processors and webhooks have still to do.",
             )),
-            buffer_bytes: env.get_in(
-                &["BUFFER_BYTES"],
-                8 * 1024 * 1024,
-                1024 * 1024..=4 * 1024 * 1024 * 1024,
-                "Bytes of records between the log and the database.",
-            ),
             types_a_day: env.get_in(
                 &["EVENT_TYPES_PER_DAY"],
                 1_000,

@@ -231,7 +231,7 @@ async fn sigterm_drains() {
     let mut processor = world
         .processor()
         .env("BATCH_SIZE", 200)
-        .env("BUFFER_BYTES", 1 << 20)
+        .env("BUFFER_BYTES", 512 << 10)
         .start()
         .await;
     wait_assigned(&world, &[&processor]).await;

@@ -103,7 +103,7 @@ impl KafkaConfig {
             .set("socket.timeout.ms", "10000")
             .set("statistics.interval.ms", "1000")
             .set("queued.min.messages", "10000")
-            .set("queued.max.messages.kbytes", "8192")
+            .set("queued.max.messages.kbytes", "4096")
             // Limits of the compressed answer: what it unpacks to counts against the queue only
             // when it is there, and good compression makes that tenfold. A batch that is larger
             // comes all the same, alone.

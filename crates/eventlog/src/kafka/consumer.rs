@@ -24,7 +24,7 @@ pub struct Consumer;
 impl Consumer {
     /// Joins the group `config.group_id` for `topics` (full names) on a thread of its own and deals
     /// the assigned partitions to the queues of `workers` workers. The buffered records take at most
-    /// about `buffer_bytes`, divided evenly among the queues; librdkafka's prefetch of 8 MiB comes on
+    /// about `buffer_bytes`, divided evenly among the queues; librdkafka's prefetch of 4 MiB comes on
     /// top.
     ///
     /// Does not wait for Kafka. Commits only what was given to [`Source::mark_done`].
