@@ -8,6 +8,7 @@ use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use postgres_openssl::MakeTlsConnector;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, SimpleQueryMessage};
 
 use crate::error::Error;
@@ -257,6 +258,11 @@ impl Database {
             while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
                 match message {
                     Ok(message) => heard(&message),
+                    // It is stopped in order, perhaps by us; who misses it says so.
+                    Err(error) if error.code() == Some(&SqlState::ADMIN_SHUTDOWN) => {
+                        tracing::info!(error = %error, "the server ends the connection");
+                        break;
+                    }
                     Err(error) => {
                         tracing::warn!(error = %error, "database connection lost");
                         break;
