@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use testkit::{Database, Part, Parts, TestService, cpu};
 
 /// Processor time by process.
@@ -58,6 +59,18 @@ impl Split {
             ("Redis", cpu(self.parts.pid(Part::Redis))?),
         ])
     }
+}
+
+/// Bytes that Redis has in use.
+pub(crate) async fn redis_bytes(parts: &Parts) -> anyhow::Result<u64> {
+    let client = redis::Client::open(parts.redis_url.as_str())?;
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut info = redis::cmd("INFO");
+    let info: String = info.arg("memory").query_async(&mut connection).await?;
+    let used = info
+        .lines()
+        .find_map(|line| line.strip_prefix("used_memory:"));
+    Ok(used.context("no used_memory")?.trim().parse()?)
 }
 
 /// `tidegate serve` on PostgreSQL alone, and its database.

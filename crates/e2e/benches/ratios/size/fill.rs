@@ -4,10 +4,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use store::partitions::{self, Interval};
 use store::write;
 use testkit::Database;
 use time::{Duration, OffsetDateTime, Time};
 use tokio::task::JoinSet;
+use tokio_postgres::Client;
 
 use crate::backlog::{BATCH, built, migrated, send};
 use crate::events;
@@ -35,7 +37,11 @@ pub(super) fn users(events: u64) -> u64 {
     (events / 50).max(1)
 }
 
-/// Fills an empty database with events of this month so far, all in the partition that new ones go to.
+/// Rows that a partition should not exceed: the default of `PARTITION_TARGET_ROWS`.
+const TARGET_ROWS: i64 = 5_000_000;
+
+/// Fills an empty database with events of this month so far, in partitions as the processor makes them
+/// where so many come.
 pub(super) async fn fill(database: &Database, rows: u64) -> anyhow::Result<()> {
     let started = Instant::now();
     let db = migrated(database).await?;
@@ -43,6 +49,7 @@ pub(super) async fn fill(database: &Database, rows: u64) -> anyhow::Result<()> {
     admin.batch_execute("set synchronous_commit = off").await?;
     let now = OffsetDateTime::now_utc() - Duration::hours(1);
     let month = now.replace_day(1)?.replace_time(Time::MIDNIGHT);
+    partition(&admin, rows, now - month).await?;
     let step = (now - month).max(Duration::hours(1)) / i32::try_from(rows / 1_000)?;
     let next = std::sync::Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
@@ -78,5 +85,29 @@ pub(super) async fn fill(database: &Database, rows: u64) -> anyhow::Result<()> {
         thousands(rows as f64),
         started.elapsed().as_secs_f64()
     );
+    Ok(())
+}
+
+/// Replaces the months that the migrations made by what the rate asks for.
+async fn partition(client: &Client, rows: u64, time: Duration) -> anyhow::Result<()> {
+    let days = time.as_seconds_f64() / Duration::DAY.as_seconds_f64();
+    let interval = Interval::for_rate((rows as f64 / days.max(1.0)) as i64, TARGET_ROWS);
+    for month in partitions::ranges(client).await? {
+        let (Some(mut from), Some(to)) = (month.from, month.to) else {
+            continue;
+        };
+        client
+            .batch_execute(&format!("drop table {}", month.name))
+            .await?;
+        while from < to {
+            let end = interval.end(from).min(to);
+            let name = from.unix_timestamp();
+            let sql = format!(
+                "create table events_{name} partition of events for values from ('{from}') to ('{end}')"
+            );
+            client.batch_execute(&sql).await?;
+            from = end;
+        }
+    }
     Ok(())
 }

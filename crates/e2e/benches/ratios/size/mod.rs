@@ -11,6 +11,7 @@ use time::{Duration, OffsetDateTime};
 
 use crate::backlog::{Load, Stored, copy_into, store};
 use crate::report::{Report, thousands};
+use crate::sets::redis_bytes;
 use crate::{Options, events};
 
 /// Rows of the database that reading is compared with.
@@ -56,8 +57,12 @@ pub(crate) async fn measure(
         let stored = run(parts, &empty, options, "", Side::Copy).await?;
         figures.copy_empty.push(stored.rate);
         let empty = parts.fresh_database().await;
+        let kept = redis_bytes(parts).await?;
         let stored = run(parts, &empty, options, "store,bridge", Side::Ours).await?;
         figures.all_roles.push(stored.rate);
+        let more = redis_bytes(parts).await? as f64 - kept as f64;
+        let each = more / options.events as f64;
+        println!("    {each:.1} bytes more in Redis an event of users who do not listen");
         println!(
             "  round {round}: empty {} of COPY {} rows/s; full {} of COPY {}; all roles {}",
             thousands(figures.empty[round]),
