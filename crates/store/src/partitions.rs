@@ -11,4 +11,4 @@ pub mod retention;
 pub use ahead::{Ahead, Obstacle, make_ahead};
 pub use interval::Interval;
 pub use layout::{Partition, edges, ranges};
-pub use policy::Policy;
+pub use policy::{Policy, TARGET_ROWS};

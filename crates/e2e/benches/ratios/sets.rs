@@ -62,7 +62,7 @@ impl Split {
 }
 
 /// Bytes that Redis has in use.
-pub(crate) async fn redis_bytes(parts: &Parts) -> anyhow::Result<u64> {
+pub(crate) async fn redis_bytes(parts: &Parts) -> anyhow::Result<f64> {
     let client = redis::Client::open(parts.redis_url.as_str())?;
     let mut connection = client.get_multiplexed_async_connection().await?;
     let mut info = redis::cmd("INFO");

@@ -135,8 +135,8 @@ impl Whole {
     async fn round(&self, rate: u64, seconds: u64) -> anyhow::Result<Figures> {
         let count = rate * seconds;
         let url = self.set.ingest.url("/api/v1/events/create");
-        let before = self.set.processes()?;
         let kept = redis_bytes(&self.set.parts).await?;
+        let before = self.set.processes()?;
         let reads = tokio::spawn(read_back(
             self.http.clone(),
             url.clone(),
@@ -166,7 +166,7 @@ impl Whole {
             figures.cpu += each;
             line.push_str(&format!(", {name} {each:.0}"));
         }
-        let more = redis_bytes(&self.set.parts).await? as f64 - kept as f64;
+        let more = redis_bytes(&self.set.parts).await? - kept;
         println!(
             "  {rate}/s: {:.0} µs of CPU an event{line}; {:.0} bytes more in Redis an event",
             figures.cpu,

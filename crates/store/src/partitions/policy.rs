@@ -4,6 +4,9 @@ use time::Duration;
 
 use super::interval::Interval;
 
+/// Rows that a partition should not exceed, unless it is set otherwise.
+pub const TARGET_ROWS: i64 = 5_000_000;
+
 /// The settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -43,7 +46,7 @@ impl Policy {
             interval,
             target_rows: env.get_in(
                 &["PARTITION_TARGET_ROWS"],
-                5_000_000,
+                TARGET_ROWS,
                 1..=1_000_000_000,
                 "Rows that a partition should not exceed; with PARTITION_INTERVAL=auto.",
             ),

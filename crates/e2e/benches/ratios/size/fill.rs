@@ -4,7 +4,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use store::partitions::{self, Interval};
+use anyhow::ensure;
+use store::partitions::{self, Interval, Policy, TARGET_ROWS, make_ahead};
 use store::write;
 use testkit::Database;
 use time::{Duration, OffsetDateTime, Time};
@@ -37,9 +38,6 @@ pub(super) fn users(events: u64) -> u64 {
     (events / 50).max(1)
 }
 
-/// Rows that a partition should not exceed: the default of `PARTITION_TARGET_ROWS`.
-const TARGET_ROWS: i64 = 5_000_000;
-
 /// Fills an empty database with events of this month so far, in partitions as the processor makes them
 /// where so many come.
 pub(super) async fn fill(database: &Database, rows: u64) -> anyhow::Result<()> {
@@ -49,7 +47,7 @@ pub(super) async fn fill(database: &Database, rows: u64) -> anyhow::Result<()> {
     admin.batch_execute("set synchronous_commit = off").await?;
     let now = OffsetDateTime::now_utc() - Duration::hours(1);
     let month = now.replace_day(1)?.replace_time(Time::MIDNIGHT);
-    partition(&admin, rows, now - month).await?;
+    partition(&db, &admin, rows, now - month).await?;
     let step = (now - month).max(Duration::hours(1)) / i32::try_from(rows / 1_000)?;
     let next = std::sync::Arc::new(AtomicU64::new(0));
     let mut tasks = JoinSet::new();
@@ -88,26 +86,32 @@ pub(super) async fn fill(database: &Database, rows: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces the months that the migrations made by what the rate asks for.
-async fn partition(client: &Client, rows: u64, time: Duration) -> anyhow::Result<()> {
+/// Replaces the months that the migrations made by what the processor makes at that rate.
+async fn partition(
+    db: &store::Database,
+    admin: &Client,
+    rows: u64,
+    time: Duration,
+) -> anyhow::Result<()> {
     let days = time.as_seconds_f64() / Duration::DAY.as_seconds_f64();
     let interval = Interval::for_rate((rows as f64 / days.max(1.0)) as i64, TARGET_ROWS);
-    for month in partitions::ranges(client).await? {
-        let (Some(mut from), Some(to)) = (month.from, month.to) else {
-            continue;
-        };
-        client
-            .batch_execute(&format!("drop table {}", month.name))
-            .await?;
-        while from < to {
-            let end = interval.end(from).min(to);
-            let name = from.unix_timestamp();
-            let sql = format!(
-                "create table events_{name} partition of events for values from ('{from}') to ('{end}')"
-            );
-            client.batch_execute(&sql).await?;
-            from = end;
+    for month in partitions::ranges(admin).await? {
+        if month.from.is_some() {
+            let sql = format!("drop table {}", month.name);
+            admin.batch_execute(&sql).await?;
         }
     }
+    let policy = Policy {
+        interval: Some(interval),
+        target_rows: TARGET_ROWS,
+        ahead: Duration::DAY,
+        horizon: Duration::ZERO,
+        keep: None,
+    };
+    let done = make_ahead(db, &policy, OffsetDateTime::now_utc()).await?;
+    ensure!(
+        done.obstacle.is_none(),
+        "partitions were not made: {done:?}"
+    );
     Ok(())
 }

@@ -60,8 +60,7 @@ pub(crate) async fn measure(
         let kept = redis_bytes(parts).await?;
         let stored = run(parts, &empty, options, "store,bridge", Side::Ours).await?;
         figures.all_roles.push(stored.rate);
-        let more = redis_bytes(parts).await? as f64 - kept as f64;
-        let each = more / options.events as f64;
+        let each = (redis_bytes(parts).await? - kept) / options.events as f64;
         println!("    {each:.1} bytes more in Redis an event of users who do not listen");
         println!(
             "  round {round}: empty {} of COPY {} rows/s; full {} of COPY {}; all roles {}",
