@@ -231,6 +231,7 @@ async fn sigterm_drains() {
     let mut processor = world
         .processor()
         .env("BATCH_SIZE", 200)
+        .env("WRITERS", 2)
         .env("BUFFER_BYTES", 512 << 10)
         .start()
         .await;
