@@ -624,9 +624,9 @@ create table anomaly_alerts (
     events         bigint       not null,
     window_minutes integer      not null,
     message        text         not null,
-    -- What was told last, and when; since when all is well.
-    told           float8       not null,
-    told_at        timestamptz  not null,
+    -- What listeners were notified of last, and when; since when all is well.
+    notified           float8       not null,
+    notified_at        timestamptz  not null,
     well_since     timestamptz,
     updated_at     timestamptz  not null default now()
 ) with (fillfactor = 70);

@@ -56,7 +56,7 @@ impl Worker {
     }
 
     /// The next events as JSON: a full batch, or what came within the interval, or what there is when
-    /// somebody waits for it.
+    /// a caller waits for it.
     async fn gather(&mut self, flushes: &mut Vec<oneshot::Sender<()>>) -> Vec<String> {
         let mut batch = Vec::new();
         let mut due = None;

@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Header in the Postgres log with the [`Place`] of a record that was a dead letter.
+/// Header in the Postgres log with the [`RecordOrigin`] of a record that was a dead letter.
 pub const HEADER_DEAD_LETTER: &str = "dead-letter";
 
 /// Begins the text of a header's value that is no text itself.
@@ -31,7 +31,7 @@ pub fn header_value(text: &str) -> Vec<u8> {
 
 /// Where a record stood first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct RecordOrigin {
     /// The number of the dead letter that it was since then.
     pub dead_letter: Option<i64>,
     /// Whether it stood in the Postgres log, else in Kafka.
@@ -44,12 +44,12 @@ pub struct Place {
     pub timestamp_ms: Option<i64>,
 }
 
-impl Place {
+impl RecordOrigin {
     /// Reads what [`fmt::Display`] writes of one that was a dead letter.
     #[must_use]
     pub fn parse(value: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(value).ok()?.split(' ');
-        let place = Self {
+        let origin = Self {
             dead_letter: Some(words.next()?.parse().ok()?),
             from_postgres: match words.next()? {
                 "postgres" => true,
@@ -63,11 +63,11 @@ impl Place {
                 number => Some(number.parse().ok()?),
             },
         };
-        words.next().is_none().then_some(place)
+        words.next().is_none().then_some(origin)
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RecordOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let log = if self.from_postgres {
             "postgres"
@@ -86,7 +86,7 @@ impl fmt::Display for Place {
 
 #[cfg(test)]
 mod tests {
-    use super::{Place, header_text, header_value};
+    use super::{RecordOrigin, header_text, header_value};
 
     #[test]
     fn a_header_is_kept_as_a_text_and_comes_back() {
@@ -107,14 +107,17 @@ mod tests {
     #[test]
     fn what_is_written_reads_back() {
         for (from_postgres, timestamp_ms) in [(true, None), (false, Some(-1)), (false, Some(7))] {
-            let place = Place {
+            let origin = RecordOrigin {
                 dead_letter: Some(5),
                 from_postgres,
                 partition: 3,
                 offset: i64::MAX,
                 timestamp_ms,
             };
-            assert_eq!(Place::parse(place.to_string().as_bytes()), Some(place));
+            assert_eq!(
+                RecordOrigin::parse(origin.to_string().as_bytes()),
+                Some(origin)
+            );
         }
         for wrong in [
             "",
@@ -124,7 +127,7 @@ mod tests {
             "5 kafka 3 7 - x",
             "x kafka 3 7 -",
         ] {
-            assert_eq!(Place::parse(wrong.as_bytes()), None, "{wrong}");
+            assert_eq!(RecordOrigin::parse(wrong.as_bytes()), None, "{wrong}");
         }
     }
 }

@@ -172,12 +172,12 @@ fn tenant_limits(env: &Env) -> TenantLimits {
         bytes_per_day: limit(
             "TENANT_BYTES_PER_DAY",
             MAX_BYTES_PER_DAY,
-            "Bytes of events of one tenant that a gateway takes in a day, in UTC (429); counted anew when it starts. 0 is no limit. `tidegate tenant limits` says otherwise for a tenant.",
+            "Bytes of events of one tenant that a gateway takes in a day, in UTC (429); counted from zero when it starts. 0 is no limit. `tidegate tenant limits` says otherwise for a tenant.",
         ),
         types_per_day: limit(
             "TENANT_TYPES_PER_DAY",
             MAX_TYPES_PER_DAY,
-            "Types of events of one tenant that a gateway takes in a day, in UTC (429); counted anew when it starts. 0 is no limit. `tidegate tenant limits` says otherwise for a tenant.",
+            "Types of events of one tenant that a gateway takes in a day, in UTC (429); counted from zero when it starts. 0 is no limit. `tidegate tenant limits` says otherwise for a tenant.",
         ),
         connections: None,
     }

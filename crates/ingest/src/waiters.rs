@@ -45,7 +45,7 @@ struct Waiting {
 
 struct Entry {
     ticket: Ticket,
-    tell: oneshot::Sender<Outcome>,
+    answer: oneshot::Sender<Outcome>,
 }
 
 /// What is known of an accepted event when its record has gone to the log.
@@ -75,7 +75,7 @@ impl Ticket {
 }
 
 impl Waiters {
-    /// Asks that database, on one connection, whenever somebody waits. To be called within a runtime.
+    /// Asks that database, on one connection, whenever a request waits. To be called within a runtime.
     ///
     /// # Errors
     /// The configuration of the database is wrong.
@@ -95,23 +95,23 @@ impl Waiters {
     /// it is not.
     pub async fn wait(&self, tickets: Vec<Ticket>, until: Instant) -> Vec<Option<Outcome>> {
         let count = tickets.len();
-        let mut told = Vec::with_capacity(count);
+        let mut answers = Vec::with_capacity(count);
         {
             let mut waiting = self.shared.lock();
             if waiting.ended || waiting.events.len() + count > MOST {
                 return vec![None; count];
             }
             for ticket in tickets {
-                let (tell, hear) = oneshot::channel();
+                let (answer, hear) = oneshot::channel();
                 let number = waiting.next;
                 waiting.next += 1;
-                waiting.events.insert(number, Entry { ticket, tell });
-                told.push(hear);
+                waiting.events.insert(number, Entry { ticket, answer });
+                answers.push(hear);
             }
         }
         self.shared.more.notify_one();
         let mut outcomes = Vec::with_capacity(count);
-        for hear in &mut told {
+        for hear in &mut answers {
             let heard = tokio::time::timeout_at(until, hear).await;
             outcomes.push(heard.ok().and_then(Result::ok));
         }
@@ -140,15 +140,15 @@ impl Shared {
     /// What those ask who still wait, and their numbers.
     fn questions(&self) -> (Vec<u64>, Vec<Question>) {
         let mut waiting = self.lock();
-        waiting.events.retain(|_, entry| !entry.tell.is_closed());
+        waiting.events.retain(|_, entry| !entry.answer.is_closed());
         let events = waiting.events.iter();
         events
             .map(|(number, entry)| (*number, entry.ticket.question.clone()))
             .unzip()
     }
 
-    /// Tells those what they wait for.
-    fn tell(&self, asked: &[u64], found: Vec<(usize, Outcome)>) {
+    /// Answers those who wait.
+    fn answer(&self, asked: &[u64], found: Vec<(usize, Outcome)>) {
         let mut waiting = self.lock();
         for (n, outcome) in found {
             let Some(number) = asked.get(n) else { continue };
@@ -167,7 +167,7 @@ impl Shared {
                 _ => {
                     if let Some(entry) = waiting.events.remove(number) {
                         // Nobody listens: the time was up.
-                        let _ = entry.tell.send(outcome);
+                        let _ = entry.answer.send(outcome);
                     }
                 }
             }
@@ -195,7 +195,7 @@ async fn ask(db: Database, shared: Arc<Shared>) {
         let pause = match tokio::time::timeout(ANSWER, answer).await {
             Ok(Ok((answered, found))) => {
                 asker = Some(answered);
-                shared.tell(&numbers, found);
+                shared.answer(&numbers, found);
                 PAUSE
             }
             Ok(Err(error)) => {

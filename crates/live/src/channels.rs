@@ -41,11 +41,11 @@ pub trait Channels: Send + Sync + 'static {
 
     /// Sends messages to those who listen now and keep up, in order, and nothing else: none is kept or
     /// counted, no cursor moves, and who resumes is not sent them again. Returns how many of them went
-    /// to a channel that somebody listens to.
+    /// to a channel with listeners.
     ///
     /// # Errors
     /// [`LiveError`] when they could not be sent; some of them may have been.
-    fn tell<'a>(
+    fn send_transient<'a>(
         &'a self,
         messages: &'a [(Channel, Message)],
     ) -> BoxFuture<'a, Result<usize, LiveError>>;

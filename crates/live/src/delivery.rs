@@ -33,7 +33,7 @@ pub enum Delivery {
     /// Messages, in order, none delivered before.
     Messages(Arc<Batch>),
     /// A message that is in no channel: it was sent to those who listen, and has no id.
-    Aside(Arc<Message>),
+    Transient(Arc<Message>),
     /// The listener was too slow: its queue was full. Nothing comes after this; it can resume after
     /// the last message it received.
     Slow,

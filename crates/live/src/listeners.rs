@@ -78,10 +78,12 @@ impl Listeners {
 
     /// Delivers a message that is in no channel to all listeners that have begun. Those without room miss
     /// it: it must not end what they listen to.
-    pub(crate) fn tell(&self, message: &Arc<Message>) {
+    pub(crate) fn send_transient(&self, message: &Arc<Message>) {
         for listener in &self.0 {
             if !matches!(listener.phase, Phase::Starting(_)) {
-                listener.queue.push(Delivery::Aside(Arc::clone(message)));
+                listener
+                    .queue
+                    .push(Delivery::Transient(Arc::clone(message)));
             }
         }
     }

@@ -63,7 +63,7 @@ impl Queue {
     pub(crate) fn push(&self, delivery: Delivery) -> bool {
         let (size, alone) = match &delivery {
             Delivery::Messages(batch) => (batch.size(), batch.entries().len() == 1),
-            Delivery::Aside(message) => (sse::size(message), true),
+            Delivery::Transient(message) => (sse::size(message), true),
             _ => (CONTROL_BYTES, true),
         };
         let mut inner = lock(&self.0);

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn before_somebody_listened_nothing_was_kept() {
+    fn before_there_was_a_listener_nothing_was_kept() {
         let all = kept("40000-0", false, true);
         assert_eq!(after("54999-0", all), Err(Reset::Expired));
         assert_eq!(place(54_999, all), Err(Reset::Expired));

@@ -1,7 +1,7 @@
 //! Finds anomalies in what is stored (docs/decisions/0028): one processor at a time judges the counts of
 //! every minute that has ended, and writes what it found in the transaction that moves the clock on.
 
-mod told;
+mod notice;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 use crate::config::AnomalyConfig;
 use crate::metrics::AnomalyMetrics;
 use crate::state::Sources;
-use told::Told;
+use notice::AlertNotice;
 
 /// A minute is judged so long after its end: events take a moment to be stored.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -43,7 +43,7 @@ pub(crate) struct Anomalies {
     pub(crate) metrics: AnomalyMetrics,
     /// The topic of backend events, by its full name.
     pub(crate) topic: Arc<str>,
-    /// Whether somebody sends what is left in the outbox.
+    /// Whether a relay sends what is left in the outbox.
     pub(crate) announces: Sinks,
     pub(crate) owner: Uuid,
 }
@@ -109,21 +109,25 @@ impl Anomalies {
                 .await?;
         }
         let partitions: Vec<i16> = found
-            .told
+            .notices
             .iter()
-            .map(|told| partition_of(&told.key))
+            .map(|notice| partition_of(&notice.key))
             .collect();
-        let rows = found.told.iter().zip(partitions);
+        let rows = found.notices.iter().zip(partitions);
         let rows: Vec<NewRow<'_>> = rows
-            .map(|(told, partition)| NewRow {
+            .map(|(notice, partition)| NewRow {
                 partition,
                 topic: &self.topic,
-                key: Some(&told.key),
-                headers: &told.headers,
-                payload: Some(&told.event),
+                key: Some(&notice.key),
+                headers: &notice.headers,
+                payload: Some(&notice.event),
             })
             .collect();
-        let messages: Vec<_> = found.told.iter().map(|told| told.message.clone()).collect();
+        let messages: Vec<_> = found
+            .notices
+            .iter()
+            .map(|notice| notice.message.clone())
+            .collect();
         let judged = Judged {
             from: before,
             until: at_minute(until),
@@ -135,7 +139,7 @@ impl Anomalies {
         if !anomalies::record(&self.db, self.owner, &judged).await? {
             return Ok(false);
         }
-        self.tell(&found, until);
+        self.measure(&found, until);
         Ok(until < last)
     }
 
@@ -192,8 +196,8 @@ impl Anomalies {
                 alert.id = %alert_id, state = change.kind.as_str(), "{}", change.alert.message()
             );
             found
-                .told
-                .push(Told::of(&stored, change.kind, change.at, user));
+                .notices
+                .push(AlertNotice::of(&stored, change.kind, change.at, user));
             found.alerts.push(stored);
         }
         for alert in left {
@@ -222,7 +226,7 @@ impl Anomalies {
         records > BEHIND_RECORDS || oldest > BEHIND || self.sources.rewinds.records() > 0
     }
 
-    fn tell(&self, found: &Found, until: i64) {
+    fn measure(&self, found: &Found, until: i64) {
         self.metrics.judged_until.set(until * 60);
         for kind in Kind::ALL {
             let count = found.open.get(kind).copied().unwrap_or(0);
@@ -236,7 +240,7 @@ impl Anomalies {
 #[derive(Default)]
 struct Found {
     alerts: Vec<StoredAlert>,
-    told: Vec<Told>,
+    notices: Vec<AlertNotice>,
     open: HashMap<Kind, i64>,
 }
 

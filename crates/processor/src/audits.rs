@@ -1,4 +1,4 @@
-//! Audits: everything worked out anew from the rows, slice by slice, by one processor at a time
+//! Audits: everything recomputed from the rows, slice by slice, by one processor at a time
 //! (docs/decisions/0028). After each slice it rests, and the longer the more is stored.
 
 use std::collections::{HashMap, HashSet};
@@ -61,7 +61,7 @@ impl From<Error> for Stopped {
 }
 
 impl Audits {
-    /// Does whatever is asked for, until dropped. What it had begun another begins anew.
+    /// Does the audits that are asked for, until dropped. What it had begun another begins again.
     pub(crate) async fn run(self) {
         loop {
             if let Err(error) = self.look().await {

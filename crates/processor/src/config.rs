@@ -104,7 +104,7 @@ fn audit_at(env: &Env) -> Option<Time> {
     let text: String = env.get(
         &[NAME],
         "",
-        "Time of day, UTC, such as 03:30, at which everything is worked out anew from the rows; empty for never.",
+        "Time of day, UTC, such as 03:30, at which everything is recomputed from the rows; empty for never.",
     );
     let read = text.split_once(':').and_then(|(hour, minute)| {
         Time::from_hms(hour.parse().ok()?, minute.parse().ok()?, 0).ok()

@@ -24,8 +24,8 @@ const RETRY: Duration = Duration::from_secs(2);
 /// The pause before it is looked again whether what is waited for has come.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// How long it counts what Kafka said of its topics: it takes longer to ask than to erase somebody.
-const TOLD_FOR: Duration = Duration::from_secs(10);
+/// How long it counts what Kafka said of its topics: asking takes longer than erasing a user.
+const RETENTION_KNOWN_FOR: Duration = Duration::from_secs(10);
 
 /// The task that erases, one user after the other.
 pub(crate) struct Erasures {
@@ -37,11 +37,11 @@ pub(crate) struct Erasures {
     pub(crate) kafka: Option<(KafkaConfig, Vec<String>)>,
     pub(crate) owner: Uuid,
     /// What Kafka said last of its topics.
-    pub(crate) told: Option<Told>,
+    pub(crate) retention: Option<KnownRetention>,
 }
 
 /// How long topics keep records, for erasures that follow one another.
-pub(crate) struct Told {
+pub(crate) struct KnownRetention {
     at: Instant,
     topics: Vec<Arc<str>>,
     keeps: Vec<TopicRetention>,
@@ -64,7 +64,7 @@ impl From<Error> for Stopped {
 }
 
 impl Erasures {
-    /// Erases whoever is to be erased, until dropped. What it had begun another goes on with.
+    /// Erases the users that are to be erased, until dropped. What it had begun another goes on with.
     pub(crate) async fn run(mut self) {
         loop {
             if let Err(error) = self.connected().await {
@@ -105,7 +105,7 @@ impl Erasures {
         }
     }
 
-    /// Every step finds out by itself what is left of it, so it is begun anew after whatever ended it.
+    /// Every step finds out by itself what is left of it, so it is begun again, whatever ended it.
     async fn erase(&mut self, client: &mut Connection, of: &mut Erasure) -> Result<(), Stopped> {
         let channel = Channel::new(of.tenant.clone(), of.user());
         loop {
@@ -175,15 +175,17 @@ impl Erasures {
         names.sort();
         names.dedup();
         let full: Vec<_> = names.iter().map(|name| config.topic(name)).collect();
-        let is_told = |told: &Told| told.at.elapsed() < TOLD_FOR && told.topics == full;
-        if !self.told.as_ref().is_some_and(is_told) {
+        let is_known = |retention: &KnownRetention| {
+            retention.at.elapsed() < RETENTION_KNOWN_FOR && retention.topics == full
+        };
+        if !self.retention.as_ref().is_some_and(is_known) {
             let keeps = topics::retention(config, &full).await;
             let keeps = keeps.map_err(|error| {
                 Stopped::Later(format!(
                     "Kafka does not say how long topics keep records: {error}"
                 ))
             })?;
-            self.told = Some(Told {
+            self.retention = Some(KnownRetention {
                 at: Instant::now(),
                 topics: full,
                 keeps,
@@ -193,7 +195,7 @@ impl Erasures {
             let gone_by = one.keeps.map(|keeps| timestamp::format(of.until + keeps));
             json!({"topic": one.topic, "gone_by": gone_by})
         };
-        let keeps = self.told.iter().flat_map(|told| &told.keeps);
+        let keeps = self.retention.iter().flat_map(|retention| &retention.keeps);
         Ok(keeps.map(topic).collect())
     }
 }

@@ -64,7 +64,7 @@ service::metrics! {
         pub postgres_log_oldest: IntGauge("tidegate_processor_postgres_log_oldest_seconds"),
         /// Partitions of events are made up to this time, in seconds since 1970.
         pub partitions_until: IntGauge("tidegate_processor_partitions_until_seconds"),
-        /// Partitions not made or dropped yet because somebody else's transaction held a lock.
+        /// Partitions not made or dropped yet because another transaction held a lock.
         pub partition_lock_timeouts: IntCounter("tidegate_processor_partition_lock_timeouts_total"),
         /// Connections of the pool by state: in_use, open, max.
         pub pool_connections: IntGaugeVec("tidegate_database_pool_connections", ["state"]),

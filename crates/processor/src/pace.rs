@@ -20,7 +20,7 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
-    /// The pace of somebody who has had nothing to do.
+    /// The pace of a task that has had nothing to do.
     #[must_use]
     pub(crate) fn new() -> Self {
         Self {

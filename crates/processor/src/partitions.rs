@@ -45,7 +45,7 @@ impl Partitions {
         loop {
             let now = service::clock::now();
             let ahead = make_ahead(&self.db, &self.policy, now).await;
-            let is_well = self.tell(&ahead);
+            let is_well = self.report(&ahead);
             if let Some(keep) = self.policy.keep
                 && removed.is_none_or(|at| at.elapsed() >= RETENTION)
                 && self.remove(retention::cut(now, keep)).await
@@ -62,7 +62,7 @@ impl Partitions {
     }
 
     /// Says what was found; true if nothing is left to do.
-    fn tell(&self, ahead: &Result<Ahead, Error>) -> bool {
+    fn report(&self, ahead: &Result<Ahead, Error>) -> bool {
         let ahead = match ahead {
             Ok(ahead) => ahead,
             Err(error) => {

@@ -26,7 +26,7 @@ pub(crate) struct Projections {
 }
 
 impl Projections {
-    /// One that leaves `event.projection.created` in the outbox if somebody sends what is there.
+    /// One that leaves `event.projection.created` in the outbox if a relay sends what is there.
     pub(crate) fn new(db: Database, extensions: Arc<Extensions>, announces: Sinks) -> Self {
         Self {
             db,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use domain::envelope::{Origin, binary, is_cloudevents};
 use domain::personal::PersonalData;
-use domain::redriven::{HEADER_DEAD_LETTER, Place};
+use domain::redriven::{HEADER_DEAD_LETTER, RecordOrigin};
 use domain::{Context, DecodeError, Event, Limits, TenantId, id, subject};
 use eventlog::Record;
 use time::macros::datetime;
@@ -77,15 +77,18 @@ impl RecordDecoder {
 
     /// Where a record stood first. Only in the Postgres log are records that were dead letters.
     #[must_use]
-    pub fn place(&self, record: &Record) -> Place {
+    pub fn origin(&self, record: &Record) -> RecordOrigin {
         let before = self.is_postgres.then(|| record.header(HEADER_DEAD_LETTER));
-        before.flatten().and_then(Place::parse).unwrap_or(Place {
-            dead_letter: None,
-            from_postgres: self.is_postgres,
-            partition: record.partition,
-            offset: record.offset,
-            timestamp_ms: record.timestamp_ms,
-        })
+        before
+            .flatten()
+            .and_then(RecordOrigin::parse)
+            .unwrap_or(RecordOrigin {
+                dead_letter: None,
+                from_postgres: self.is_postgres,
+                partition: record.partition,
+                offset: record.offset,
+                timestamp_ms: record.timestamp_ms,
+            })
     }
 
     /// Decodes a record.
@@ -97,8 +100,8 @@ impl RecordDecoder {
             .topic
             .strip_prefix(&self.topic_prefix)
             .unwrap_or(&record.topic);
-        let place = self.place(record);
-        let tenant_id = self.tenant(record, name, &place)?;
+        let origin = self.origin(record);
+        let tenant_id = self.tenant(record, name, &origin)?;
         let refuse = |error: DecodeError| Undecodable {
             tenant_id: tenant_id.clone(),
             reason: error.reason(),
@@ -116,7 +119,7 @@ impl RecordDecoder {
         let cx = Context {
             origin: Origin::Log,
             tenant: &tenant_id,
-            received_at: received_at(place.timestamp_ms, now),
+            received_at: received_at(origin.timestamp_ms, now),
             now,
             // Known from an event with an id of its own, which never is nil; most have one, and
             // the id of a position in the log costs two hashes.
@@ -130,11 +133,11 @@ impl RecordDecoder {
         // What a gateway took names the same tenant twice. Nobody names one in the header, who may, and
         // another in the event.
         let other = event.tenant_id != tenant_id;
-        if other && (says(record) || !self.speaks_for_all(name, &place)) {
+        if other && (says(record) || !self.speaks_for_all(name, &origin)) {
             return Err(not_its(tenant_id, &event.tenant_id));
         }
         if event.event_id.is_nil() {
-            let id_of = if place.from_postgres {
+            let id_of = if origin.from_postgres {
                 id::from_postgres_log
             } else {
                 id::from_log_position
@@ -142,9 +145,9 @@ impl RecordDecoder {
             event.event_id = id_of(
                 &event.tenant_id,
                 name,
-                place.partition,
-                place.offset,
-                place.timestamp_ms,
+                origin.partition,
+                origin.offset,
+                origin.timestamp_ms,
             );
         }
         self.personal.apply(&mut event);
@@ -152,14 +155,19 @@ impl RecordDecoder {
     }
 
     /// Whose a record is: whose it says, where that is believed.
-    fn tenant(&self, record: &Record, topic: &str, place: &Place) -> Result<TenantId, Undecodable> {
+    fn tenant(
+        &self,
+        record: &Record,
+        topic: &str,
+        origin: &RecordOrigin,
+    ) -> Result<TenantId, Undecodable> {
         let header = record.header(subject::HEADER_TENANT);
         let said = match header.map(std::str::from_utf8) {
             None | Some(Ok("")) => None,
             Some(Ok(name)) => Some(TenantId::parse(name).ok_or_else(|| illegal_tenant(name))?),
             Some(Err(_)) => return Err(illegal_tenant("not UTF-8")),
         };
-        let owner = if self.speaks_for_all(topic, place) {
+        let owner = if self.speaks_for_all(topic, origin) {
             None
         } else {
             self.tenants.owner(topic)
@@ -173,8 +181,8 @@ impl RecordDecoder {
 
     /// Whether a record is believed the tenant it names. What is on the Postgres log a gateway took, but
     /// for what was a dead letter.
-    fn speaks_for_all(&self, topic: &str, place: &Place) -> bool {
-        let from_gateway = self.is_postgres && place.dead_letter.is_none();
+    fn speaks_for_all(&self, topic: &str, origin: &RecordOrigin) -> bool {
+        let from_gateway = self.is_postgres && origin.dead_letter.is_none();
         from_gateway || self.tenants.owner(topic).is_none()
     }
 }

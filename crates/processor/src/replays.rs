@@ -1,5 +1,5 @@
 //! Runs replays: hands the selected events to a service once more, on a topic of its own, has processors run
-//! with them again, shows them to the users who listen, or has the projections of their entities folded anew.
+//! with them again, shows them to the users who listen, or has the projections of their entities refolded.
 //! Nothing is stored or counted by it, and no live channel keeps anything of it.
 
 use std::collections::HashSet;
@@ -133,7 +133,7 @@ impl Replays {
                 (events.collect(), 0)
             };
             let refused = match (&topic, &self.kafka, &replay.processors) {
-                _ if replay.live => self.tell(replay, &events).await?,
+                _ if replay.live => self.send_live(replay, &events).await?,
                 (Some(topic), Some(kafka), _) => hand_over(kafka, topic, replay, &events).await?,
                 (_, _, Some(names)) => {
                     if !replays_to_processors::hand_over(client, replay, names, &events).await? {
@@ -198,7 +198,7 @@ impl Replays {
     }
 
     /// Shows the events to those who listen; returns how many are for no listener.
-    async fn tell(&self, replay: &Replay, events: &[Event]) -> Result<i64, Stopped> {
+    async fn send_live(&self, replay: &Replay, events: &[Event]) -> Result<i64, Stopped> {
         let Some(live) = &self.live else {
             let problem = "there are no live channels here: REDIS_URL is not set";
             return Err(Stopped::Failed(problem.to_owned()));
@@ -208,7 +208,7 @@ impl Replays {
         Ok(i64::try_from(events.len() - sent).unwrap_or(0))
     }
 
-    /// Folds the states of the entities of these events anew, each once a replay.
+    /// Refolds the states of the entities of these events, each once a replay.
     async fn fold(
         &self,
         client: &mut Connection,

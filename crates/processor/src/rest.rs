@@ -1,5 +1,5 @@
 //! How long those who work beside the storing rest after a piece of work, so that storing goes first: one
-//! tenth of one connection's time is theirs while a lot is stored, and more for whoever falls far behind
+//! tenth of one connection's time is theirs while a lot is stored, and more for work that falls far behind
 //! (docs/decisions/0043).
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ const BUSY: f64 = 1_000.0;
 /// The rest for each time of work while a lot is stored.
 pub(crate) const LONG: f64 = 9.0;
 
-/// How far behind somebody may be, and how it rests.
+/// How far behind a kind of work may be, and how long it rests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     /// The rest for each time of work while little is stored.
@@ -40,7 +40,7 @@ pub(crate) const SECONDS: Patience = Patience {
     longest: Duration::from_secs(3),
 };
 
-/// What is stored, as somebody sees it who looks from time to time.
+/// What is stored, as seen by a task that looks from time to time.
 #[derive(Debug)]
 pub(crate) struct Storing {
     /// How much it was at the last look.
@@ -71,7 +71,7 @@ impl Storing {
         is_other
     }
 
-    /// The rest after work that took so long, of somebody who is `behind` the storing.
+    /// The rest after work that took so long, of a task that is `behind` the storing.
     pub(crate) fn rest(&self, took: Duration, behind: Duration, patience: Patience) -> Duration {
         let factor = if self.is_busy {
             let span = (patience.too_late - patience.late).as_secs_f64();
@@ -91,7 +91,7 @@ mod tests {
     const WORK: Duration = Duration::from_millis(100);
 
     #[tokio::test(start_paused = true)]
-    async fn storing_goes_first_until_somebody_is_too_late() {
+    async fn storing_goes_first_until_the_others_are_too_late() {
         let mut storing = Storing::new();
         let short = WORK / 2;
         assert!(storing.look(1_000_000), "the first look tells nothing");

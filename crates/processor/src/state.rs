@@ -15,7 +15,7 @@ use crate::pipeline::detour::Detour;
 use crate::pipeline::rewinds::Rewinds;
 
 /// How long the database may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+const TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a lag is noted that is another, and one that is the same.
 const OTHER: Duration = Duration::from_secs(2);
 const SAME: Duration = Duration::from_secs(20);
@@ -146,10 +146,10 @@ impl State {
         gauges: StateMetrics,
     ) {
         let mut every = tokio::time::interval(Duration::from_secs(1));
-        let mut told = Told::default();
+        let mut lag = NotedLag::default();
         loop {
             every.tick().await;
-            let ping = tokio::time::timeout(PATIENCE, db.ping()).await;
+            let ping = tokio::time::timeout(TIMEOUT, db.ping()).await;
             let up = matches!(ping, Ok(Ok(())));
             self.database.store(up, Ordering::Relaxed);
             gauges.database_connected.set(i64::from(up));
@@ -184,8 +184,8 @@ impl State {
             }
             if let (true, Some(consumer)) = (up, consumer) {
                 let waiting = consumer.lag().iter().filter_map(|one| one.lag).sum();
-                let telling = told.tell(&db, waiting);
-                if !matches!(tokio::time::timeout(PATIENCE, telling).await, Ok(Ok(()))) {
+                let noting = lag.note(&db, waiting);
+                if !matches!(tokio::time::timeout(TIMEOUT, noting).await, Ok(Ok(()))) {
                     tracing::debug!("the lag is not noted now");
                 }
             }
@@ -194,13 +194,13 @@ impl State {
 }
 
 /// The lag, as it is noted for those who do not see Kafka: every other second while it changes.
-struct Told {
+struct NotedLag {
     processor: Uuid,
     records: i64,
     at: Option<Instant>,
 }
 
-impl Default for Told {
+impl Default for NotedLag {
     fn default() -> Self {
         Self {
             processor: Uuid::now_v7(),
@@ -210,8 +210,8 @@ impl Default for Told {
     }
 }
 
-impl Told {
-    async fn tell(&mut self, db: &Database, records: i64) -> Result<(), store::Error> {
+impl NotedLag {
+    async fn note(&mut self, db: &Database, records: i64) -> Result<(), store::Error> {
         let pause = if records == self.records { SAME } else { OTHER };
         if self.at.is_some_and(|at| at.elapsed() < pause) {
             return Ok(());

@@ -270,7 +270,7 @@ impl StoreRole {
             channels,
             kafka: config.kafka.clone().map(|kafka| (kafka, topics)),
             owner: Uuid::now_v7(),
-            told: None,
+            retention: None,
         };
         background.spawn(erasures.run());
         background.spawn(user_counts::count(db.clone()));

@@ -25,7 +25,7 @@ impl TenantTopics {
         let words = env.get_list(
             &[NAME],
             &subject::EVENT_TOPICS.join(","),
-            "Topics whose records are believed their header tenant, by commas: whoever may write to them speaks for every tenant. TOPIC=TENANT: all of it is that tenant's. Records of others are of the default tenant, and no events if they say another.",
+            "Topics whose records are believed their header tenant, by commas: a producer that may write to them speaks for every tenant. TOPIC=TENANT: all of it is that tenant's. Records of others are of the default tenant, and no events if they say another.",
         );
         let read = |word: &String| {
             let Some((topic, tenant)) = word.split_once('=') else {

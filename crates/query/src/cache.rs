@@ -24,7 +24,7 @@ use shared::{Found, Shared};
 /// How often what is out of date is removed from memory.
 const SWEEP: Duration = Duration::from_millis(250);
 /// How long another process' load is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 /// How often it is looked whether that is done.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -150,7 +150,7 @@ impl Cache {
         let shared = self.0.shared.as_ref().filter(|shared| shared.is_up());
         let mut leads = None;
         if let Some(shared) = shared {
-            let deadline = Instant::now() + PATIENCE;
+            let deadline = Instant::now() + TIMEOUT;
             loop {
                 match shared.look(key.id).await {
                     Ok(Found::Answer(bytes)) => {

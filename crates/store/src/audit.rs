@@ -1,4 +1,4 @@
-//! Works out anew from the rows what is kept beside them, and finds what differs: slice by slice, each in
+//! Recomputes from the rows what is kept beside them, and finds what differs: slice by slice, each in
 //! one snapshot, so that what is stored meanwhile makes no difference.
 
 mod counts;

@@ -43,7 +43,7 @@ pub struct Figures {
     pub changes: Changes,
 }
 
-/// Numbers that are others once something happened there: whoever shows it looks again.
+/// Numbers that are others once something happened there: a page that shows it looks again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "named by what they are of")]
 pub struct Changes {

@@ -17,7 +17,7 @@ const LOCK: i64 = 0x7469_6465_6761_7465;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// How long [`run`] waits while another process is at it.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Creates the schema if it is absent and applies what is missing. Safe to call from several
 /// processes at once. Returns the names of the migrations applied now.
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The database cannot be reached, a migration fails, or another process has been at it for half a
 /// minute.
 pub async fn run(db: &Database) -> Result<Vec<String>, Error> {
-    run_within(db, PATIENCE).await
+    run_within(db, TIMEOUT).await
 }
 
 /// Returns when the schema is there: brings it up to date if `migrates`, else waits for another

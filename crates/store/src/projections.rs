@@ -1,4 +1,4 @@
-//! Projections: their definitions, the states of the entities, and how a state is folded anew from the
+//! Projections: their definitions, the states of the entities, and how a state is refolded from the
 //! history. The storing transaction folds what comes ([`crate::write`]).
 
 pub mod definitions;

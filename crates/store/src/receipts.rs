@@ -14,9 +14,9 @@ use crate::sql::{Columns, Sql};
 /// Dead letters looked through for what looks like an event, the newest first.
 const LOOKED_THROUGH: i64 = 1_000;
 
-/// A place in a log.
+/// A position in a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogPlace {
+pub struct RecordPosition {
     /// Full topic name, or that of the Postgres log.
     pub topic: String,
     /// Partition of the topic.
@@ -31,7 +31,7 @@ pub struct Receipt {
     /// The event.
     pub event: StoredEvent,
     /// The record it was stored from, if that was noted.
-    pub place: Option<LogPlace>,
+    pub position: Option<RecordPosition>,
     /// Whether a gateway took it, not a producer of the log.
     pub by_gateway: Option<bool>,
     /// Its rows of the counts: the type under which it is counted, and what they count now.
@@ -57,7 +57,7 @@ pub struct Counted {
 #[derive(Debug, Clone)]
 pub struct StoredUpTo {
     /// The next offset to be stored.
-    pub next: LogPlace,
+    pub next: RecordPosition,
     /// When the last one was.
     pub updated_at: OffsetDateTime,
 }
@@ -67,7 +67,7 @@ pub struct StoredUpTo {
 #[expect(missing_docs, reason = "as in StoredDeadLetter")]
 pub struct Letter {
     pub id: i64,
-    pub place: LogPlace,
+    pub position: RecordPosition,
     pub reason: String,
     pub detail: String,
     pub state: String,
@@ -101,9 +101,9 @@ pub async fn read(
     let topic: Option<String> = columns.next()?;
     let partition: Option<i32> = columns.next()?;
     let offset: Option<i64> = columns.next()?;
-    let place = topic.zip(partition).zip(offset);
+    let position = topic.zip(partition).zip(offset);
     Ok(Some(Receipt {
-        place: place.map(|((topic, partition), offset)| LogPlace {
+        position: position.map(|((topic, partition), offset)| RecordPosition {
             topic,
             partition,
             offset,
@@ -180,7 +180,7 @@ pub async fn stored_up_to(client: &Client) -> Result<Vec<StoredUpTo>, Error> {
     let rows = sql.rows(client).await?;
     let stored = |row: &Row| -> Result<StoredUpTo, tokio_postgres::Error> {
         Ok(StoredUpTo {
-            next: LogPlace {
+            next: RecordPosition {
                 topic: row.try_get(0)?,
                 partition: row.try_get(1)?,
                 offset: row.try_get(2)?,
@@ -223,7 +223,7 @@ pub async fn letters(
         let mut columns = Columns::new(row);
         let id = columns.next()?;
         let topic = columns.next()?;
-        let place = LogPlace {
+        let position = RecordPosition {
             topic,
             partition: columns.next()?,
             offset: columns.next()?,
@@ -231,13 +231,13 @@ pub async fn letters(
         let from_postgres: bool = columns.next()?;
         Ok(Letter {
             id,
-            place: if from_postgres {
-                LogPlace {
+            position: if from_postgres {
+                RecordPosition {
                     topic: LOG.to_owned(),
-                    ..place
+                    ..position
                 }
             } else {
-                place
+                position
             },
             reason: columns.next()?,
             detail: columns.next()?,

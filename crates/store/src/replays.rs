@@ -215,7 +215,7 @@ pub async fn claim(
     if replay.started_at.is_none() {
         let begin = "update replays set started_at = now() where id = $1";
         tx.execute(begin, &[&replay.id]).await?;
-        tell(&tx, started, &replay).await?;
+        announce_state(&tx, started, &replay).await?;
     }
     tx.commit().await?;
     Ok(Some(replay))
@@ -272,7 +272,7 @@ pub async fn advance(
     if ended {
         tx.execute("delete from replay_events where replay = $1", &[id])
             .await?;
-        tell(&tx, completed, replay).await?;
+        announce_state(&tx, completed, replay).await?;
     }
     tx.commit().await?;
     Ok(true)
@@ -288,6 +288,10 @@ pub async fn fail(client: &Client, replay: &Replay, problem: &str) -> Result<(),
     Ok(())
 }
 
-async fn tell(tx: &Transaction<'_>, how: Announce<Replay>, replay: &Replay) -> Result<(), Error> {
+async fn announce_state(
+    tx: &Transaction<'_>,
+    how: Announce<Replay>,
+    replay: &Replay,
+) -> Result<(), Error> {
     announce(tx, &how.messages(std::iter::once(replay)), how.to).await
 }

@@ -1,7 +1,7 @@
 //! The version of all rules: what is to be done with which events.
 //!
 //! A storing transaction reads it, and fails with [`Error::Rules`] if the rules it was prepared for are
-//! others; what is folded into projections it reads itself. Whoever changes a rule waits for the storing
+//! others; what is folded into projections it reads itself. A change of a rule waits for the storing
 //! transactions that are open, and has new ones wait. So an event is stored either before the change is
 //! committed, or under the changed rules.
 
@@ -24,7 +24,7 @@ pub enum RuleKind {
 
 const VERSION: &str = "select version from rules_version";
 
-/// Longest wait for storing transactions; they wait behind whoever changes a rule.
+/// Longest wait for storing transactions; they wait behind a change of a rule.
 const WAIT: &str = "set local lock_timeout = '5s'";
 
 /// The version now.

@@ -203,7 +203,7 @@ pub async fn create(
 }
 
 /// Changes one to what `change` makes of it, which sees it as it is, and may decline; `None` if there
-/// is none. One that is enabled anew counts as not failing.
+/// is none. One that is enabled again counts as not failing.
 ///
 /// # Errors
 /// The database does not answer.

@@ -133,7 +133,7 @@ pub enum Granted {
 /// force from the first grant on.
 ///
 /// # Errors
-/// The database does not answer, this role does not own the tables, or somebody's transaction keeps a lock.
+/// The database does not answer, this role does not own the tables, or another transaction keeps a lock.
 pub async fn grant(db: &Database, role: &str, tenant: &TenantId) -> Result<Granted, Error> {
     let mut client = db.client().await?;
     let tx = client.transaction().await?;

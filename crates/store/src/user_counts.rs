@@ -18,7 +18,7 @@ const CANDIDATES: i64 = 100;
 /// Users that are told of.
 const TOP: i64 = 10;
 
-/// What the processor that counts has locked; whoever erases a user waits for it.
+/// What the processor that counts has locked; an erasure waits for it.
 const LOCK: &str = "select counted_until from user_counting for update";
 
 /// Counts what was stored from `$1` on and before `$2`; gives how many events these were, and the days whose

@@ -5,7 +5,7 @@ use super::rule::{Kind, Rule};
 
 /// Minutes between two updates of an alert.
 const UPDATE_AFTER: i64 = 15;
-/// By how much it must be worse than what was told last.
+/// By how much it must be worse than what was notified last.
 const WORSE: f64 = 1.5;
 
 /// An alert. Times are minutes since 1970: the end of the window that showed it.
@@ -29,10 +29,10 @@ pub struct Alert {
     pub events: i64,
     /// How long the window is, in minutes.
     pub window_minutes: i64,
-    /// What was told last, and when.
-    pub told: f64,
-    /// See `told`.
-    pub told_at: i64,
+    /// What listeners were notified of last, and when.
+    pub notified: f64,
+    /// See `notified`.
+    pub notified_at: i64,
     /// Since when all is well.
     pub well_since: Option<i64>,
 }
@@ -84,13 +84,13 @@ impl Alert {
             worst: reading.value,
             events: reading.events,
             window_minutes: reading.minutes,
-            told: reading.value,
-            told_at: at,
+            notified: reading.value,
+            notified_at: at,
             well_since: None,
         }
     }
 
-    /// Takes note of what was found at a minute; says what is to be told.
+    /// Takes note of what was found at a minute; says what is to be notified.
     pub(super) fn note(&mut self, rule: &Rule, reading: &Reading, at: i64) -> Option<ChangeKind> {
         match reading.level {
             Level::Well => {
@@ -113,10 +113,10 @@ impl Alert {
             return None;
         }
         self.worst = self.worst.max(reading.value);
-        let worse = reading.value >= WORSE * self.told && at - self.told_at >= UPDATE_AFTER;
+        let worse = reading.value >= WORSE * self.notified && at - self.notified_at >= UPDATE_AFTER;
         worse.then(|| {
-            self.told = reading.value;
-            self.told_at = at;
+            self.notified = reading.value;
+            self.notified_at = at;
             ChangeKind::Updated
         })
     }

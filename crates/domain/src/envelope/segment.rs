@@ -45,7 +45,7 @@ pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
         r.complain("type", Code::IllegalValue, message);
     }
     let call = call.unwrap_or_default();
-    // Whoever sends such messages is a client, by whatever way they come.
+    // A sender of such messages is a client, by whatever way they come.
     let (event_id, client_event_id) = r.event_id_in(Space::Frontend, &["messageId"], cx.tenant, cx);
     // Some clients send an empty one with every call.
     let blank = |raw| string(raw).is_some_and(|text| text.trim().is_empty());

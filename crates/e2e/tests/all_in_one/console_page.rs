@@ -178,7 +178,7 @@ async fn furnish(world: &World, base: &str) -> String {
          select subscription_id, tenant_id, gen_random_uuid(), now(), 'invoice.sent', 3, 'failed', 503, 120, \
              'the endpoint answered 503' from event_subscriptions; \
          insert into anomaly_alerts (alert_id, tenant, rule, kind, subject, state, opened_at, value, usual, worst, \
-             events, window_minutes, message, told, told_at) \
+             events, window_minutes, message, notified, notified_at) \
          values (gen_random_uuid(), 'default', 'surges', 'surge', 'order.placed', 'open', now(), 480, 12, 480, 480, 5, \
              '480 events of order.placed in 5 minutes; 12 are usual', 480, now())",
     )

@@ -393,7 +393,7 @@ async fn what_is_unusual_and_what_differs_is_seen_and_acted_on() {
     console.sees("orders · error_rate").await;
     // One that is open is seen as soon as it is there.
     let open = "insert into anomaly_alerts (alert_id, tenant, rule, kind, subject, state, opened_at, value, usual, \
-            worst, events, window_minutes, message, told, told_at) \
+            worst, events, window_minutes, message, notified, notified_at) \
         values (gen_random_uuid(), 'default', 'orders', 'error_rate', 'backend', 'open', now(), 0.5, 0.05, 0.5, 40, 5, \
             'half of it went wrong', 0.5, now())";
     let db = world.database.connect().await.unwrap();

@@ -31,11 +31,11 @@ struct Table {
     /// The worker a partition had last: it returns to it while the load stays even.
     workers: HashMap<(Arc<str>, i32), usize>,
     /// Partitions to be read from an offset.
-    places: Vec<Place>,
+    read_from: Vec<ReadFrom>,
 }
 
 /// Topic, partition, and the offset to read from.
-pub(super) type Place = (Arc<str>, i32, i64);
+pub(super) type ReadFrom = (Arc<str>, i32, i64);
 
 impl Assignments {
     pub(super) fn new(workers: usize) -> Self {
@@ -145,16 +145,16 @@ impl Assignments {
 
     /// Has a partition read from an offset, as soon as the polling thread comes to it. The last offset
     /// counts.
-    pub(super) fn place(&self, place: Place) {
+    pub(super) fn place(&self, place: ReadFrom) {
         let mut table = self.table();
-        let same = |other: &Place| other.0 == place.0 && other.1 == place.1;
-        table.places.retain(|other| !same(other));
-        table.places.push(place);
+        let same = |other: &ReadFrom| other.0 == place.0 && other.1 == place.1;
+        table.read_from.retain(|other| !same(other));
+        table.read_from.push(place);
     }
 
     /// What is to be read from an offset.
-    pub(super) fn take_places(&self) -> Vec<Place> {
-        std::mem::take(&mut self.table().places)
+    pub(super) fn take_read_from(&self) -> Vec<ReadFrom> {
+        std::mem::take(&mut self.table().read_from)
     }
 
     /// The partition is read from that offset from now on, or, without one, not at all; what was handed

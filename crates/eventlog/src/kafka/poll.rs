@@ -164,7 +164,7 @@ impl PollThread {
     /// Moves partitions to the offsets they are to be read from.
     fn place(&self, client: &Client) {
         let assignments = &self.shared.assignments;
-        for (topic, partition, offset) in assignments.take_places() {
+        for (topic, partition, offset) in assignments.take_read_from() {
             // Asked for twice before it came to the first: reading goes on.
             let found = assignments.find(&topic, partition);
             if found.is_some_and(|assignment| !assignment.is_unplaced()) {

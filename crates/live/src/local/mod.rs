@@ -76,14 +76,14 @@ impl Channels for LocalChannels {
         })
     }
 
-    fn tell<'a>(
+    fn send_transient<'a>(
         &'a self,
         messages: &'a [(Channel, Message)],
     ) -> BoxFuture<'a, Result<usize, LiveError>> {
         let state = lock(&self.shared.state);
         let heard = messages
             .iter()
-            .filter(|(channel, message)| state.tell(&channel.key(PREFIX), message));
+            .filter(|(channel, message)| state.send_transient(&channel.key(PREFIX), message));
         Box::pin(std::future::ready(Ok(heard.count())))
     }
 

@@ -176,12 +176,12 @@ impl State {
     }
 
     /// Sends a message to those who listen to a channel; false if nobody does.
-    pub(super) fn tell(&self, key: &str, message: &Message) -> bool {
+    pub(super) fn send_transient(&self, key: &str, message: &Message) -> bool {
         let ring = self.rings.get(key);
         let Some(ring) = ring.filter(|ring| !ring.listeners.is_empty()) else {
             return false;
         };
-        ring.listeners.tell(&Arc::new(message.clone()));
+        ring.listeners.send_transient(&Arc::new(message.clone()));
         true
     }
 

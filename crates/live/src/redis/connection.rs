@@ -179,7 +179,7 @@ fn is_displaced(error: &RedisError) -> bool {
 }
 
 /// The error as the port reports it: the server does not answer, or it refuses. The connection is
-/// made anew after the first.
+/// made again after the first.
 pub(crate) fn failure(error: &RedisError) -> LiveError {
     let refuses = matches!(
         error.kind(),

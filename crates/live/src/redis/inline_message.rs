@@ -12,9 +12,9 @@ use crate::message::Message;
 
 impl ChannelStates {
     /// Delivers a message that is in no channel.
-    pub(crate) fn tell(&self, key: &str, message: Message) {
+    pub(crate) fn send_transient(&self, key: &str, message: Message) {
         if let Some(channel) = self.channels.get(key) {
-            channel.listeners.tell(&Arc::new(message));
+            channel.listeners.send_transient(&Arc::new(message));
         }
     }
 

@@ -81,11 +81,11 @@ impl Channels for RedisChannels {
         Box::pin(self.publisher.publish(publications))
     }
 
-    fn tell<'a>(
+    fn send_transient<'a>(
         &'a self,
         messages: &'a [(Channel, Message)],
     ) -> BoxFuture<'a, Result<usize, LiveError>> {
-        Box::pin(self.publisher.tell(messages))
+        Box::pin(self.publisher.send_transient(messages))
     }
 
     fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>> {

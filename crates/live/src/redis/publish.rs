@@ -17,7 +17,7 @@ use crate::message::{Channel, Message, Outcome, Publication};
 use crate::queue::lock;
 
 /// How often it is tried to remove a channel in a later millisecond than that of its newest message; then it
-/// is removed all the same, for somebody else publishes to it all the time.
+/// is removed all the same, for another process publishes to it all the time.
 const ERASE_ATTEMPTS: u32 = 50;
 
 /// The publishing end.
@@ -60,12 +60,15 @@ impl Publisher {
     }
 
     /// Sends messages to those who listen; Redis says how many processes have a listener.
-    pub(crate) async fn tell(&self, messages: &[(Channel, Message)]) -> Result<usize, LiveError> {
+    pub(crate) async fn send_transient(
+        &self,
+        messages: &[(Channel, Message)],
+    ) -> Result<usize, LiveError> {
         self.with_connection(async |connection| {
             let mut pipeline = Pipeline::with_capacity(messages.len());
             for (channel, message) in messages {
                 let key = channel.key(&self.server.prefix);
-                pipeline.publish(key, script::aside(message));
+                pipeline.publish(key, script::transient(message));
             }
             let heard: Vec<u64> = pipeline.query_async(&mut connection.redis.clone()).await?;
             Ok(heard.into_iter().filter(|count| *count > 0).count())

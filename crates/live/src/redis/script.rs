@@ -41,18 +41,18 @@ impl InlineMessage {
 }
 
 /// How a message begins that is in no channel; a pointer begins with an id.
-const ASIDE: &str = "aside ";
+const TRANSIENT: &str = "transient ";
 
 /// What is sent of a message that is in no channel: the length of the event, a line break, the event and
 /// the data.
-pub(crate) fn aside(message: &Message) -> Vec<u8> {
-    let head = format!("{ASIDE}{}\n", message.event.len());
+pub(crate) fn transient(message: &Message) -> Vec<u8> {
+    let head = format!("{TRANSIENT}{}\n", message.event.len());
     [head.as_bytes(), message.event.as_bytes(), &message.data].concat()
 }
 
-/// Reads what [`aside`] makes; `None` for anything else.
-pub(crate) fn parse_aside(payload: &[u8]) -> Option<Message> {
-    let rest = payload.strip_prefix(ASIDE.as_bytes())?;
+/// Reads what [`transient`] makes; `None` for anything else.
+pub(crate) fn parse_transient(payload: &[u8]) -> Option<Message> {
+    let rest = payload.strip_prefix(TRANSIENT.as_bytes())?;
     let end = rest.iter().position(|byte| *byte == b'\n')?;
     let length = std::str::from_utf8(&rest[..end]).ok()?.parse().ok()?;
     let (event, data) = rest[end + 1..].split_at_checked(length)?;
@@ -177,7 +177,7 @@ return since
 
 /// Removes what is kept of a channel and returns how many messages there were; nothing, and -1, within the
 /// millisecond of its newest message: the ids of what comes then would not be above those that are removed,
-/// and listeners would take it for read. That it is listened to stays known while somebody does.
+/// and listeners would take it for read. That it is listened to stays known while a listener does.
 ///
 /// `KEYS`: channel, sizes, expiry, bytes, the channel's key for being listened to, dedup keys. `ARGV`: 1 to
 /// remove it whatever the millisecond.
@@ -245,11 +245,16 @@ mod tests {
             event: "a é".to_owned(),
             data: Bytes::from_static(b"{\"n\": 1}"),
         };
-        let sent = aside(&message);
-        assert_eq!(parse_aside(&sent), Some(message));
+        let sent = transient(&message);
+        assert_eq!(parse_transient(&sent), Some(message));
         assert!(InlineMessage::parse(&sent).is_none());
-        for other in ["12-0", "5-1 12-0 1\ne{}", "aside 9\ne{}", "aside x\ne"] {
-            assert_eq!(parse_aside(other.as_bytes()), None, "{other:?}");
+        for other in [
+            "12-0",
+            "5-1 12-0 1\ne{}",
+            "transient 9\ne{}",
+            "transient x\ne",
+        ] {
+            assert_eq!(parse_transient(other.as_bytes()), None, "{other:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::connection::{Connection, Server, is_now};
-use super::script::{InlineMessage, parse_aside};
+use super::script::{InlineMessage, parse_transient};
 use super::state::ChannelStates;
 use super::{read, value};
 use crate::id::Resume;
@@ -202,10 +202,10 @@ impl Session {
     fn follow(&mut self, subscriber: &Subscriber) {
         let mut states = lock(&subscriber.states);
         self.received.retain(|message| {
-            let aside = parse_aside(message.get_payload_bytes());
-            let is_pointer = aside.is_none();
-            if let Some(message_aside) = aside {
-                states.tell(message.get_channel_name(), message_aside);
+            let transient = parse_transient(message.get_payload_bytes());
+            let is_pointer = transient.is_none();
+            if let Some(sent) = transient {
+                states.send_transient(message.get_channel_name(), sent);
             }
             is_pointer
         });

@@ -105,7 +105,7 @@ pub(super) fn received(queue: &Queue) -> Vec<String> {
             let ids = batch.entries().iter().map(|entry| entry.id.ms.to_string());
             ids.collect::<Vec<_>>().join(",")
         }
-        Delivery::Aside(message) => format!("aside {}", message.event),
+        Delivery::Transient(message) => format!("transient {}", message.event),
         Delivery::Slow => "slow".to_owned(),
     };
     taken.into_iter().map(short).collect()

@@ -353,16 +353,16 @@ async fn what_is_told_reaches_those_who_listen_and_is_kept_nowhere<F: Fixture>()
     let told: Vec<_> = (7..9)
         .map(|n| (channel.clone(), numbered(&channel, n).message))
         .collect();
-    assert_eq!(channels.tell(&told).await, Ok(0));
+    assert_eq!(channels.send_transient(&told).await, Ok(0));
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
     let first = publish_numbers(channels, &channel, 0..1).await[0];
     listener.expect(0..1).await;
     let to_nobody = (user("nobody"), told[0].1.clone());
     let all = [&told[..], &[to_nobody]].concat();
-    assert_eq!(channels.tell(&all).await, Ok(2));
+    assert_eq!(channels.send_transient(&all).await, Ok(2));
     for (_, message) in &told {
         match listener.next().await {
-            Some(Delivery::Aside(received)) => assert_eq!(*received, *message),
+            Some(Delivery::Transient(received)) => assert_eq!(*received, *message),
             other => panic!("{other:?}"),
         }
     }

@@ -78,7 +78,7 @@ impl DirectInput {
             Some((channel, replayed(replay, &message)))
         });
         let messages: Vec<_> = messages.collect();
-        self.publisher.channels.tell(&messages).await?;
+        self.publisher.channels.send_transient(&messages).await?;
         let bytes: usize = messages.iter().map(|(_, one)| one.data.len()).sum();
         tokio::time::sleep(Duration::from_secs_f64(bytes as f64 / TOLD_A_SECOND)).await;
         Ok(messages.len())

@@ -248,11 +248,11 @@ mod tests {
             })
         }
 
-        fn tell<'a>(
+        fn send_transient<'a>(
             &'a self,
             messages: &'a [(Channel, live::Message)],
         ) -> BoxFuture<'a, Result<usize, LiveError>> {
-            self.channels.tell(messages)
+            self.channels.send_transient(messages)
         }
 
         fn mark_gap(&self) -> BoxFuture<'_, Result<StreamId, LiveError>> {

@@ -1,14 +1,14 @@
 //! Record → dead letter.
 
 use domain::TenantId;
-use domain::redriven::{Place, header_text};
+use domain::redriven::{RecordOrigin, header_text};
 use eventlog::{Outgoing, Record};
 use store::write::DeadLetter;
 
 /// Keeps a record that cannot be stored as an event.
 pub(super) fn dead_letter(
     record: &Record,
-    place: Place,
+    origin: RecordOrigin,
     tenant_id: TenantId,
     reason: &str,
     detail: &str,
@@ -16,17 +16,17 @@ pub(super) fn dead_letter(
     DeadLetter {
         tenant_id,
         topic: record.topic.to_string(),
-        partition: place.partition,
-        offset: place.offset,
+        partition: origin.partition,
+        offset: origin.offset,
         key: record.key.clone(),
         headers: headers(record),
         payload: record.payload.clone(),
         reason: reason.to_owned(),
         detail: detail.to_owned(),
         event_id: None,
-        timestamp_ms: place.timestamp_ms,
-        from_postgres: place.from_postgres,
-        was: place.dead_letter,
+        timestamp_ms: origin.timestamp_ms,
+        from_postgres: origin.from_postgres,
+        was: origin.dead_letter,
     }
 }
 

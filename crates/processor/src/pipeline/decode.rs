@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::redriven::Place;
+use domain::redriven::RecordOrigin;
 use domain::{Event, EventStatus};
 use eventlog::{Chunk, Permit, Record};
 use store::write::{DeadLetter, FrozenRows, Matched, Rows};
@@ -55,7 +55,7 @@ pub struct Item {
     /// The record, kept for its position and, should it become a dead letter, its bytes.
     pub record: Record,
     /// Where it stood first.
-    pub place: Place,
+    pub origin: RecordOrigin,
     /// What its position belongs to: see [`Chunk::topic`].
     pub topic: Arc<str>,
     /// The offset after the record before it, or where reading began: see [`Chunk::from`].
@@ -106,13 +106,13 @@ impl Decoder {
             let (records, permit) = chunk.into_parts();
             permits.push(permit);
             for record in records {
-                let place = self.records.place(&record);
+                let origin = self.records.origin(&record);
                 let content = match self.records.decode(&record, now) {
                     // Its row is made with all others.
                     Ok(event) => Content::Event(Box::new(event), 0),
                     Err(error) => Content::Dead(Box::new(dead_letter(
                         &record,
-                        place,
+                        origin,
                         error.tenant_id,
                         error.reason,
                         &error.detail,
@@ -121,7 +121,7 @@ impl Decoder {
                 let next = record.offset + 1;
                 items.push(Item {
                     record,
-                    place,
+                    origin,
                     topic: Arc::clone(&topic),
                     from: std::mem::replace(&mut from, next),
                     content,

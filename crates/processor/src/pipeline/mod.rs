@@ -46,7 +46,7 @@ use write::WriteStage;
 
 /// How far apart the batches of a worker are under load. Storing has 200 ms until an event can be read.
 const STORE_INTERVAL: Duration = Duration::from_millis(80);
-/// The same while somebody listens who gets the events after the commit.
+/// The same while a listener gets the events after the commit.
 const DELIVER_INTERVAL: Duration = Duration::from_millis(5);
 
 /// What the workers need to know and share.

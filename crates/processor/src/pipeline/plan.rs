@@ -135,19 +135,19 @@ impl Positions {
                         row: *row,
                         event,
                         place: RecordPlace {
-                            topic: if record.place.from_postgres {
+                            topic: if record.origin.from_postgres {
                                 LOG
                             } else {
                                 &record.record.topic
                             },
-                            partition: record.place.partition,
-                            offset: record.place.offset,
-                            timestamp_ms: record.place.timestamp_ms,
+                            partition: record.origin.partition,
+                            offset: record.origin.offset,
+                            timestamp_ms: record.origin.timestamp_ms,
                         },
                         // Every gateway sets it.
                         by_gateway: record.record.header(subject::HEADER_SUBJECT).is_some(),
                         follows: follows(event, &record.record),
-                        dead_letter: record.place.dead_letter,
+                        dead_letter: record.origin.dead_letter,
                         version: None,
                     }),
                     Content::Dead(_) => None,

@@ -270,7 +270,7 @@ fn refused(item: &Item, event: &Event, reason: &str, detail: &str) -> DeadLetter
         event_id: Some(event.event_id),
         ..dead_letter(
             &item.record,
-            item.place,
+            item.origin,
             event.tenant_id.clone(),
             reason,
             detail,

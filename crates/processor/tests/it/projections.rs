@@ -144,7 +144,7 @@ async fn reducers_and_upcasters_of_the_composition_fold() {
     let mut shown = vec![];
     while shown.len() < 3 {
         let told = tokio::time::timeout(LIMIT, listener.next()).await.unwrap();
-        let Some(Delivery::Aside(message)) = told else {
+        let Some(Delivery::Transient(message)) = told else {
             panic!("{told:?}");
         };
         let mut data: Value = serde_json::from_slice(&message.data).unwrap();

@@ -31,7 +31,7 @@ struct State {
 /// What Redis has.
 pub(super) enum Found {
     Answer(Bytes),
-    /// Nothing, and whoever asked is to load it.
+    /// Nothing, and the caller is to load it.
     Nothing,
     /// Another process loads it.
     Loading,

@@ -1,4 +1,4 @@
-//! Audits: everything worked out anew from the rows. The processor does them.
+//! Audits: everything recomputed from the rows. The processor does them.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -122,7 +122,7 @@ impl From<audit::Audit> for Audit {
     }
 }
 
-/// Has everything worked out anew from the rows: counts, ids, streams, positions, projections.
+/// Has everything recomputed from the rows: counts, ids, streams, positions, projections.
 ///
 /// # Errors
 /// 422 for a wrong field, 503 while the database does not answer.

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::TenantId;
 use domain::field::Code;
-use domain::redriven::{HEADER_DEAD_LETTER, Place, header_value};
+use domain::redriven::{HEADER_DEAD_LETTER, RecordOrigin, header_value};
 use domain::subject::HEADER_TENANT;
 use serde::Serialize;
 use service::Problem;
@@ -250,21 +250,21 @@ fn again(letter: StoredDeadLetter, tenant: &TenantId, fixed: Option<&[u8]>) -> O
     if WITHOUT_EVENT.contains(&letter.reason.as_str()) {
         return None;
     }
-    let place = Place {
+    let origin = RecordOrigin {
         dead_letter: Some(letter.id),
         from_postgres: letter.from_postgres,
         partition: letter.partition,
         offset: letter.offset,
         timestamp_ms: letter.timestamp_ms,
     };
-    let place = place.to_string();
+    let origin = origin.to_string();
     let is_own = *tenant != TenantId::default();
     let headers: Vec<(&str, Vec<u8>)> = letter
         .headers
         .iter()
         .map(|(name, value)| (name.as_str(), header_value(value)))
         .filter(|(name, _)| *name != HEADER_DEAD_LETTER && !(is_own && *name == HEADER_TENANT))
-        .chain([(HEADER_DEAD_LETTER, place.into_bytes())])
+        .chain([(HEADER_DEAD_LETTER, origin.into_bytes())])
         .chain(is_own.then(|| (HEADER_TENANT, tenant.as_str().as_bytes().to_vec())))
         .collect();
     let key = letter.key.as_deref();

@@ -69,7 +69,7 @@ pub struct Erasure {
     /// asked for.
     #[serde(serialize_with = "timestamp::serialize")]
     pub accepted_until: OffsetDateTime,
-    /// Rows erased, by table; `projections` are states folded anew, `live` messages of live channels,
+    /// Rows erased, by table; `projections` are states refolded, `live` messages of live channels,
     /// `counts` events that are not counted any more.
     pub erased: BTreeMap<String, u64>,
     /// Records dropped since, when they were read again from a log or redriven.

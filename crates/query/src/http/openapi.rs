@@ -175,7 +175,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     narrowed(document)
 }
 
-/// An entity may be called `rebuild`: its state is read where a projection is built anew.
+/// An entity may be called `rebuild`: its state is read where a projection is rebuilt.
 fn rebuild_is_an_entity(paths: &mut Value) {
     for prefix in PREFIXES {
         let mut get =

@@ -83,7 +83,7 @@ pub async fn replace(
     change_to(&state, &tenant(&request), change, StatusCode::ACCEPTED).await
 }
 
-/// Builds a projection anew from the history, beside the one that is live.
+/// Rebuilds a projection from the history, beside the one that is live.
 ///
 /// # Errors
 /// 404 if none of that name is live, 409 while it is being built.

@@ -115,7 +115,7 @@ pub struct ProjectionDefinition {
 /// What is defined.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProjectionDefinitions {
-    /// By name; one that is built anew stands there twice.
+    /// By name; one that is rebuilt stands there twice.
     pub definitions: Vec<ProjectionDefinition>,
 }
 
@@ -190,7 +190,7 @@ pub async fn list(request: HttpRequest, state: web::Data<State>) -> Result<HttpR
     params(("entity_type" = String, Path, description = "The type of the entity, `user` for users"),
         ("entity_id" = String, Path, description = "The entity"),
         ("name" = Option<String>, Query, description = "The projection; needed if there are several"),
-        ("until" = Option<Uuid>, Query, description = "The state as it was after this event of the entity, folded anew; `last_event_id` and `error_event_id` are null then. Reducers and upcasters in Rust are known to the processor alone")),
+        ("until" = Option<Uuid>, Query, description = "The state as it was after this event of the entity, refolded; `last_event_id` and `error_event_id` are null then. Reducers and upcasters in Rust are known to the processor alone")),
     responses((status = 200, body = EventProjection), (status = 404, description = "No such state"),
         (status = 422, description = "A wrong parameter, or several projections"),
         (status = 503, description = "Database down")))]

@@ -10,7 +10,7 @@ use service::auth::Principal;
 use store::log::LOG;
 use store::processing::{self, StoredResult};
 use store::projections::{OfEvent, of_event};
-use store::receipts::{self, Counted, Letter, LogPlace, Receipt, StoredUpTo};
+use store::receipts::{self, Counted, Letter, Receipt, StoredUpTo};
 use store::webhooks::{self, Lines, Logged};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -25,9 +25,9 @@ use projections::ReceiptProjection;
 /// Attempts to deliver that a receipt shows.
 const DELIVERIES: u32 = 100;
 
-/// A place in a log.
+/// A position in a log.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct Place {
+pub struct RecordPosition {
     /// `kafka` or `postgres`.
     #[schema(example = "kafka")]
     pub log: &'static str,
@@ -56,7 +56,7 @@ pub struct EventReceipt {
     pub accepted_at: OffsetDateTime,
     /// The record it was stored from; null if it was not noted.
     #[schema(required = true)]
-    pub record: Option<Place>,
+    pub record: Option<RecordPosition>,
     /// When it was stored.
     #[serde(serialize_with = "timestamp::serialize")]
     pub stored_at: OffsetDateTime,
@@ -167,7 +167,7 @@ pub struct LetterInShort {
     /// Its number.
     pub id: i64,
     /// Where its record stood.
-    pub record: Place,
+    pub record: RecordPosition,
     /// Why, a stable word.
     pub reason: String,
     /// Why, a sentence.
@@ -190,7 +190,7 @@ pub struct NoReceipt {
     pub status: u16,
     /// What was asked for.
     pub detail: String,
-    /// The next place to be stored from each partition: an event under way is at it or beyond.
+    /// The next position to be stored from each partition: an event under way is at it or beyond.
     pub positions: Vec<Position>,
     /// Dead letters with the event's id, or whose bytes hold it.
     pub dead_letters: Vec<LetterInShort>,
@@ -199,8 +199,8 @@ pub struct NoReceipt {
 /// How far a partition is stored.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Position {
-    /// The place that is stored next.
-    pub next: Place,
+    /// The position that is stored next.
+    pub next: RecordPosition,
     /// When the last one was stored.
     #[serde(serialize_with = "timestamp::serialize")]
     pub updated_at: OffsetDateTime,
@@ -214,7 +214,7 @@ struct Done {
     attempts: Vec<Logged>,
 }
 
-/// What happened to an event: door, place in the log, when it was accepted and stored, where it is
+/// What happened to an event: door, position in the log, when it was accepted and stored, where it is
 /// counted, and what was dropped or refused as the same.
 ///
 /// # Errors
@@ -303,7 +303,7 @@ fn written(receipt: Receipt, dead_letters: Vec<LetterInShort>, done: Done) -> Ev
         client_event_id: event.client_event_id.clone(),
         door: receipt.by_gateway.map(door),
         accepted_at: event.received_at,
-        record: receipt.place.map(Place::from),
+        record: receipt.position.map(RecordPosition::from),
         stored_at: stored.created_at,
         stream_id: stream::stream_id(event),
         stream_version: stored.stream_version,
@@ -345,14 +345,14 @@ fn counts(event: &Event, counted: Counted) -> CountRows {
     }
 }
 
-impl From<LogPlace> for Place {
-    fn from(place: LogPlace) -> Self {
-        let is_postgres = place.topic == LOG;
+impl From<receipts::RecordPosition> for RecordPosition {
+    fn from(position: receipts::RecordPosition) -> Self {
+        let is_postgres = position.topic == LOG;
         Self {
             log: if is_postgres { "postgres" } else { "kafka" },
-            topic: (!is_postgres).then_some(place.topic),
-            partition: place.partition,
-            offset: place.offset,
+            topic: (!is_postgres).then_some(position.topic),
+            partition: position.partition,
+            offset: position.offset,
         }
     }
 }
@@ -375,7 +375,7 @@ impl From<Letter> for LetterInShort {
     fn from(letter: Letter) -> Self {
         Self {
             id: letter.id,
-            record: letter.place.into(),
+            record: letter.position.into(),
             reason: letter.reason,
             detail: letter.detail,
             state: letter.state,

@@ -28,14 +28,14 @@ pub struct ReplayPreview<'a> {
     pub events_count: i64,
     /// The first of them, in the order in which they would be replayed.
     pub events: Vec<EventResponse<'a>>,
-    /// The topic they would go to; null if projections would be folded anew.
+    /// The topic they would go to; null if projections would be refolded.
     #[schema(required = true)]
     pub topic: Option<String>,
     /// The processors that would run with them.
     pub processors: Vec<String>,
     /// The users who would be shown those of the events shown that name them, as far as they listen.
     pub live: Vec<String>,
-    /// The states that would be folded anew, of the entities of the events shown.
+    /// The states that would be refolded, of the entities of the events shown.
     pub projections: Vec<StateChange>,
 }
 

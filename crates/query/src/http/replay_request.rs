@@ -52,16 +52,16 @@ pub struct EventReplayRequest {
     /// Only this type; alone all events of it.
     event_type: Option<String>,
     /// The service that gets the events, on the topic `replay.{target_service}`. Without one, the
-    /// projections of their entities are folded anew.
+    /// projections of their entities are refolded.
     #[schema(pattern = "^[a-zA-Z0-9._-]{1,100}$")]
     target_service: Option<String>,
     /// Only these projections.
     projections: Option<Vec<String>>,
     /// The processors of these names run with the events once more, as if they were new; no projection is
-    /// folded anew.
+    /// refolded.
     processors: Option<Vec<String>>,
     /// The events go to their users as far as these listen, as messages with `"replayed":true` that no
-    /// channel keeps; no projection is folded anew.
+    /// channel keeps; no projection is refolded.
     #[schema(default = false)]
     live: Option<bool>,
     /// Shows the events and what would change; changes nothing.

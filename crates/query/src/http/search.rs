@@ -205,7 +205,7 @@ pub async fn indexes(state: web::Data<State>) -> Result<HttpResponse, Problem> {
     Ok(fresh(&view(&state, all)))
 }
 
-/// Has all that is stored put into the indexes anew, beside what is stored meanwhile; events stay to be found.
+/// Has all that is stored put into the indexes again, beside what is stored meanwhile; events stay to be found.
 ///
 /// # Errors
 /// 404 if search is off, 503 while the database does not answer.

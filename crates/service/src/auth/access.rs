@@ -16,7 +16,7 @@ use super::principal::Principal;
 pub enum Access {
     /// Nothing: probes and what is the same in every installation. Credentials are not looked at.
     Public,
-    /// Nothing (S4-112), but whoever shows credentials must show good ones, with the scope `write`:
+    /// Nothing (S4-112), but a client that shows credentials must show good ones, with the scope `write`:
     /// their tenant is that of the events.
     PublicWrite,
     /// The scope `write`.

@@ -31,7 +31,7 @@ pub struct AuthConfig {
     pub mode: Mode,
     /// It was said, not left out.
     pub is_said: bool,
-    /// Whoever runs it knows that everybody may do everything.
+    /// The operator knows that everybody may do everything.
     pub known_to_be_open: bool,
     /// Whose headers are believed.
     pub trusted_proxies: Vec<IpNet>,

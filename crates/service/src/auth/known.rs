@@ -1,4 +1,4 @@
-//! What the database says of keys and tenants, kept in memory: whoever asks about a request asks nobody,
+//! What the database says of keys and tenants, kept in memory: a request asks no database,
 //! so it goes on while the database is down.
 
 use std::collections::HashMap;

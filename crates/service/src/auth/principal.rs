@@ -74,13 +74,13 @@ impl Principal {
         found.unwrap_or_else(|| panic!("a route without a rule: {:?}", request.match_pattern()))
     }
 
-    /// Whoever sends to a public route without credentials: events of the default tenant.
+    /// A client of a public route without credentials: events of the default tenant.
     #[must_use]
     pub fn anonymous() -> Arc<Self> {
         Arc::clone(&ANONYMOUS)
     }
 
-    /// Whoever asks while AUTH_MODE is off: everything in the default tenant.
+    /// Every client while AUTH_MODE is off: everything in the default tenant.
     #[must_use]
     pub fn everybody() -> Arc<Self> {
         Arc::clone(&EVERYBODY)

@@ -175,7 +175,7 @@ mod tests {
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
             Env::from_map(pairs.collect())
         };
-        // Nobody answers at port 1: whoever asked would fail.
+        // Nobody answers at port 1: a question would fail.
         let named = [
             ("CONSUL_ENABLED", "true"),
             ("CONSUL_PORT", "1"),

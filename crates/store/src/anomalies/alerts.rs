@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::sql::Columns;
 
 const COLUMNS: &str = "alert_id, tenant, rule, kind, subject, opened_at, value, usual, worst, events, \
-    window_minutes, told, told_at, well_since, resolved_at, updated_at";
+    window_minutes, notified, notified_at, well_since, resolved_at, updated_at";
 
 /// An alert as it is kept.
 #[derive(Debug, Clone)]
@@ -65,8 +65,8 @@ impl StoredAlert {
         let (value, usual, worst) = (columns.next()?, columns.next()?, columns.next()?);
         let events = columns.next()?;
         let window: i32 = columns.next()?;
-        let told = columns.next()?;
-        let told_at = minute_of(columns.next()?);
+        let notified = columns.next()?;
+        let notified_at = minute_of(columns.next()?);
         let well_since: Option<OffsetDateTime> = columns.next()?;
         Ok(Self {
             alert_id,
@@ -81,8 +81,8 @@ impl StoredAlert {
                 worst,
                 events,
                 window_minutes: i64::from(window),
-                told,
-                told_at,
+                notified,
+                notified_at,
                 well_since: well_since.map(minute_of),
             },
             resolved_at: columns.next()?,
@@ -135,12 +135,12 @@ pub async fn open(client: &Client) -> Result<Vec<StoredAlert>, Error> {
 /// Writes an alert as it is now.
 pub(super) async fn save(tx: &Transaction<'_>, stored: &StoredAlert) -> Result<(), Error> {
     let sql = "insert into anomaly_alerts (alert_id, tenant, rule, kind, subject, opened_at, value, usual, \
-            worst, events, window_minutes, told, told_at, well_since, resolved_at, message, state) \
+            worst, events, window_minutes, notified, notified_at, well_since, resolved_at, message, state) \
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
             case when $15::timestamptz is null then 'open' else 'resolved' end) \
         on conflict (alert_id) do update set value = excluded.value, usual = excluded.usual, \
             worst = excluded.worst, events = excluded.events, window_minutes = excluded.window_minutes, \
-            told = excluded.told, told_at = excluded.told_at, well_since = excluded.well_since, \
+            notified = excluded.notified, notified_at = excluded.notified_at, well_since = excluded.well_since, \
             resolved_at = excluded.resolved_at, message = excluded.message, state = excluded.state, \
             updated_at = now()";
     let alert = &stored.alert;
@@ -157,8 +157,8 @@ pub(super) async fn save(tx: &Transaction<'_>, stored: &StoredAlert) -> Result<(
         &alert.worst,
         &alert.events,
         &window,
-        &alert.told,
-        &at_minute(alert.told_at),
+        &alert.notified,
+        &at_minute(alert.notified_at),
         &alert.well_since.map(at_minute),
         &stored.resolved_at,
         &alert.message(),

@@ -1,5 +1,5 @@
 //! How far it is judged. The processor that has the lease moves it in the transaction that writes what
-//! was found, so each alert is told once, whoever dies.
+//! was found, so each alert is announced once, whichever process dies.
 
 use time::OffsetDateTime;
 use tokio_postgres::Client;

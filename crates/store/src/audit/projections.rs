@@ -63,7 +63,7 @@ async fn state(
             Some(row) => (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?),
             None => (0_i64, false, version == 0),
         };
-        // One that is late is about to be folded anew.
+        // One that is late is about to be refolded.
         if late || same && found == version {
             return Ok(None);
         }

@@ -54,7 +54,7 @@ pub async fn repair(
             tx.execute(sql, &[&tenant, at, id]).await?
         }
         Remedy::Stream(stream) => {
-            // Whoever appends has locked the row, or waits for it.
+            // A writer that appends has locked the row, or waits for it.
             let sql = "insert into event_streams as s (tenant_id, stream_id, version) \
                 select $1::text, $2::text, coalesce(max(stream_version), 0) from event_ids \
                 where tenant_id = $1 and stream_id = $2 and stream_version is not null \

@@ -62,7 +62,7 @@ pub async fn count(client: &Client, tenant: &TenantId, user: &str) -> Result<i64
     Ok(row.try_get(0)?)
 }
 
-/// Erases the next events, and marks the states that they were folded into to be folded anew; returns
+/// Erases the next events, and marks the states that they were folded into to be refolded; returns
 /// their ids, none at the end. `None` if another has the erasure.
 ///
 /// # Errors

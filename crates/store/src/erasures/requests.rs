@@ -125,7 +125,7 @@ pub async fn begin(
     let mut client = db.client().await?;
     let tx = client.transaction().await?;
     let hash = hash(&key(&*tx).await?, tenant.as_str(), user)?;
-    // Whoever stores now is waited for, and whoever stores afterwards sees the row.
+    // Writers that store now are waited for, and those that store afterwards see the row.
     rules::change(&tx).await?;
     let sql = format!(
         "insert into erasures (tenant, user_hash, user_id, counts) values ($1, $2, $3, $4) \

@@ -45,7 +45,7 @@ impl Counter {
 
     /// What waits in the whole log, and the rows of each partition that has any. Counts rows, which takes
     /// a tenth of a second per million where they are in memory and much longer where they are not. What is
-    /// stored and not vacuumed yet, because of somebody's old snapshot, is not looked at.
+    /// stored and not vacuumed yet, because of an old snapshot, is not looked at.
     ///
     /// # Errors
     /// The database does not answer or takes too long, or the schema is not there yet.

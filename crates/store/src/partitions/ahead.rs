@@ -41,7 +41,7 @@ pub struct Ahead {
 pub enum Obstacle {
     /// This role may not create tables, or does not own `events`.
     NotAllowed,
-    /// A transaction of somebody else holds a lock.
+    /// Another transaction holds a lock.
     Locked,
     /// Another process is at it.
     Busy,

@@ -12,7 +12,7 @@ pub struct Partition {
     pub name: String,
     /// Its first moment; `None` for the one that holds everything older.
     pub from: Option<OffsetDateTime>,
-    /// The first moment after it; `None` only where somebody made one without end.
+    /// The first moment after it; `None` only where an operator made one without end.
     pub to: Option<OffsetDateTime>,
 }
 

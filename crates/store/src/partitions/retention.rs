@@ -102,7 +102,7 @@ pub async fn kept_from(client: &Client) -> Result<Option<OffsetDateTime>, Error>
 ///
 /// # Errors
 /// The database does not answer, another process is altering partitions, or a transaction of
-/// somebody else keeps a lock; what is done stays done.
+/// another transaction keeps a lock; what is done stays done.
 pub async fn apply(db: &Database, cut: OffsetDateTime) -> Result<Removed, Error> {
     let Some(mut client) = lock::acquire(db).await? else {
         return Err(Error::Pool(

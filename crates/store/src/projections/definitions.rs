@@ -1,4 +1,4 @@
-//! Definitions: created, changed, built anew, deleted.
+//! Definitions: created, changed, rebuilt, deleted.
 
 use domain::TenantId;
 use domain::fold::Definition;

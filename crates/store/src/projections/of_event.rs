@@ -25,7 +25,7 @@ pub enum Fate {
     Folded,
     /// It could not be folded.
     Failed,
-    /// It will be in the state once that is built, or folded anew.
+    /// It will be in the state once that is built, or refolded.
     Waits,
     /// Too much came after it, or into the state, to tell.
     Unknown,

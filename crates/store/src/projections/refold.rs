@@ -1,4 +1,4 @@
-//! Folding the state of an entity anew, from its first event on, while others fold what comes.
+//! Refolds the state of an entity, from its first event on, while others fold what comes.
 
 use domain::fold::{Extensions, State};
 use time::OffsetDateTime;
@@ -10,7 +10,7 @@ use super::history::History;
 use crate::error::Error;
 use crate::event_reads::StoredEvent;
 
-/// Whoever has the row folds next; it is made if it is not there.
+/// The holder of the row folds next; it is made if it is not there.
 const LOCK: &str = "insert into event_projections (tenant_id, projection_name, entity_type, entity_id, \
         definition, definition_version) values ($1, $2, $3, $4, $5, $6) \
     on conflict (definition, entity_id) do update set updated_at = now()";
@@ -151,7 +151,7 @@ pub async fn refold(
         ],
     )
     .await?;
-    // Whoever folded into the row before has committed; whoever comes waits for this transaction.
+    // Who folded into the row before has committed; the next one waits for this transaction.
     if !history.is_whole(tx.client()).await? {
         history = History::of(&of.tenant_id, entity_type, entity_id);
         folded = Folded::default();
@@ -184,7 +184,7 @@ pub async fn refold(
     Ok(folded.seen)
 }
 
-/// Folds anew the states in which an event is missing because it came after others that it happened
+/// Refolds the states in which an event is missing because it came after others that it happened
 /// before; returns how many there were, a hundred at most.
 ///
 /// # Errors

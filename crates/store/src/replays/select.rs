@@ -30,11 +30,11 @@ pub struct Request {
     pub selection: Selection,
     /// Only of this type.
     pub event_type: Option<String>,
-    /// The service that gets them, on a topic of its own; without one, projections are folded anew.
+    /// The service that gets them, on a topic of its own; without one, projections are refolded.
     pub target_service: Option<String>,
     /// Only the projections of these names.
     pub projections: Option<Vec<String>>,
-    /// The processors of these names get the events, and no projection is folded anew.
+    /// The processors of these names get the events, and no projection is refolded.
     pub processors: Option<Vec<String>>,
     /// The users who listen get the events, and nobody else.
     pub live: bool,

@@ -67,7 +67,7 @@ const INSERT: &str = "insert into event_search (tenant, timestamp, event_id, eve
     numbers = excluded.numbers, generation = excluded.generation \
     where event_search.generation < excluded.generation";
 
-/// Puts events into the index; those that are there from an older generation are written anew.
+/// Puts events into the index; those that are there from an older generation are written again.
 ///
 /// # Errors
 /// The database does not answer.

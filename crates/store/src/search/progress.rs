@@ -13,7 +13,7 @@ use crate::partitions::retention;
 use crate::sql::{Fetched, Sql};
 use crate::write::dead_letters::{self, DeadLetter};
 
-/// The advisory lock that whoever indexes shares, and whoever removes has alone: what is removed is not put
+/// The advisory lock that indexers share, and a removal has alone: what is removed is not put
 /// back by one who had read it before.
 const LOCK: i64 = 0x7469_6465_7365_6172;
 
@@ -113,7 +113,7 @@ pub async fn begin(client: &Client, engine: &str, horizon: OffsetDateTime) -> Re
     Ok(())
 }
 
-/// Has all that is stored put into the indexes anew. Returns how far each is.
+/// Has all that is stored put into the indexes again. Returns how far each is.
 ///
 /// # Errors
 /// The database does not answer.
@@ -278,7 +278,7 @@ pub struct Removal {
 }
 
 /// Removes events, with their times, from the indexes: at once on PostgreSQL, soon from an engine beside it. To
-/// be called in the transaction that removes the events. It waits for whoever is indexing, a moment.
+/// be called in the transaction that removes the events. It waits for an indexer, a moment.
 ///
 /// # Errors
 /// The database does not answer.

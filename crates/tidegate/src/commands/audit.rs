@@ -1,4 +1,4 @@
-//! `tidegate audit`: works out anew from the rows what is kept beside them.
+//! `tidegate audit`: recomputes from the rows what is kept beside them.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::client::{self, Common};
 use crate::output;
 use crate::style::{BOLD, CYAN, DIM, RED};
 
-/// Work out counts, ids, streams, positions and projections anew, and show what differs
+/// Recompute counts, ids, streams, positions and projections, and show what differs
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -13,7 +13,7 @@ use crate::style::{BOLD, CYAN, DIM, RED};
 /// Erase a user everywhere, and show what was erased where
 ///
 /// The events of the user go with their ids, their results, deliveries and dead letters; read models are
-/// folded anew from what is left; the live channel is emptied. What is still in Kafka does not come back
+/// refolded from what is left; the live channel is emptied. What is still in Kafka does not come back
 /// when it is read again; the receipt says when it is gone from there. Events sent afterwards are new.
 #[derive(Debug, Args)]
 #[command(after_help = "\

@@ -24,7 +24,7 @@ use crate::{environment, output};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tidegate key create ops --scopes admin            the first key: for whoever runs Tidegate
+  tidegate key create ops --scopes admin            the first key: for the operator
   tidegate key create shop --write --tenant acme    for the pages of a shop: may only send
   tidegate key create reports --scopes read --expires-in-days 90
   tidegate key list --tenant acme

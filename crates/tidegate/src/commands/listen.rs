@@ -100,7 +100,7 @@ struct Forward {
 
 impl Forward {
     fn new(options: &Options) -> anyhow::Result<Self> {
-        // Whoever runs this says where to: every address is allowed.
+        // The operator says where to: every address is allowed.
         let all = ["0.0.0.0/0", "::/0"].iter().map(|net| net.parse());
         let networks = Networks::new(all.collect::<Result<_, _>>()?);
         let url = match options.forward_to.contains("://") {

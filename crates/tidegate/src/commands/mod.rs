@@ -53,7 +53,7 @@ Examples:
   tidegate dead-letters counts          count what could not be stored
   tidegate anomalies                    show what is unusual
   tidegate report                       show how events are named and built
-  tidegate audit                        work out anew from the rows what is kept beside them
+  tidegate audit                        recompute from the rows what is kept beside them
   tidegate receipt ID                   show what happened to an event
   tidegate erase --user u-1             show what there is of a user; --yes erases it everywhere
   tidegate key create shop --write      make a key that may send events

@@ -14,7 +14,7 @@ use crate::client::{self, Common};
 use crate::output;
 use crate::style::{BOLD, CYAN, DIM, RED};
 
-/// Define projections, build them anew, and show the states of entities
+/// Define projections, rebuild them, and show the states of entities
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -66,7 +66,7 @@ enum Verb {
         #[command(flatten)]
         common: Common,
     },
-    /// Build one anew from the history, and wait until that is done
+    /// Rebuild one from the history, and wait until that is done
     Rebuild {
         /// Its name
         name: String,

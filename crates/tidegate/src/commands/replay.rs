@@ -26,7 +26,7 @@ Examples:
   tidegate replay pause ID
 
 The events go to the topic replay.SERVICE, to --processor, or --live to who listens; without any of them,
-the projections of their entities are folded anew. Nothing is stored or counted once more.")]
+the projections of their entities are refolded. Nothing is stored or counted once more.")]
 pub(crate) struct Options {
     #[command(subcommand)]
     verb: Verb,
@@ -69,7 +69,7 @@ struct Selection {
     /// Only this event type; alone all events of it
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<String>,
-    /// The service that gets them [default: projections are folded anew]
+    /// The service that gets them [default: projections are refolded]
     #[arg(long, value_name = "SERVICE")]
     service: Option<String>,
     /// Only this projection; may be repeated [default: all of their entities]

@@ -38,7 +38,7 @@ pub(crate) struct Options {
 /// Shows what is too old, and removes it with `--apply`.
 ///
 /// # Errors
-/// The database cannot be reached, or somebody else's transaction keeps a lock.
+/// The database cannot be reached, or another transaction keeps a lock.
 pub(crate) async fn run(options: Options) -> anyhow::Result<ExitCode> {
     let env = environment::read().await?;
     let config = DatabaseConfig::from_env(&env, "tidegate-retention");

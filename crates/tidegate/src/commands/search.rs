@@ -36,7 +36,7 @@ pub(crate) struct Options {
 enum Verb {
     /// Show how far the indexes are
     Status(Indexes),
-    /// Have all that is stored put into the indexes anew
+    /// Have all that is stored put into the indexes again
     Reindex(Indexes),
 }
 

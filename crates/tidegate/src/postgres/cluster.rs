@@ -87,7 +87,7 @@ impl Cluster {
                 // Another process took the port meanwhile.
                 taken += 1;
             } else if report.contains("pre-existing shared memory block")
-                && began.elapsed() < stale_server::PATIENCE
+                && began.elapsed() < stale_server::TIMEOUT
             {
                 // A query of a server that was killed still runs.
                 tokio::time::sleep(Duration::from_millis(200)).await;

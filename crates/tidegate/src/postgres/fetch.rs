@@ -20,7 +20,7 @@ const VERSION: &str = "18.4.0";
 pub(super) const MAJOR: u32 = 18;
 
 /// How long the download may take, attempts after a failure included.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
+const TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The SHA-256 of the archive for each system and processor.
 const SUMS: [(&str, &str, &str); 4] = [
@@ -72,7 +72,7 @@ pub(super) async fn fetch(home: &Path) -> anyhow::Result<Binaries> {
     ));
     let version = VersionReq::parse(&format!("={VERSION}"))?;
     let download = get_archive(zonky::URL, &version);
-    let download = tokio::time::timeout(PATIENCE, download).await;
+    let download = tokio::time::timeout(TIMEOUT, download).await;
     let (_, archive) = download.context("the download takes too long")??;
     install(home, archive, sum).await
 }

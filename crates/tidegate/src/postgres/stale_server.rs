@@ -12,7 +12,7 @@ use super::user::{User, command};
 use crate::output;
 
 /// How long the server may take to end.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// After how long it is asked to end: until then its guard may be stopping it.
 const GUARDED: Duration = Duration::from_secs(3);
@@ -35,7 +35,7 @@ pub(super) async fn wait(
             let _ = std::fs::remove_file(data.join("postmaster.pid"));
             return Ok(());
         }
-        if began.elapsed() > PATIENCE {
+        if began.elapsed() > TIMEOUT {
             bail!(
                 "the PostgreSQL of an earlier run (pid {pid}) still uses {} and does not stop",
                 data.display()

@@ -14,14 +14,14 @@ pub(crate) const LINE: usize = 8 * 1024 * 1024;
 
 /// Where an event comes from.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Place {
+pub(crate) struct FileLine {
     /// Its file, where there are several.
     pub(crate) file: Option<Arc<str>>,
     /// The number of its line, from 1.
     pub(crate) line: u64,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for FileLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.file {
             Some(file) => write!(f, "{file}:{}", self.line),
@@ -33,7 +33,7 @@ impl fmt::Display for Place {
 /// One event to send.
 #[derive(Debug, Clone)]
 pub(crate) struct Event {
-    pub(crate) place: Place,
+    pub(crate) place: FileLine,
     /// One JSON object.
     pub(crate) json: String,
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 
-use super::event::Place;
+use super::event::FileLine;
 
 /// JSON lines of what was not accepted, each with its place and the reason; made with the first of
 /// them. Clones share it.
@@ -37,7 +37,7 @@ impl Rejects {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub(crate) fn keep(&self, place: &Place, reason: &str, text: &str) -> std::io::Result<()> {
+    pub(crate) fn keep(&self, place: &FileLine, reason: &str, text: &str) -> std::io::Result<()> {
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         let file = match &mut *file {
             Some(file) => file,

@@ -8,7 +8,7 @@ use std::time::Instant;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::checkpoint::Checkpoint;
-use super::event::{Event, Place};
+use super::event::{Event, FileLine};
 use super::rejects::Rejects;
 use crate::output;
 use crate::style::{RED, YELLOW};
@@ -89,7 +89,7 @@ impl Report {
     }
 
     /// Counts a line that is no event.
-    pub(crate) fn bad(&self, place: &Place, reason: &str, text: &str) {
+    pub(crate) fn bad(&self, place: &FileLine, reason: &str, text: &str) {
         self.counts().bad += 1;
         self.show(place, reason, text);
     }
@@ -100,7 +100,7 @@ impl Report {
         self.show(&event.place, reason, &event.json);
     }
 
-    fn show(&self, place: &Place, reason: &str, text: &str) {
+    fn show(&self, place: &FileLine, reason: &str, text: &str) {
         if let Some(rejects) = &self.rejects
             && let Err(error) = rejects.keep(place, reason, text)
         {

@@ -56,7 +56,7 @@ impl Channels for Probed {
         Box::pin(async { self.answer().await.map(|()| vec![]) })
     }
 
-    fn tell<'a>(
+    fn send_transient<'a>(
         &'a self,
         _: &'a [(Channel, live::Message)],
     ) -> BoxFuture<'a, Result<usize, LiveError>> {

@@ -60,7 +60,7 @@ pub struct StoredShort {
     pub excerpt: String,
 }
 
-/// What somebody watches, and what was shown already.
+/// What a viewer watches, and what was shown already.
 pub(super) struct Tail {
     filter: Filter,
     types: TypeFilter,

@@ -17,7 +17,7 @@ pub struct ReceiptProjection {
     pub entity_type: String,
     /// The entity whose state it is.
     pub entity_id: String,
-    /// `folded`; `failed`, with `error`; `waits` until the state is built or folded anew; `unknown` where
+    /// `folded`; `failed`, with `error`; `waits` until the state is built or refolded; `unknown` where
     /// more than a thousand events are in a state with an error.
     #[schema(example = "folded")]
     pub status: &'static str,

@@ -113,13 +113,13 @@ impl SseEncoder {
                 metrics.messages.inc_by(messages);
                 wire
             }
-            Delivery::Aside(message) if self.format.types.matches(&message.event) => {
+            Delivery::Transient(message) if self.format.types.matches(&message.event) => {
                 metrics.messages.inc();
                 let mut wire = BytesMut::with_capacity(sse::size(&message));
                 sse::write(&mut wire, &message, None, self.format.named);
                 wire.freeze()
             }
-            Delivery::Aside(_) | Delivery::Slow => Bytes::new(),
+            Delivery::Transient(_) | Delivery::Slow => Bytes::new(),
         }
     }
 

@@ -39,7 +39,7 @@ pub struct Ticket<'a> {
     pub expires_at: String,
 }
 
-/// A ticket for the live stream of a user, good for a short time (SSE_TICKET_SECONDS), by whoever may
+/// A ticket for the live stream of a user, good for a short time (SSE_TICKET_SECONDS), by a client that may
 /// listen to it.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use super::csv::{self, Columns, Mapping};
 use super::files::{Input, Source};
 use super::options::Format;
 use crate::sending::checkpoint::Checkpoint;
-use crate::sending::event::{Event, Events, LINE, Place, of_line, with_id};
+use crate::sending::event::{Event, Events, FileLine, LINE, of_line, with_id};
 use crate::sending::report::Report;
 
 /// The events of all files.
@@ -127,7 +127,7 @@ impl Events for Records {
             if record.is_empty() {
                 continue;
             }
-            let place = Place {
+            let place = FileLine {
                 file: Some(Arc::clone(&input.name)),
                 line,
             };

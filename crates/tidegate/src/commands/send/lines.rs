@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use uuid::Uuid;
 
 use crate::sending::checkpoint::Checkpoint;
-use crate::sending::event::{Event, Events, LINE, Place, identity, of_line};
+use crate::sending::event::{Event, Events, FileLine, LINE, identity, of_line};
 use crate::sending::report::Report;
 
 /// A source that is read line by line.
@@ -82,7 +82,7 @@ impl Events for Lines {
             if read > LINE {
                 self.at.offset += self.source.skip_until(b'\n')? as u64;
                 self.report.bad(
-                    &Place {
+                    &FileLine {
                         file: None,
                         line: self.at.lines,
                     },
@@ -101,7 +101,7 @@ impl Events for Lines {
                 continue;
             }
             let line = self.at.lines;
-            let place = Place { file: None, line };
+            let place = FileLine { file: None, line };
             match of_line(text, self.identity, line) {
                 Ok(json) => return Ok(Some((Event { place, json }, self.at))),
                 Err(reason) => self.report.bad(&place, &reason, ""),

@@ -1,4 +1,4 @@
-//! What is told of an alert: a message on `events.alerts` (docs/announcements.md), and an event of its
+//! What is announced of an alert: a message on `events.alerts` (docs/announcements.md), and an event of its
 //! tenant with the same content, which is stored, matched by webhooks and shown as any other.
 
 use domain::anomaly::{ChangeKind, EVENT_PREFIX};
@@ -8,8 +8,8 @@ use store::anomalies::{StoredAlert, at_minute};
 use store::log::pack_headers;
 use store::outbox::Message;
 
-/// See the module.
-pub(super) struct Told {
+/// The notice of one change: the announcement and the record of the event.
+pub(super) struct AlertNotice {
     pub(super) message: Message,
     /// The event in its canonical form, with the key and the packed headers of its record.
     pub(super) event: Vec<u8>,
@@ -17,7 +17,7 @@ pub(super) struct Told {
     pub(super) headers: Vec<u8>,
 }
 
-impl Told {
+impl AlertNotice {
     /// Of a change at that minute. The event is that user's, if there is one.
     pub(super) fn of(
         stored: &StoredAlert,
