@@ -625,8 +625,8 @@ create table anomaly_alerts (
     window_minutes integer      not null,
     message        text         not null,
     -- What listeners were notified of last, and when; since when all is well.
-    notified           float8       not null,
-    notified_at        timestamptz  not null,
+    notified       float8       not null,
+    notified_at    timestamptz  not null,
     well_since     timestamptz,
     updated_at     timestamptz  not null default now()
 ) with (fillfactor = 70);

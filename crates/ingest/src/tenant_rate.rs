@@ -154,7 +154,7 @@ fn bucket<'a>(
     day: Date,
 ) -> &'a mut Bucket {
     if !left.contains_key(tenant) && left.len() >= MOST_KNOWN {
-        // A client that has sent nothing for that long has all again, but for what is of the day.
+        // A tenant that has sent nothing for that long has all again, but for what is of the day.
         left.retain(|_, bucket| {
             let pause = now.saturating_duration_since(bucket.at).as_secs_f64();
             pause < BURST || bucket.daily && bucket.day == day

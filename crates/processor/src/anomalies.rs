@@ -139,7 +139,7 @@ impl Anomalies {
         if !anomalies::record(&self.db, self.owner, &judged).await? {
             return Ok(false);
         }
-        self.measure(&found, until);
+        self.set_gauges(&found, until);
         Ok(until < last)
     }
 
@@ -226,7 +226,7 @@ impl Anomalies {
         records > BEHIND_RECORDS || oldest > BEHIND || self.sources.rewinds.records() > 0
     }
 
-    fn measure(&self, found: &Found, until: i64) {
+    fn set_gauges(&self, found: &Found, until: i64) {
         self.metrics.judged_until.set(until * 60);
         for kind in Kind::ALL {
             let count = found.open.get(kind).copied().unwrap_or(0);

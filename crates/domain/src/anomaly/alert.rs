@@ -5,7 +5,7 @@ use super::rule::{Kind, Rule};
 
 /// Minutes between two updates of an alert.
 const UPDATE_AFTER: i64 = 15;
-/// By how much it must be worse than what was notified last.
+/// By how much it must be worse than what listeners were notified of last.
 const WORSE: f64 = 1.5;
 
 /// An alert. Times are minutes since 1970: the end of the window that showed it.
@@ -90,7 +90,7 @@ impl Alert {
         }
     }
 
-    /// Takes note of what was found at a minute; says what is to be notified.
+    /// Takes note of what was found at a minute; says what listeners are to be notified of.
     pub(super) fn note(&mut self, rule: &Rule, reading: &Reading, at: i64) -> Option<ChangeKind> {
         match reading.level {
             Level::Well => {

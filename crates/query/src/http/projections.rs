@@ -115,7 +115,7 @@ pub struct ProjectionDefinition {
 /// What is defined.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProjectionDefinitions {
-    /// By name; one that is rebuilt stands there twice.
+    /// By name; one that is being rebuilt stands there twice.
     pub definitions: Vec<ProjectionDefinition>,
 }
 

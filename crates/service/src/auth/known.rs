@@ -1,4 +1,4 @@
-//! What the database says of keys and tenants, kept in memory: a request asks no database,
+//! What the database says of keys and tenants, kept in memory: checking a request asks nobody,
 //! so it goes on while the database is down.
 
 use std::collections::HashMap;

@@ -125,7 +125,7 @@ pub async fn claim(client: &Client, owner: Uuid) -> Result<Option<Audit>, Error>
         return Ok(None);
     };
     let audit = Audit::from_row(&row)?;
-    // What was repaired stays in the list of the audit that began it.
+    // What was repaired before stays in the audit's list.
     let sql = "delete from audit_findings where audit = $1 and not repaired";
     client.execute(sql, &[&audit.id]).await?;
     let sql = "update audits set findings = n, repaired = n from ( \
