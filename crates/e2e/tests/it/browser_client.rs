@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::ledger::assert_counts;
+use crate::ledger::{assert_counts, everything_on_the_log, wait_worked_off};
 use crate::live::feed::{Feed, user};
 use crate::system::System;
 use crate::world::{PATIENCE, World, beside_others, sum};
@@ -214,6 +214,8 @@ async fn nothing_is_lost_or_doubled_by_reloads_outages_and_a_killed_tab() {
     })
     .await;
     assert_eq!(evaluate(&tab, "tidegate.dropped").await, 0);
+    // What was acknowledged is on the log; the last identify may not be stored yet.
+    wait_worked_off(&shop.world, &everything_on_the_log(&shop.world).await).await;
     let identified: i64 = shop
         .world
         .database
