@@ -258,8 +258,12 @@ impl Database {
             while let Some(message) = std::future::poll_fn(|cx| connection.poll_message(cx)).await {
                 match message {
                     Ok(message) => heard(&message),
-                    // It is stopped in order, perhaps by us; who misses it says so.
-                    Err(error) if error.code() == Some(&SqlState::ADMIN_SHUTDOWN) => {
+                    // The server is stopped in order, perhaps by us, and what misses it says so. With
+                    // a statement under way the reason is that statement's error, and only the end
+                    // arrives here.
+                    Err(error)
+                        if error.code() == Some(&SqlState::ADMIN_SHUTDOWN) || error.is_closed() =>
+                    {
                         tracing::info!(error = %error, "the server ends the connection");
                         break;
                     }

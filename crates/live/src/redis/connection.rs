@@ -27,7 +27,19 @@ pub(crate) struct Server {
 /// A connection for commands, and the run id of the server it leads to.
 pub(crate) struct Connection {
     pub(crate) redis: MultiplexedConnection,
-    run: String,
+    pub(super) run: String,
+}
+
+/// Why a gap is recorded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum GapReason {
+    /// The server may have restarted: recorded if the last gap has another run id.
+    Check,
+    /// Messages were published to another server, the last one that long ago: recorded if the last
+    /// gap is not younger.
+    Moved(Duration),
+    /// Messages were dropped: always recorded.
+    Mark,
 }
 
 impl Connection {
@@ -76,7 +88,7 @@ impl Server {
         let run = info_field(&info, "run_id:").ok_or_else(|| value::unexpected("INFO"))?;
         let run = run.to_owned();
         let connection = Connection { redis, run };
-        self.gap(&connection, "check").await?;
+        self.gap(&connection, GapReason::Check).await?;
         Ok(connection)
     }
 
@@ -86,15 +98,21 @@ impl Server {
         Ok(pubsub.split())
     }
 
-    /// Records a gap; with `check`, only if the server's run id is another than at the last one.
-    /// Returns when what is published next lies after it.
+    /// Records a gap if there is a reason to. Returns when what is published next lies after it.
     pub(crate) async fn gap(
         &self,
         connection: &Connection,
-        reason: &str,
+        reason: GapReason,
     ) -> Result<StreamId, RedisError> {
         let mut call = script::GAP.key(self.keys.gaps.as_str());
-        call.arg(connection.run.as_str()).arg(reason);
+        call.arg(connection.run.as_str());
+        match reason {
+            GapReason::Check => call.arg("check"),
+            GapReason::Moved(since) => call
+                .arg("moved")
+                .arg(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            GapReason::Mark => call.arg("mark"),
+        };
         let (id, now): (redis::Value, u64) =
             call.invoke_async(&mut connection.redis.clone()).await?;
         let id = value::id(id)?;

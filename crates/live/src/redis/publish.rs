@@ -1,15 +1,16 @@
 //! Publishing: one pipeline of script calls over one connection.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use redis::aio::{ConnectionLike as _, MultiplexedConnection};
+use redis::aio::ConnectionLike as _;
 use redis::{Cmd, Pipeline, RedisError, ServerError, ServerErrorKind, Value};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use super::connection::{Connection, Server, failure};
+use super::connection::{Connection, GapReason, Server, failure};
 use super::{keys, script, value};
 use crate::channels::LiveError;
 use crate::id::StreamId;
@@ -26,6 +27,8 @@ pub(crate) struct Publisher {
     current: Mutex<Option<Arc<Connection>>>,
     /// One caller connects, the others wait for it.
     connecting: tokio::sync::Mutex<()>,
+    /// When it last published to each server, by run id, as far as no gap of another server covers it.
+    published: Mutex<HashMap<String, Instant>>,
     /// Half of the last messages or more had listeners: what comes is sent without asking before.
     heard: AtomicBool,
     /// Where the connection is driven: callers' runtimes may end before it.
@@ -38,6 +41,7 @@ impl Publisher {
             server,
             current: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            published: Mutex::default(),
             heard: AtomicBool::new(false),
             runtime: Handle::current(),
         }
@@ -49,12 +53,12 @@ impl Publisher {
         publications: &[Publication],
     ) -> Result<Vec<Outcome>, LiveError> {
         self.with_connection(async |connection| {
-            let mut redis = connection.redis.clone();
             if publications.is_empty() {
+                let mut redis = connection.redis.clone();
                 let () = redis::cmd("PING").query_async(&mut redis).await?;
                 return Ok(Vec::new());
             }
-            self.publish_over(&mut redis, publications).await
+            self.publish_over(&connection, publications).await
         })
         .await
     }
@@ -78,7 +82,7 @@ impl Publisher {
 
     /// Records a gap.
     pub(crate) async fn mark_gap(&self) -> Result<StreamId, LiveError> {
-        self.with_connection(async |connection| self.server.gap(&connection, "mark").await)
+        self.with_connection(async |connection| self.server.gap(&connection, GapReason::Mark).await)
             .await
     }
 
@@ -126,7 +130,7 @@ impl Publisher {
     /// last messages had listeners.
     async fn publish_over(
         &self,
-        redis: &mut MultiplexedConnection,
+        connection: &Connection,
         publications: &[Publication],
     ) -> Result<Vec<Outcome>, RedisError> {
         let keys: Vec<String> = publications
@@ -140,7 +144,9 @@ impl Publisher {
             for key in &keys {
                 look.arg(keys::listened(key));
             }
-            let since: Vec<Option<Value>> = look.query_async(redis).await?;
+            let since: Vec<Option<Value>> = look.query_async(&mut connection.redis.clone()).await?;
+            // What it has no listener for is as good as published to it.
+            self.note_published(&connection.run);
             since.iter().map(Option::is_some).collect()
         } else {
             vec![true; keys.len()]
@@ -148,7 +154,7 @@ impl Publisher {
         let all = publications.iter().zip(&keys).zip(&listened);
         let wanted: Vec<_> = all.filter_map(|(one, is)| is.then_some(one)).collect();
         let looks = !ask && !keep_all;
-        let published = self.publish_all(redis, &wanted, looks).await?;
+        let published = self.publish_all(connection, &wanted, looks).await?;
         let mut published = published.into_iter();
         let outcome = |is: &bool| is.then(|| published.next()).flatten();
         let outcomes: Vec<_> = listened
@@ -165,10 +171,11 @@ impl Publisher {
     /// Publishes all of them, each to the channel with that key; with `looks` only if that is listened to.
     async fn publish_all(
         &self,
-        redis: &mut MultiplexedConnection,
+        connection: &Connection,
         publications: &[(&Publication, &String)],
         looks: bool,
     ) -> Result<Vec<Outcome>, RedisError> {
+        let mut redis = connection.redis.clone();
         let mut outcomes = Vec::with_capacity(publications.len());
         let mut loaded = false;
         while outcomes.len() < publications.len() {
@@ -177,8 +184,13 @@ impl Publisher {
             for (publication, key) in rest {
                 pipeline.add_command(self.command(publication, key, looks));
             }
-            let replies = redis.req_packed_commands(&pipeline, 0, rest.len());
-            for reply in replies.await? {
+            let publishing = Publishing {
+                publisher: self,
+                run: &connection.run,
+            };
+            let replies = redis.req_packed_commands(&pipeline, 0, rest.len()).await?;
+            publishing.answered(&replies);
+            for reply in replies {
                 match reply {
                     // Then it is missing for all that follow too: nothing gets out of order.
                     Value::ServerError(error) if missing_script(&error) && !loaded => break,
@@ -186,7 +198,7 @@ impl Publisher {
                 }
             }
             if outcomes.len() < publications.len() && !loaded {
-                script::PUBLISH.load_async(redis).await?;
+                script::PUBLISH.load_async(&mut redis).await?;
                 loaded = true;
             }
         }
@@ -244,6 +256,7 @@ impl Publisher {
         let result = self.server.within(async {
             let connection = self.connection().await?;
             used = Some(Arc::clone(&connection));
+            self.record_move(&connection).await?;
             run(connection).await
         });
         let error = match result.await {
@@ -255,6 +268,30 @@ impl Publisher {
             current.take_if(|current| Arc::ptr_eq(current, &used));
         }
         Err(error)
+    }
+
+    /// Records a gap if the last messages were published to another server than this one, which may
+    /// not have them: one that was the master before may come back with what it had then.
+    async fn record_move(&self, connection: &Connection) -> Result<(), RedisError> {
+        let last = lock(&self.published)
+            .iter()
+            .filter_map(|(run, at)| (*run != connection.run).then_some(*at))
+            .max();
+        if let Some(last) = last {
+            let reason = GapReason::Moved(last.elapsed());
+            self.server.gap(connection, reason).await?;
+            lock(&self.published).retain(|run, at| *run == connection.run || *at > last);
+        }
+        Ok(())
+    }
+
+    fn note_published(&self, run: &str) {
+        let mut published = lock(&self.published);
+        if let Some(at) = published.get_mut(run) {
+            *at = Instant::now();
+        } else {
+            published.insert(run.to_owned(), Instant::now());
+        }
     }
 
     fn current(&self) -> Option<Arc<Connection>> {
@@ -277,6 +314,28 @@ impl Publisher {
         let connection = Arc::new(connection);
         *lock(&self.current) = Some(Arc::clone(&connection));
         Ok(connection)
+    }
+}
+
+/// Messages on their way to the server of that run id. When they are so no more, they may be there,
+/// unless it has refused all of them.
+struct Publishing<'a> {
+    publisher: &'a Publisher,
+    run: &'a str,
+}
+
+impl Publishing<'_> {
+    fn answered(self, replies: &[Value]) {
+        let refused = |reply| matches!(reply, &Value::ServerError(_));
+        if replies.iter().all(refused) {
+            std::mem::forget(self);
+        }
+    }
+}
+
+impl Drop for Publishing<'_> {
+    fn drop(&mut self) {
+        self.publisher.note_published(self.run);
     }
 }
 

@@ -207,8 +207,12 @@ return messages
 /// Records a gap and returns its id and the time. Everything so far lies before it, everything from
 /// the next millisecond on after it; several in one millisecond are one.
 ///
-/// `KEYS`: gaps. `ARGV`: run id of the server, and `check` to record a gap only if the last one has
-/// another run id: then messages were published, and perhaps lost, before the server restarted.
+/// `KEYS`: gaps. `ARGV`: run id of the server, and why:
+/// - `check` records a gap only if the last one has another run id: then messages were published, and
+///   perhaps lost, before the server restarted;
+/// - `moved` only if the last one is not younger than so many milliseconds, which follow: then messages
+///   were published to another server after it;
+/// - `mark` records one always.
 pub(crate) static GAP: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -222,7 +226,10 @@ if newest then
         if newest[2][i] == 'run' then run = newest[2][i + 1] end
     end
     local ms = tonumber(string.match(newest[1], '^%d+'))
-    if run == ARGV[1] and (ARGV[2] == 'check' or ms == now) then
+    -- Both ends of the time since then are rounded down.
+    local covers = ARGV[2] == 'check' or ms == now or
+        ARGV[2] == 'moved' and ms - 1 > now - tonumber(ARGV[3])
+    if run == ARGV[1] and covers then
         return {newest[1], string.format('%.0f', now)}
     end
     if ms >= now then place = ms + 1 end

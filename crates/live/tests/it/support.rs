@@ -9,8 +9,8 @@ use domain::TenantId;
 use live::local::LocalChannels;
 use live::redis::{RedisChannels, RedisConfig};
 use live::{
-    Channel, Channels, Delivery, Entry, Message, Outcome, Position, Publication, Reset, Resume,
-    Retention, StreamId, Subscription,
+    Batch, Channel, Channels, Delivery, Entry, Message, Outcome, Position, Publication, Reset,
+    Resume, Retention, StreamId, Subscription,
 };
 use testkit::{LIMIT, Parts, eventually};
 
@@ -307,22 +307,44 @@ impl Listener {
         }
     }
 
+    /// A reset for that reason, or several in a row, and then those numbers.
+    pub(crate) async fn expect_after_resets(
+        &mut self,
+        expected: Reset,
+        numbers: std::ops::Range<usize>,
+    ) {
+        self.expect_reset(expected).await;
+        loop {
+            match self.next().await {
+                Some(Delivery::Reset { reason, cursor }) => {
+                    assert_eq!(reason, expected);
+                    self.forget(cursor);
+                }
+                Some(Delivery::Messages(batch)) => break self.receive(&batch),
+                other => panic!("{other:?} instead of {numbers:?}"),
+            }
+        }
+        self.expect(numbers).await;
+    }
+
+    fn receive(&mut self, batch: &Batch) {
+        for entry in batch.entries() {
+            assert!(
+                entry.id > self.cursor,
+                "{} after {}: twice, or out of order",
+                entry.id,
+                self.cursor
+            );
+            self.cursor = entry.id;
+            self.entries.push_back(entry.clone());
+        }
+    }
+
     /// The next messages, that many.
     pub(crate) async fn take(&mut self, count: usize) -> Vec<Entry> {
         while self.entries.len() < count {
             match self.next().await {
-                Some(Delivery::Messages(batch)) => {
-                    for entry in batch.entries() {
-                        assert!(
-                            entry.id > self.cursor,
-                            "{} after {}: twice, or out of order",
-                            entry.id,
-                            self.cursor
-                        );
-                        self.cursor = entry.id;
-                        self.entries.push_back(entry.clone());
-                    }
-                }
+                Some(Delivery::Messages(batch)) => self.receive(&batch),
                 other => panic!("{other:?} after {:?}", self.entries.back()),
             }
         }
