@@ -317,8 +317,8 @@ impl Publisher {
     }
 }
 
-/// Messages on their way to the server of that run id. When they are so no more, they may be there,
-/// unless it has refused all of them.
+/// Messages on their way to the server of that run id. When this is dropped, even by a timeout, they
+/// count as published there, unless the server has refused all of them.
 struct Publishing<'a> {
     publisher: &'a Publisher,
     run: &'a str,

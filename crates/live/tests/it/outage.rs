@@ -5,7 +5,9 @@ use std::sync::Arc;
 use live::{Delivery, LiveError, Reset, Resume, Retention};
 use testkit::{LIMIT, Part, Parts, Proxy, eventually};
 
-use crate::support::{Fixture as _, InRedis, Listener, number, numbered, publish_numbers, user};
+use crate::support::{
+    Fixture as _, InRedis, Listener, ask, number, numbered, publish_numbers, user,
+};
 
 async fn connected(fixture: &InRedis, expected: bool) {
     eventually("connected or not", LIMIT, || async {
@@ -84,11 +86,7 @@ async fn a_redis_that_lost_everything_is_a_gap_too() {
     let mut listener = Listener::begun(channels, &channel, Resume::Live).await;
     let before = publish_numbers(channels, &channel, 0..3).await;
     listener.expect(0..3).await;
-    let mut plain = fixture.plain().await;
-    let () = ::redis::cmd("FLUSHALL")
-        .query_async(&mut plain)
-        .await
-        .expect("flushed");
+    let () = ask(&fixture, &["FLUSHALL"]).await;
     parts.kill(Part::Redis).await;
     parts.start(Part::Redis).await;
     listener.expect_reset(Reset::Gap).await;
@@ -198,19 +196,13 @@ async fn fail_over_and_back(replicated: bool) {
     publish_numbers(channels, &channel, 0..1).await;
     listener.expect(0..1).await;
 
-    let command = async |fixture: &InRedis, words: &[&str]| {
-        let mut cmd = ::redis::cmd(words[0]);
-        cmd.arg(&words[1..]);
-        let mut plain = fixture.plain().await;
-        let _: ::redis::Value = cmd.query_async(&mut plain).await.expect(words[0]);
-    };
     // How long the new one waits, in seconds, before it sends its data to a replica.
     let delay = if replicated { "0" } else { "3600" };
     let set = ["CONFIG", "SET", "repl-diskless-sync-delay", delay];
-    command(&direct[1], &set).await;
+    let () = ask(&direct[1], &set).await;
     // It answers READONLY now, and later MASTERDOWN; connections stay open.
     let master = new_port.to_string();
-    command(&direct[0], &["REPLICAOF", "127.0.0.1", &master]).await;
+    let () = ask(&direct[0], &["REPLICAOF", "127.0.0.1", &master]).await;
     proxy.lead_to(1);
     let published = async |n| {
         eventually("published to the new master", LIMIT, || async {
@@ -235,22 +227,19 @@ async fn fail_over_and_back(replicated: bool) {
     // And the other way round, while the replica has lost its master.
     if replicated {
         eventually("the old one has the new one's data", LIMIT, || async {
-            let mut info = ::redis::cmd("INFO");
-            info.arg("replication");
-            let mut plain = direct[0].plain().await;
-            let info: String = info.query_async(&mut plain).await.expect("INFO");
+            let info: String = ask(&direct[0], &["INFO", "replication"]).await;
             let up = info.contains("master_link_status:up");
             up.then_some(()).ok_or(info)
         })
         .await;
     }
-    command(&direct[0], &["REPLICAOF", "NO", "ONE"]).await;
-    command(
+    let () = ask(&direct[0], &["REPLICAOF", "NO", "ONE"]).await;
+    let () = ask(
         &direct[1],
         &["CONFIG", "SET", "replica-serve-stale-data", "no"],
     )
     .await;
-    command(&direct[1], &["REPLICAOF", "127.0.0.1", "1"]).await;
+    let () = ask(&direct[1], &["REPLICAOF", "127.0.0.1", "1"]).await;
     proxy.lead_to(0);
     published(2).await;
     listener.expect_after_resets(Reset::Gap, 2..3).await;

@@ -4,16 +4,9 @@ use live::{Delivery, LiveError, Outcome, Reset, Resume, Retention};
 use testkit::{LIMIT, Part, Parts, eventually};
 
 use crate::support::{
-    Fixture as _, InRedis, Listener, heard, number, numbered, placed, publish, publish_numbers,
-    user,
+    Fixture as _, InRedis, Listener, ask, heard, number, numbered, placed, publish,
+    publish_numbers, user,
 };
-
-async fn ask<T: ::redis::FromRedisValue>(fixture: &InRedis, command: &[&str]) -> T {
-    let mut cmd = ::redis::cmd(command[0]);
-    cmd.arg(&command[1..]);
-    let mut plain = fixture.plain().await;
-    cmd.query_async(&mut plain).await.expect(command[0])
-}
 
 /// How many connections receive the pointers of that channel.
 async fn receivers(fixture: &InRedis, key: &str) -> u64 {

@@ -225,6 +225,14 @@ pub(crate) async fn heard(channels: &Arc<dyn Channels>, channel: &Channel) {
     Listener::begun(channels, channel, Resume::Live).await;
 }
 
+/// What Redis itself answers to that command.
+pub(crate) async fn ask<T: ::redis::FromRedisValue>(fixture: &InRedis, command: &[&str]) -> T {
+    let mut cmd = ::redis::cmd(command[0]);
+    cmd.arg(&command[1..]);
+    let mut plain = fixture.plain().await;
+    cmd.query_async(&mut plain).await.expect(command[0])
+}
+
 /// A listener that checks the order of all it is given.
 pub(crate) struct Listener {
     subscription: Subscription,
