@@ -74,7 +74,7 @@ impl TenantRate {
         tenant: &TenantId,
         own: TenantLimits,
         sent: impl Iterator<Item = (&'a str, usize)>,
-        (now, at): (Instant, OffsetDateTime),
+        now: impl FnOnce() -> (Instant, OffsetDateTime),
     ) -> Result<(), Exceeded> {
         let limits = own.or(self.settings);
         let limit = |value: Option<i64>| value.filter(|limit| *limit > 0);
@@ -84,6 +84,7 @@ impl TenantRate {
         if rate.or(most_bytes).or(most_types).is_none() {
             return Ok(());
         }
+        let (now, at) = now();
         let (mut events, mut bytes, mut types) = (0_usize, 0_u64, HashSet::new());
         for (event_type, size) in sent {
             events += 1;
@@ -215,7 +216,8 @@ mod tests {
         };
         let rate = TenantRate::new(settings, 20);
         let ((acme, other), now) = (tenants(), Instant::now());
-        let take = |tenant, count, now| rate.take(tenant, NONE, events(count, 1 << 40), (now, DAY));
+        let take =
+            |tenant, count, now| rate.take(tenant, NONE, events(count, 1 << 40), || (now, DAY));
         assert_eq!(take(&acme, 50, now), Ok(()));
         assert_eq!(take(&acme, 1, now), Err(Exceeded::Events(1)));
         assert_eq!(take(&acme, 20, now), Err(Exceeded::Events(2)));
@@ -236,7 +238,7 @@ mod tests {
         };
         let rate = TenantRate::new(settings, 20);
         let ((acme, other), now) = (tenants(), Instant::now());
-        let take = |tenant, bytes, at| rate.take(tenant, NONE, events(1, bytes), (now, at));
+        let take = |tenant, bytes, at| rate.take(tenant, NONE, events(1, bytes), || (now, at));
         assert_eq!(take(&acme, 900, DAY), Ok(()));
         assert_eq!(take(&acme, 101, DAY), Err(Exceeded::Bytes(3_600)));
         assert_eq!(
@@ -259,7 +261,9 @@ mod tests {
         let rate = TenantRate::new(settings, 20);
         let ((acme, other), now) = (tenants(), Instant::now());
         let take = |tenant, types: &[&'static str], at| {
-            rate.take(tenant, NONE, types.iter().map(|one| (*one, 1)), (now, at))
+            rate.take(tenant, NONE, types.iter().map(|one| (*one, 1)), || {
+                (now, at)
+            })
         };
         assert_eq!(
             take(&acme, &["a", "b", "c"], DAY),
@@ -282,7 +286,7 @@ mod tests {
         };
         let rate = TenantRate::new(settings, 1);
         let ((acme, _), now) = (tenants(), Instant::now());
-        let take = |own, count, bytes| rate.take(&acme, own, events(count, bytes), (now, DAY));
+        let take = |own, count, bytes| rate.take(&acme, own, events(count, bytes), || (now, DAY));
         assert_eq!(take(NONE, 6, 0), Err(Exceeded::Events(1)));
         let own = TenantLimits {
             events_per_second: Some(10),

@@ -1,17 +1,15 @@
 //! The HTTP server that all services run.
 
 use std::net::SocketAddr;
-use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{Handler, Server, ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Handler, Server, ServerHandle};
 use actix_web::http::Method;
-use actix_web::middleware::{Compress, DefaultHeaders, Next, from_fn};
-use actix_web::{App, Error, FromRequest, HttpServer, Resource, Responder, Route, guard, web};
-use futures_util::FutureExt as _;
+use actix_web::middleware::{Compress, from_fn};
+use actix_web::{App, FromRequest, HttpServer, Resource, Responder, Route, guard, web};
 
 use crate::admin_port::AdminPort;
+use crate::around::around;
 use crate::auth::Authenticator;
 use crate::auth::access::{self, Access, declare};
 use crate::auth::guard::guard as admit;
@@ -21,7 +19,6 @@ use crate::health::{self, Health};
 use crate::metrics::{self, Registries};
 use crate::openapi;
 use crate::problem::{Problem, not_found};
-use crate::request_id::request_id;
 
 /// Where every route is listed with its rule.
 const ROUTES: &str = "/api/v1/admin/routes";
@@ -167,9 +164,7 @@ where
             .service(openapi::page())
             .configure(configure)
             .default_service(web::to(not_found))
-            .wrap(from_fn(answer_panic))
-            .wrap(security_headers())
-            .wrap(from_fn(request_id))
+            .wrap(from_fn(around))
     })
     .on_connect(move |io, data| crate::connection::on_connect(io, data, stall))
     // A client that has closed its side must not keep its request alive (actix-web #1313, #3665).
@@ -214,29 +209,6 @@ where
         server,
         address,
         admin,
-    })
-}
-
-/// What keeps a browser from making more of an answer than it is.
-fn security_headers() -> DefaultHeaders {
-    DefaultHeaders::new()
-        .add(("X-Content-Type-Options", "nosniff"))
-        .add(("X-Frame-Options", "DENY"))
-        .add(("Content-Security-Policy", "frame-ancestors 'none'"))
-        .add(("Referrer-Policy", "no-referrer"))
-}
-
-/// The middleware that answers 500 for a handler that panics (S4-128, S4-131): the client need not
-/// wait, and the process goes on.
-async fn answer_panic<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let answer = AssertUnwindSafe(next.call(request)).catch_unwind().await;
-    answer.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        Err(Problem::internal(&text.unwrap_or("a panic")).into())
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod admin_port;
 pub mod answer;
+mod around;
 pub mod auth;
 pub mod clock;
 pub mod config;

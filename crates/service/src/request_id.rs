@@ -1,12 +1,8 @@
-//! Request ids: taken from `X-Request-Id` or made, returned, and logged with failures.
+//! Request ids: taken from `X-Request-Id` or made; [`crate::around`] answers and logs them.
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::error::InternalError;
-use actix_web::http::StatusCode;
+use actix_web::HttpMessage;
+use actix_web::dev::ServiceRequest;
 use actix_web::http::header::{HeaderName, HeaderValue};
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage};
 
 /// The header.
 pub const HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -23,47 +19,13 @@ impl RequestId {
     }
 }
 
-/// The middleware: `App::new().wrap(from_fn(request_id))`. Logs each request at DEBUG, and those
-/// with status 500 at WARN. A 503 means that a dependency is down, which the metrics and /ready show;
-/// one line for each would flood the log.
-///
-/// # Errors
-/// The errors of the wrapped service.
-pub async fn request_id<B: MessageBody>(
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<B>, Error> {
-    let given = request
-        .headers()
-        .get(&HEADER)
-        .filter(|value| is_valid(value.as_bytes()));
-    let id = match given {
-        Some(value) => value.clone(),
-        None => fresh(),
-    };
+/// The id of a request: its own, or a new one. It is left with the request.
+pub(crate) fn of(request: &ServiceRequest) -> HeaderValue {
+    let given = request.headers().get(&HEADER);
+    let given = given.filter(|value| is_valid(value.as_bytes()));
+    let id = given.cloned().unwrap_or_else(fresh);
     request.extensions_mut().insert(RequestId(id.clone()));
-    let mut response = match next.call(request).await {
-        Ok(response) => response,
-        Err(error) => {
-            let mut response = error.error_response();
-            response.headers_mut().insert(HEADER, id);
-            return Err(InternalError::from_response(error, response).into());
-        }
-    };
-    let status = response.status();
-    let failed = status == StatusCode::INTERNAL_SERVER_ERROR;
-    if failed || tracing::enabled!(tracing::Level::DEBUG) {
-        let (request, id) = (response.request(), id.to_str().unwrap_or_default());
-        let (method, path) = (request.method().as_str(), request.path());
-        let status = status.as_u16();
-        if failed {
-            tracing::warn!(request_id = id, method, path, status, "request failed");
-        } else {
-            tracing::debug!(request_id = id, method, path, status, "request");
-        }
-    }
-    response.headers_mut().insert(HEADER, id);
-    Ok(response)
+    id
 }
 
 fn is_valid(id: &[u8]) -> bool {

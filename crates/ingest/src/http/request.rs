@@ -167,7 +167,7 @@ impl<'a> Request<'a> {
         let sent = accepted
             .iter()
             .map(|one| (one.event.event_type.as_str(), one.canonical.len()));
-        let now = (Instant::now(), service::clock::now());
+        let now = || (Instant::now(), service::clock::now());
         let limits = Authenticator::limits_of(self.http);
         let taken = state.rate.take(&self.who.tenant, limits, sent, now);
         taken.map_err(Refusal::TenantRate)?;

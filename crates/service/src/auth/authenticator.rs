@@ -177,7 +177,7 @@ impl Authenticator {
         &self,
         request: &HttpRequest,
         access: Access,
-        now: OffsetDateTime,
+        now: fn() -> OffsetDateTime,
     ) -> Result<Arc<Principal>, Refusal> {
         let found = self.identify(request, access, now).await;
         let admitted = found.and_then(|found| match found {
@@ -198,7 +198,7 @@ impl Authenticator {
         &self,
         request: &HttpRequest,
         access: Access,
-        now: OffsetDateTime,
+        now: fn() -> OffsetDateTime,
     ) -> Result<Option<Arc<Principal>>, Refusal> {
         let Inner { config, keys, .. } = &*self.0;
         let headers = request.headers();
@@ -224,9 +224,9 @@ impl Authenticator {
             }
         }
         match credential::read(headers)? {
-            Some(Credential::Key(key)) => keys.find(&key, now).map(Some),
+            Some(Credential::Key(key)) => keys.find(&key, now()).map(Some),
             Some(Credential::Bearer(key)) if key.starts_with("tg_") => {
-                keys.find(&key, now).map(Some)
+                keys.find(&key, now()).map(Some)
             }
             Some(Credential::Bearer(token)) if config.mode == Mode::Jwt => {
                 self.of_token(&token).await.map(Arc::new).map(Some)
@@ -234,13 +234,13 @@ impl Authenticator {
             Some(Credential::Bearer(_)) => Err(Refusal::Invalid("token")),
             None if access == Access::OwnOrTicket => {
                 let ticket = in_query(request, "ticket=");
-                let who = ticket.map(|ticket| self.0.tickets.check(ticket, now));
+                let who = ticket.map(|ticket| self.0.tickets.check(ticket, now()));
                 who.transpose().map(|who| who.map(Arc::new))
             }
             // A beacon of a page sends no headers, and a write key is no secret.
             None if access == Access::PublicWrite => match in_query(request, "write_key=") {
                 Some(key) if KeyKind::of(key) == Some(KeyKind::Write) => {
-                    keys.find(key, now).map(Some)
+                    keys.find(key, now()).map(Some)
                 }
                 Some(_) => Err(Refusal::Invalid("unknown_key")),
                 None => Ok(None),

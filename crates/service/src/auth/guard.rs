@@ -1,6 +1,6 @@
 //! The middleware before every handler: who is asking, and may they.
 
-use actix_web::body::MessageBody;
+use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderValue, WWW_AUTHENTICATE};
 use actix_web::middleware::Next;
@@ -21,25 +21,21 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
     access: Access,
     request: ServiceRequest,
     next: Next<B>,
-) -> Result<ServiceResponse<actix_web::body::EitherBody<B>>, Error> {
+) -> Result<ServiceResponse<BoxBody>, Error> {
     let port = request.app_config().local_addr().port();
     let ports = request.app_data::<AdminPort>();
     if ports.is_some_and(|ports| !ports.serves(port, request.path(), access)) {
         let problem = Problem::not_found("Not found");
-        return Ok(request
-            .into_response(problem.respond())
-            .map_into_right_body());
+        return Ok(request.into_response(problem.respond()));
     }
     let Some(auth) = request.app_data::<web::Data<Authenticator>>().cloned() else {
         let problem = Problem::internal(&"a service without an authenticator");
-        return Ok(request
-            .into_response(problem.respond())
-            .map_into_right_body());
+        return Ok(request.into_response(problem.respond()));
     };
-    match auth.admit(request.request(), access, clock::now()).await {
+    match auth.admit(request.request(), access, clock::now).await {
         Ok(who) => {
             request.extensions_mut().insert(who);
-            Ok(next.call(request).await?.map_into_left_body())
+            Ok(next.call(request).await?.map_into_boxed_body())
         }
         Err(refusal) => {
             let mut answer = Problem::from(refusal).respond();
@@ -52,7 +48,7 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
                 let challenge = HeaderValue::from_static(challenge);
                 answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
-            Ok(request.into_response(answer).map_into_right_body())
+            Ok(request.into_response(answer))
         }
     }
 }
