@@ -49,9 +49,9 @@ pub fn decode_text(text: &str, cx: &Context<'_>) -> Result<Event, DecodeError> {
     };
     let max_depth = cx.limits.max_json_depth.min(DEEPEST);
     let wrapped = if cx.origin == Origin::Log { WRAPPED } else { 0 };
-    let Scanned { text, depth } = checked(text, max_depth + wrapped)?;
-    let text = &*text;
-    let members = Members::split(text).ok_or_else(|| {
+    let scanned = checked(text, max_depth + wrapped)?;
+    let text = &*scanned.text;
+    let members = scanned.members().ok_or_else(|| {
         let hint = if text.trim_start().starts_with('[') {
             "must be one event (an object), not an array"
         } else {
@@ -62,7 +62,7 @@ pub fn decode_text(text: &str, cx: &Context<'_>) -> Result<Event, DecodeError> {
     let mut reader = Reader::new(members);
     let envelope = envelope(&reader, cx.origin, cx.content_type);
     let native = matches!(envelope, Envelope::Native);
-    if depth > max_depth && !native {
+    if scanned.depth > max_depth && !native {
         // Only the canonical form has been wrapped; say where this one is too deep.
         checked(text, max_depth)?;
     }

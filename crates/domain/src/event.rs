@@ -8,7 +8,7 @@ use crate::category::EventCategory;
 use crate::id::TenantId;
 use crate::json::{Hasher, Json};
 use crate::names::names;
-use crate::timestamp;
+use crate::{timestamp, write};
 
 names! {
     /// Where an event came from (S4-14).
@@ -121,8 +121,12 @@ impl Event {
         /// What the names of the members, the ids and the times take.
         const REST: usize = 512;
         let mut out = Vec::with_capacity(REST + self.objects_bytes());
-        // Writing to memory cannot fail.
-        let _ = serde_json::to_writer(&mut out, self);
+        write::object!(&mut out, self;
+            event_id, client_event_id?, tenant_id, event_type, event_source, event_category,
+            user_id?, session_id?, organization_id?, device_id?, correlation_id?, aggregate_type?,
+            aggregate_id?, expected_version?, data, metadata?, context?, properties?, timestamp,
+            received_at, version, schema_version
+        );
         out
     }
 

@@ -5,12 +5,20 @@ use std::fmt;
 use serde::Serialize;
 use uuid::Uuid;
 
+use crate::write::Write;
+
 /// Namespace of every tenant's own namespace; a constant of this project.
 const ROOT_NAMESPACE: Uuid = Uuid::from_u128(0x6f1d_5c1e_7a52_5f0b_9d3c_74d1_90aa_e701);
 
 /// The tenant an event belongs to: 1..=64 of `a-z A-Z 0-9 _ - .`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct TenantId(String);
+
+impl Write for TenantId {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+}
 
 impl TenantId {
     /// What a name has to be, for messages.

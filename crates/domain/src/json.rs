@@ -7,12 +7,12 @@ mod scan;
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 
+use crate::write::Write;
 pub(crate) use hash::Hasher;
-pub use members::Members;
+pub use members::{Members, Raw};
 pub use scan::{MAX_DIGITS, ScanError, canonical, scan};
 pub(crate) use scan::{Scanned, scanned};
 
@@ -29,13 +29,13 @@ pub fn whole<T: TryFrom<i64>>(value: &serde_json::Value) -> Option<T> {
 /// A JSON object that PostgreSQL can hold, as text; `None` is the empty one, which most events have
 /// several of. Only [`crate::envelope`] and the store make one, so its content has been checked.
 #[derive(Clone, Default)]
-pub struct Json(Option<Box<RawValue>>);
+pub struct Json(Option<Box<str>>);
 
 impl Json {
     /// The text, for instance `{"a":1}`.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_deref().map_or("{}", RawValue::get)
+        self.0.as_deref().unwrap_or("{}")
     }
 
     /// True for `{}`.
@@ -45,40 +45,30 @@ impl Json {
     }
 
     /// Takes an object that the scanner has already passed as part of its event.
-    pub(crate) fn from_checked(raw: &RawValue) -> Self {
-        Self((!is_empty(raw.get())).then(|| raw.to_owned()))
+    pub(crate) fn from_checked(raw: Raw<'_>) -> Self {
+        Self((!is_empty(raw.get())).then(|| raw.get().into()))
     }
 
     /// Takes an object that PostgreSQL gives back: it was checked before it was stored.
     #[must_use]
     pub fn from_stored(text: String) -> Self {
-        Self(
-            RawValue::from_string(text)
-                .ok()
-                .filter(|raw| !is_empty(raw.get())),
-        )
+        Self((!is_empty(&text)).then(|| text.into()))
     }
 
     /// The members of the object.
     #[must_use]
     pub fn members(&self) -> Members<'_> {
-        self.0
-            .as_deref()
-            .and_then(|raw| Members::split(raw.get()))
-            .unwrap_or_default()
+        let members = self.0.as_deref().and_then(Members::split);
+        members.unwrap_or_default()
     }
 
     /// The same object with one more member; a member of that name is replaced.
     #[must_use]
-    pub fn with<T: Serialize + ?Sized>(&self, key: &str, value: &T) -> Self {
-        match to_raw_value(value) {
-            Ok(value) => {
-                let mut members = self.members();
-                members.set(key, &value);
-                Self::from(&members)
-            }
-            Err(_) => self.clone(),
-        }
+    pub fn with(&self, key: &str, value: impl Write) -> Self {
+        let value = written(&value);
+        let mut members = self.members();
+        members.set(key, Raw::from_checked(&value));
+        Self::from(&members)
     }
 
     /// The object as a tree, for the places that look inside.
@@ -91,7 +81,7 @@ impl Json {
 /// A value that the scanner has passed as part of its event, with each member once; `None` if that
 /// is the value as it stands.
 #[must_use]
-pub fn once(raw: &RawValue) -> Option<Box<RawValue>> {
+pub fn once(raw: Raw<'_>) -> Option<Box<RawValue>> {
     match canonical(raw.get(), usize::MAX) {
         Ok(Cow::Owned(text)) => RawValue::from_string(text).ok(),
         _ => None,
@@ -102,16 +92,32 @@ pub fn once(raw: &RawValue) -> Option<Box<RawValue>> {
 impl From<&Members<'_>> for Json {
     fn from(members: &Members<'_>) -> Self {
         let any = members.iter().next().is_some();
-        Self(any.then(|| to_raw_value(members).ok()).flatten())
+        Self(any.then(|| written(members).into()))
+    }
+}
+
+fn written(value: &impl Write) -> String {
+    let mut text = Vec::new();
+    value.write(&mut text);
+    // Whatever is written is text.
+    String::from_utf8(text).unwrap_or_default()
+}
+
+impl Write for Json {
+    #[inline]
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_str().as_bytes());
+    }
+
+    #[inline]
+    fn is_absent(&self) -> bool {
+        self.is_empty()
     }
 }
 
 impl Serialize for Json {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.0 {
-            Some(raw) => raw.serialize(serializer),
-            None => serializer.serialize_map(Some(0))?.end(),
-        }
+        Raw::from_checked(self.as_str()).serialize(serializer)
     }
 }
 
@@ -143,7 +149,7 @@ mod tests {
     use super::*;
 
     fn checked(text: &str) -> Json {
-        Json::from_checked(serde_json::from_str(text).unwrap())
+        Json::from_checked(Raw::from_checked(text))
     }
 
     #[test]
@@ -169,7 +175,7 @@ mod tests {
         ] {
             assert_eq!(checked(text).with("k", "v").as_str(), want);
         }
-        let twice = Json::default().with("o", &Json::default().with("\"", "\\\n"));
+        let twice = Json::default().with("o", Json::default().with("\"", "\\\n"));
         assert_eq!(twice.to_value(), serde_json::json!({"o": {"\"": "\\\n"}}));
     }
 

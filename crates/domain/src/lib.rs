@@ -31,6 +31,7 @@ pub mod subject;
 pub mod tenant_limits;
 pub mod timestamp;
 pub mod upcast;
+pub mod write;
 
 pub use category::EventCategory;
 pub use envelope::{Context, DecodeError, decode};

@@ -33,6 +33,12 @@ macro_rules! names {
             }
         }
 
+        impl $crate::write::Write for $Enum {
+            fn write(&self, out: &mut Vec<u8>) {
+                self.as_str().write(out);
+            }
+        }
+
         impl ::serde::Serialize for $Enum {
             fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.as_str())

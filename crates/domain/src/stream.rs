@@ -6,7 +6,7 @@ use crate::event::Event;
 /// `None` for an event that belongs to no stream.
 #[must_use]
 pub fn stream_id(event: &Event) -> Option<String> {
-    let user = || event.user_id.as_ref().map(|user| format!("user:{user}"));
+    let user = || event.user_id.as_ref().map(|user| ["user:", user].concat());
     explicit_id(event).or_else(user)
 }
 
@@ -15,7 +15,7 @@ pub fn stream_id(event: &Event) -> Option<String> {
 #[must_use]
 pub fn explicit_id(event: &Event) -> Option<String> {
     match (&event.aggregate_type, &event.aggregate_id) {
-        (Some(kind), Some(id)) => Some(format!("{kind}:{id}")),
+        (Some(kind), Some(id)) => Some([kind, ":", id].concat()),
         _ => None,
     }
 }

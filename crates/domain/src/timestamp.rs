@@ -75,17 +75,17 @@ pub fn format(at: OffsetDateTime) -> String {
 }
 
 /// Gives the text of [`format`] to `take`.
-fn written<T>(at: OffsetDateTime, take: impl FnOnce(&str) -> T) -> T {
+pub(crate) fn written<T>(at: OffsetDateTime, take: impl FnOnce(&str) -> T) -> T {
     let at = at.to_offset(UtcOffset::UTC);
-    let (date, clock) = (at.date(), at.time());
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second, micros) = at.to_hms_micro();
     let mut text = *b"0000-00-00T00:00:00.000000Z";
-    set_digits(&mut text[..4], date.year().unsigned_abs());
-    set_digits(&mut text[5..7], u8::from(date.month()).into());
-    set_digits(&mut text[8..10], date.day().into());
-    set_digits(&mut text[11..13], clock.hour().into());
-    set_digits(&mut text[14..16], clock.minute().into());
-    set_digits(&mut text[17..19], clock.second().into());
-    let micros = clock.microsecond();
+    set_digits(&mut text[..4], year.unsigned_abs());
+    set_digits(&mut text[5..7], u8::from(month).into());
+    set_digits(&mut text[8..10], day.into());
+    set_digits(&mut text[11..13], hour.into());
+    set_digits(&mut text[14..16], minute.into());
+    set_digits(&mut text[17..19], second.into());
     let mut length = 19;
     if micros != 0 {
         set_digits(&mut text[20..26], micros);

@@ -2,7 +2,7 @@
 
 use domain::envelope::segment::CALLS;
 use domain::field::Code;
-use domain::json::Members;
+use domain::json::{Members, Raw};
 use serde_json::value::{RawValue, to_raw_value};
 
 use crate::accept::{self, Batch, Intake, Refused};
@@ -33,14 +33,14 @@ pub fn messages(
         return Err(accept::syntax_or(text, "", "must be an object".to_owned()));
     };
     if let Some(call) = call.and_then(|call| to_raw_value(call).ok()) {
-        outer.set("type", &call);
+        outer.set("type", &*call);
         let message = serde_json::to_vec(&outer).unwrap_or_default();
         return Ok(Batch {
             accepted: vec![accept::one(&message, intake)?],
             ..Batch::default()
         });
     }
-    let context = outer.get("context").map_or("null", RawValue::get);
+    let context = outer.get("context").map_or("null", Raw::get);
     if !context.starts_with('{') && context != "null" {
         return Err(Refused::field(
             "context",
@@ -86,20 +86,22 @@ fn complete(message: &RawValue, outer: &Members<'_>) -> Box<RawValue> {
     if let (None, Some(sent_at)) = (members.get("sentAt"), outer.get("sentAt")) {
         members.set("sentAt", sent_at);
     }
+    let both = |all: Raw<'_>, own: Raw<'_>| {
+        let (mut all, own) = Members::split(all.get()).zip(Members::split(own.get()))?;
+        own.iter()
+            .for_each(|(key, raw)| all.set(key.to_owned(), raw));
+        to_raw_value(&all).ok()
+    };
     let context = match (outer.get("context"), members.get("context")) {
-        (Some(all), None) => Some(all.to_owned()),
-        (Some(all), Some(own)) => {
-            let both = Members::split(all.get()).zip(Members::split(own.get()));
-            both.and_then(|(mut all, own)| {
-                own.iter()
-                    .for_each(|(key, raw)| all.set(key.to_owned(), raw));
-                to_raw_value(&all).ok()
-            })
+        (Some(all), Some(own)) => both(all, own),
+        (Some(all), None) => {
+            members.set("context", all);
+            None
         }
         (None, _) => None,
     };
     if let Some(context) = &context {
-        members.set("context", context);
+        members.set("context", &**context);
     }
     to_raw_value(&members).unwrap_or_else(|_| message.to_owned())
 }

@@ -59,7 +59,7 @@ pub(super) fn read(r: &mut Reader<'_>, cx: &Context<'_>) -> Event {
         expected_version: None,
         data,
         metadata: Json::default(),
-        context: Json::default().with("cloudevent", &attributes(r)),
+        context: Json::default().with("cloudevent", attributes(r)),
         properties: Json::default(),
         timestamp: r.time(&["time"]).unwrap_or(cx.received_at),
         received_at: cx.received_at,

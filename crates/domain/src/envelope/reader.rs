@@ -3,13 +3,12 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::field::{Code, FieldError};
 use crate::id::{Space, TenantId};
-use crate::json::{Json, Members};
+use crate::json::{Json, Members, Raw};
 use crate::timestamp;
 
 use super::context::{Context, Origin};
@@ -52,7 +51,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The first of `keys` that is there and not null, with its name.
-    pub(super) fn any(&self, keys: &[&'static str]) -> Option<(&'static str, &'a RawValue)> {
+    pub(super) fn any(&self, keys: &[&'static str]) -> Option<(&'static str, Raw<'a>)> {
         keys.iter()
             .find_map(|key| self.members.get(key).map(|value| (*key, value)))
     }
@@ -186,7 +185,7 @@ impl<'a> Reader<'a> {
 
     /// `object` with every member that is not among the `known` ones; what stands outside wins.
     pub(super) fn keep_unknown(&self, object: Json, known: &[&str]) -> Json {
-        let unknown = |(key, raw): &(&str, &RawValue)| !known.contains(key) && raw.get() != "null";
+        let unknown = |(key, raw): &(&str, Raw<'_>)| !known.contains(key) && raw.get() != "null";
         let mut outside = self.members.iter().filter(unknown).peekable();
         if outside.peek().is_none() {
             return object;
@@ -298,7 +297,7 @@ fn trimmed(text: Cow<'_, str>) -> Cow<'_, str> {
 }
 
 /// The text of a JSON string, borrowed unless it has escapes.
-pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(super) fn string(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
         serde_json::from_str(raw.get()).ok().map(Cow::Owned)
@@ -308,7 +307,7 @@ pub(super) fn string(raw: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// A string, or a number as its text.
-fn scalar(raw: &RawValue) -> Option<Cow<'_, str>> {
+fn scalar(raw: Raw<'_>) -> Option<Cow<'_, str>> {
     let number = |c: char| c == '-' || c.is_ascii_digit();
     string(raw).or_else(|| {
         raw.get()

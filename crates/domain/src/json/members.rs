@@ -3,8 +3,47 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
+
+use crate::write::Write;
+
+/// The text of a JSON value, without space around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'a>(&'a str);
+
+impl<'a> Raw<'a> {
+    /// The text.
+    #[must_use]
+    pub fn get(self) -> &'a str {
+        self.0
+    }
+
+    /// Takes the text of a value that the scanner has passed.
+    pub(super) fn from_checked(text: &'a str) -> Self {
+        Self(text)
+    }
+}
+
+impl<'a> From<&'a RawValue> for Raw<'a> {
+    fn from(raw: &'a RawValue) -> Self {
+        Self(raw.get())
+    }
+}
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let raw: &RawValue = serde_json::from_str(self.0).map_err(S::Error::custom)?;
+        raw.serialize(serializer)
+    }
+}
+
+impl Write for Raw<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
+    }
+}
 
 /// The members of an object in their order, each value as its text; the last of equal keys wins,
 /// as in `jsonb`.
@@ -16,11 +55,11 @@ struct Member<'a> {
     /// [`tag`] of the name.
     tag: u64,
     name: Cow<'a, str>,
-    value: &'a RawValue,
+    value: Raw<'a>,
 }
 
 impl<'a> Member<'a> {
-    fn new(name: Cow<'a, str>, value: &'a RawValue) -> Self {
+    fn new(name: Cow<'a, str>, value: Raw<'a>) -> Self {
         Self {
             tag: tag(name.as_bytes()),
             name,
@@ -48,7 +87,7 @@ impl<'a> Members<'a> {
 
     /// The value of `key`; null counts as absent.
     #[must_use]
-    pub fn get(&self, key: &str) -> Option<&'a RawValue> {
+    pub fn get(&self, key: &str) -> Option<Raw<'a>> {
         let found = self.last(key)?.value;
         (found.get() != "null").then_some(found)
     }
@@ -66,8 +105,8 @@ impl<'a> Members<'a> {
     }
 
     /// Replaces the member of that name, or appends it.
-    pub fn set(&mut self, key: impl Into<Cow<'a, str>>, value: &'a RawValue) {
-        let key = key.into();
+    pub fn set(&mut self, key: impl Into<Cow<'a, str>>, value: impl Into<Raw<'a>>) {
+        let (key, value) = (key.into(), value.into());
         match self.0.iter_mut().rfind(|member| member.name == key) {
             Some(member) => member.value = value,
             None => self.0.push(Member::new(key, value)),
@@ -82,8 +121,34 @@ impl<'a> Members<'a> {
     }
 
     /// Every member, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Raw<'a>)> {
         self.0.iter().map(|member| (&*member.name, member.value))
+    }
+}
+
+impl<'a> FromIterator<(Cow<'a, str>, Raw<'a>)> for Members<'a> {
+    fn from_iter<I: IntoIterator<Item = (Cow<'a, str>, Raw<'a>)>>(members: I) -> Self {
+        let members = members.into_iter();
+        Self(
+            members
+                .map(|(name, value)| Member::new(name, value))
+                .collect(),
+        )
+    }
+}
+
+impl Write for Members<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        for (index, Member { name, value, .. }) in self.0.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            name.write(out);
+            out.push(b':');
+            value.write(out);
+        }
+        out.push(b'}');
     }
 }
 
@@ -110,7 +175,8 @@ impl<'de> Deserialize<'de> for Members<'de> {
             ) -> Result<Self::Value, A::Error> {
                 let mut members = Vec::with_capacity(16);
                 while let Some(Key(key)) = map.next_key()? {
-                    members.push(Member::new(key, map.next_value()?));
+                    let value: &RawValue = map.next_value()?;
+                    members.push(Member::new(key, value.into()));
                 }
                 Ok(Members(members))
             }

@@ -1,15 +1,17 @@
 //! One pass over a JSON text: is it JSON, and can PostgreSQL hold it?
 
 mod error;
-mod plain;
 mod repeated;
+mod scanned;
 
 use std::borrow::Cow;
 
+use super::members::tag;
 use crate::field::{Code, FieldError};
+use crate::write::plain;
 pub use error::ScanError;
-use plain::plain;
-use repeated::Member;
+use scanned::Member;
+pub(crate) use scanned::Scanned;
 
 /// Checks one JSON text in one pass without building anything: the grammar of RFC 8259, and what
 /// PostgreSQL's `jsonb` cannot hold or give back (`\u0000`, lone surrogates, numbers beyond a double
@@ -28,14 +30,6 @@ pub fn scan(text: &str, max_depth: usize) -> Result<(), ScanError> {
 /// The first offence, with its path.
 pub fn canonical(text: &str, max_depth: usize) -> Result<Cow<'_, str>, ScanError> {
     Ok(scanned(text, max_depth)?.text)
-}
-
-/// A text that was passed.
-pub(crate) struct Scanned<'a> {
-    /// The text, with each member once.
-    pub(crate) text: Cow<'a, str>,
-    /// How deep it is nested.
-    pub(crate) depth: usize,
 }
 
 /// As [`canonical`]; also tells the depth.
@@ -58,6 +52,7 @@ pub(crate) fn scanned(text: &str, max_depth: usize) -> Result<Scanned<'_>, ScanE
     }
     Ok(Scanned {
         depth: scanner.deepest,
+        members: scanner.members,
         text: if scanner.repeated.is_empty() {
             text.into()
         } else {
@@ -85,7 +80,7 @@ struct Scanner<'a> {
     max_depth: usize,
     deepest: usize,
     path: Vec<Step>,
-    /// The members so far of the objects that are open.
+    /// The members so far of the objects that are open; in the end those of the outermost.
     members: Vec<Member>,
     /// Byte ranges of members whose name comes again in their object.
     repeated: Vec<(usize, usize)>,
@@ -205,7 +200,9 @@ impl Scanner<'_> {
             self.members.push(Member {
                 start,
                 name: (from, to),
+                tag: tag(self.bytes.get(from..to).unwrap_or_default()),
                 escaped,
+                value: (0, 0),
             });
             self.path.push(Step::Key(from, to));
             self.space();
@@ -214,7 +211,11 @@ impl Scanner<'_> {
             }
             self.at += 1;
             self.space();
+            let from = self.at;
             self.value()?;
+            if let Some(member) = self.members.last_mut() {
+                member.value = (from, self.at);
+            }
             self.path.pop();
             self.space();
             match self.peek() {
@@ -222,7 +223,9 @@ impl Scanner<'_> {
                 Some(b'}') => {
                     self.at += 1;
                     repeated::find(self.bytes, &self.members[first..], &mut self.repeated);
-                    self.members.truncate(first);
+                    if !self.path.is_empty() {
+                        self.members.truncate(first);
+                    }
                     return Ok(());
                 }
                 _ => return Err(self.syntax("expected ',' or '}'")),

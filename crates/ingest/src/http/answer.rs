@@ -8,7 +8,7 @@ use store::outcomes::Outcome;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::accept::{Accepted, Batch, Rejected};
+use crate::accept::{Batch, Rejected};
 
 /// About how many bytes an event takes in an answer beside its objects.
 const MEMBERS: usize = 800;
@@ -135,7 +135,9 @@ pub fn collected(event: &Event, _: Option<&Outcome>) -> Vec<u8> {
 /// Writes an [`EventResponse`].
 #[must_use]
 pub fn created(event: &Event, outcome: Option<&Outcome>) -> Vec<u8> {
-    json(&response(event, outcome))
+    let mut body = Vec::with_capacity(size(event));
+    response(event, outcome).write(&mut body);
+    body
 }
 
 /// An event, and where the request waited for that, that it is stored.
@@ -156,25 +158,32 @@ fn response<'a>(event: &'a Event, outcome: Option<&Outcome>) -> EventResponse<'a
 pub fn created_many(batch: &Batch, partial: bool, outcomes: &[Option<Outcome>]) -> Vec<u8> {
     let accepted = batch.accepted.iter().enumerate();
     let outcome = |n| outcomes.get(n).and_then(Option::as_ref);
-    let events: Vec<_> = accepted
-        .map(|(n, one)| response(&one.event, outcome(n)))
-        .collect();
-    // Growing a body of some tens of kilobytes costs as much as writing it.
-    let size = |one: &Accepted| MEMBERS + one.event.objects_bytes();
-    let mut body = Vec::with_capacity(batch.accepted.iter().map(size).sum());
-    let answer = if partial {
-        BatchAnswer::Partial(PartialBatch {
+    let events = accepted.map(|(n, one)| response(&one.event, outcome(n)));
+    if partial {
+        let events: Vec<_> = events.collect();
+        return json(&BatchAnswer::Partial(PartialBatch {
             accepted: events.len(),
             events,
             errors: errors(&batch.rejected),
             rejected: batch.rejected.len(),
-        })
-    } else {
-        BatchAnswer::Events(events)
-    };
-    // Writing to memory cannot fail.
-    let _ = serde_json::to_writer(&mut body, &answer);
+        }));
+    }
+    // Growing a body of some tens of kilobytes costs as much as writing it.
+    let mut body = Vec::with_capacity(batch.accepted.iter().map(|one| size(&one.event)).sum());
+    body.push(b'[');
+    for (n, event) in events.enumerate() {
+        if n > 0 {
+            body.push(b',');
+        }
+        event.write(&mut body);
+    }
+    body.push(b']');
     body
+}
+
+/// About how many bytes an event takes in an answer.
+fn size(event: &Event) -> usize {
+    MEMBERS + event.objects_bytes()
 }
 
 /// Writes a [`CollectedBatch`]; what was left out is there with `?partial=true` only.

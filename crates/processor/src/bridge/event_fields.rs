@@ -5,8 +5,7 @@ use std::borrow::Cow;
 use std::cell::OnceCell;
 
 use domain::Event;
-use domain::json::Members;
-use serde_json::value::RawValue;
+use domain::json::{Members, Raw};
 
 /// A field as it was sent.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl<'a> EventFields<'a> {
     pub fn from_record(members: &'a Members<'a>) -> Self {
         Self {
             seen: Seen::Record(members),
-            payload: first(members, aliases("payload")).map(RawValue::get),
+            payload: first(members, aliases("payload")).map(Raw::get),
             inside: OnceCell::new(),
         }
     }
@@ -92,11 +91,11 @@ fn aliases(name: &str) -> &'static [&'static str] {
     }
 }
 
-fn first<'a>(members: &Members<'a>, names: &[&str]) -> Option<&'a RawValue> {
+fn first<'a>(members: &Members<'a>, names: &[&str]) -> Option<Raw<'a>> {
     names.iter().find_map(|name| members.get(name))
 }
 
-fn field(raw: Option<&RawValue>) -> Field<'_> {
+fn field(raw: Option<Raw<'_>>) -> Field<'_> {
     let Some(raw) = raw else {
         return Field::Absent;
     };

@@ -3,7 +3,7 @@
 
 use config::Env;
 use domain::Event;
-use domain::json::{self, Members};
+use domain::json::{self, Members, Raw};
 use domain::timestamp;
 use live::{Channel, Message};
 use serde::{Serialize, Serializer};
@@ -220,7 +220,7 @@ struct Data<'a> {
 #[serde(untagged)]
 enum Value<'a> {
     Text(&'a str),
-    Raw(&'a RawValue),
+    Raw(Raw<'a>),
     Owned(Box<RawValue>),
 }
 
@@ -228,7 +228,7 @@ enum Value<'a> {
 #[serde(untagged)]
 enum Payload<'a> {
     Object(Members<'a>),
-    Other(&'a RawValue),
+    Other(Raw<'a>),
 }
 
 fn as_map<S: Serializer>(members: &[(&str, Value<'_>)], serializer: S) -> Result<S::Ok, S::Error> {

@@ -140,6 +140,8 @@ fn origin() -> impl Strategy<Value = Origin> {
 /// The canonical form reads back to the same event, whatever the surroundings of the reader.
 fn reads_back(event: &Event) {
     let canonical = event.to_canonical();
+    let derived = serde_json::to_string(event).unwrap();
+    assert_eq!(String::from_utf8_lossy(&canonical), derived);
     let stranger = TenantId::default();
     let cx = Context {
         tenant: &stranger,

@@ -3,17 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
-use crate::json::members::tag;
-
-/// A member of an object that is being read.
-pub(super) struct Member {
-    /// Where it begins, with the quotes of its name.
-    pub(super) start: usize,
-    /// Byte range of the name's text between its quotes.
-    pub(super) name: (usize, usize),
-    /// Whether the name has escapes.
-    pub(super) escaped: bool,
-}
+use super::scanned::Member;
 
 /// Each member of so many is compared with each; of more there is a table.
 const FEW: usize = 32;
@@ -23,14 +13,12 @@ const FEW: usize = 32;
 pub(super) fn find(text: &[u8], members: &[Member], repeated: &mut Vec<(usize, usize)>) {
     let name = |member: &Member| text.get(member.name.0..member.name.1).unwrap_or_default();
     if members.len() <= FEW && !members.iter().any(|member| member.escaped) {
-        let mut tags = [0; FEW];
-        for (tag_of, member) in tags.iter_mut().zip(members) {
-            *tag_of = tag(name(member));
-        }
-        for (at, pair) in members.windows(2).enumerate() {
-            let mut later = tags.iter().zip(members).skip(at + 1);
-            if let ([one, next], Some(tag)) = (pair, tags.get(at))
-                && later.any(|(other, member)| other == tag && name(member) == name(one))
+        let mut rest = members;
+        while let [one, later @ ..] = rest {
+            rest = later;
+            let same = |other: &Member| other.tag == one.tag && name(other) == name(one);
+            if let [next, ..] = later
+                && later.iter().any(same)
             {
                 repeated.push((one.start, next.start));
             }

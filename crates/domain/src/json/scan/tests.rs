@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::json::Members;
+use crate::json::Raw;
 
 fn refused(text: &str) -> (String, Code) {
     match scan(text, 32) {
@@ -160,10 +162,19 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
+fn pairs(members: Option<&Members<'_>>) -> Option<Vec<(String, String)>> {
+    let pair = |(name, value): (&str, Raw<'_>)| (name.to_owned(), value.get().to_owned());
+    members.map(|members| members.iter().map(pair).collect())
+}
+
 proptest! {
     #[test]
     fn every_valid_value_passes(value in json()) {
-        prop_assert_eq!(scan(&value.to_string(), 32), Ok(()));
+        for text in [value.to_string(), format!(" {value:#} ")] {
+            let scanned = scanned(&text, 32).unwrap();
+            let members = scanned.members();
+            prop_assert_eq!(pairs(members.as_ref()), pairs(Members::split(&text).as_ref()));
+        }
     }
 
     #[test]
@@ -172,9 +183,11 @@ proptest! {
             .map(|(n, name)| format!("{}:{{{}:{n}}}", serde_json::Value::from(name.as_str()), if deep { "\"x\":0,\"x\"" } else { "\"y\"" }))
             .collect();
         let text = format!("{{{}}}", members.join(" , "));
-        let once = canonical(&text, 32).unwrap();
+        let scanned = scanned(&text, 32).unwrap();
+        let once = &*scanned.text;
+        prop_assert_eq!(pairs(scanned.members().as_ref()), pairs(Members::split(once).as_ref()));
         let tree: serde_json::Value = serde_json::from_str(&text).unwrap();
-        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&once).unwrap(), tree.clone());
+        prop_assert_eq!(serde_json::from_str::<serde_json::Value>(once).unwrap(), tree.clone());
         prop_assert_eq!(once.matches(':').count(), 2 * tree.as_object().unwrap().len());
     }
 

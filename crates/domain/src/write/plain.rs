@@ -2,7 +2,7 @@
 
 /// How many bytes of a string come before its end, an escape or a control character; eight at a time,
 /// because most of an event is text.
-pub(super) fn plain(rest: &[u8]) -> usize {
+pub(crate) fn plain(rest: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     // The high bit of each byte that is less than `than`, which is at most 128. The first that is marked
