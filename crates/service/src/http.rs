@@ -263,6 +263,10 @@ mod tests {
                 "{answer}"
             );
             assert!(answer.contains("\r\nx-request-id: "), "{answer}");
+            assert!(
+                answer.contains("\r\nx-content-type-options: nosniff\r\n"),
+                "{answer}"
+            );
             assert!(!answer.contains("s3cret"), "{answer}");
             let answer = ask(bound.address, "/health").await;
             assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
