@@ -1,5 +1,6 @@
 //! An event as every service answers it.
 
+use domain::write::Write;
 use domain::{Event, EventCategory, EventSource, EventStatus, Json, timestamp};
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -134,9 +135,10 @@ impl<'a> EventResponse<'a> {
             schema_version: &event.schema_version,
         }
     }
+}
 
-    /// Appends it as JSON, as serde would.
-    pub fn write(&self, out: &mut Vec<u8>) {
+impl Write for EventResponse<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
         domain::write::object!(out, self;
             event_id, event_type, event_source, event_category, user_id, data, status, timestamp,
             created_at, metadata, context, properties, session_id, organization_id, device_id,

@@ -1,6 +1,7 @@
 //! The bodies of the good answers. Each is written before its events go to the log, which takes them
 //! over.
 
+use domain::write::Write as _;
 use domain::{Code, Event, EventStatus};
 use serde::Serialize;
 use service::EventResponse;
@@ -158,9 +159,10 @@ fn response<'a>(event: &'a Event, outcome: Option<&Outcome>) -> EventResponse<'a
 pub fn created_many(batch: &Batch, partial: bool, outcomes: &[Option<Outcome>]) -> Vec<u8> {
     let accepted = batch.accepted.iter().enumerate();
     let outcome = |n| outcomes.get(n).and_then(Option::as_ref);
-    let events = accepted.map(|(n, one)| response(&one.event, outcome(n)));
+    let events: Vec<_> = accepted
+        .map(|(n, one)| response(&one.event, outcome(n)))
+        .collect();
     if partial {
-        let events: Vec<_> = events.collect();
         return json(&BatchAnswer::Partial(PartialBatch {
             accepted: events.len(),
             events,
@@ -170,14 +172,7 @@ pub fn created_many(batch: &Batch, partial: bool, outcomes: &[Option<Outcome>]) 
     }
     // Growing a body of some tens of kilobytes costs as much as writing it.
     let mut body = Vec::with_capacity(batch.accepted.iter().map(|one| size(&one.event)).sum());
-    body.push(b'[');
-    for (n, event) in events.enumerate() {
-        if n > 0 {
-            body.push(b',');
-        }
-        event.write(&mut body);
-    }
-    body.push(b']');
+    events.as_slice().write(&mut body);
     body
 }
 
