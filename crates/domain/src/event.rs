@@ -165,7 +165,7 @@ impl Event {
             hasher.text(text.as_deref());
         }
         // The time of a message with `sent_at` follows from that, which each sending changes.
-        let sent = !self.metadata.is_empty() && self.metadata.members().has("sent_at");
+        let sent = self.metadata.may_have("sent_at") && self.metadata.members().has("sent_at");
         let own_time = (self.timestamp != self.received_at && !sent).then_some(self.timestamp);
         hasher.text(own_time.map(timestamp::format).as_deref());
         hasher.json(self.data.as_str(), &[]);

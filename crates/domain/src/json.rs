@@ -1,5 +1,6 @@
 //! JSON that is stored as it came: checked once, carried as text, never rebuilt as a tree.
 
+mod elements;
 mod hash;
 mod members;
 mod scan;
@@ -8,9 +9,9 @@ use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 
-use crate::write::Write;
+use crate::write::{self, Write};
+pub use elements::elements;
 pub(crate) use hash::Hasher;
 pub use members::{Members, Raw};
 pub use scan::{MAX_DIGITS, ScanError, canonical, scan};
@@ -55,6 +56,13 @@ impl Json {
         Self((!is_empty(&text)).then(|| text.into()))
     }
 
+    /// False if no member of this name stands anywhere in it, which costs less to tell than to split it.
+    pub(crate) fn may_have(&self, name: &str) -> bool {
+        // A name can be written with escapes.
+        let text = self.0.as_deref().unwrap_or_default();
+        text.contains(name) || text.contains('\\')
+    }
+
     /// The members of the object.
     #[must_use]
     pub fn members(&self) -> Members<'_> {
@@ -65,7 +73,7 @@ impl Json {
     /// The same object with one more member; a member of that name is replaced.
     #[must_use]
     pub fn with(&self, key: &str, value: impl Write) -> Self {
-        let value = written(&value);
+        let value = write::text(&value);
         let mut members = self.members();
         members.set(key, Raw::from_checked(&value));
         Self::from(&members)
@@ -78,29 +86,24 @@ impl Json {
     }
 }
 
-/// A value that the scanner has passed as part of its event, with each member once; `None` if that
-/// is the value as it stands.
+/// The text of a value that the scanner has passed as part of its event, with each member once.
 #[must_use]
-pub fn once(raw: Raw<'_>) -> Option<Box<RawValue>> {
-    match canonical(raw.get(), usize::MAX) {
-        Ok(Cow::Owned(text)) => RawValue::from_string(text).ok(),
-        _ => None,
-    }
+pub fn once(raw: Raw<'_>) -> Cow<'_, str> {
+    canonical(raw.get(), usize::MAX).unwrap_or(raw.get().into())
 }
 
 /// An object of these members, which the scanner has already passed.
 impl From<&Members<'_>> for Json {
     fn from(members: &Members<'_>) -> Self {
         let any = members.iter().next().is_some();
-        Self(any.then(|| written(members).into()))
+        Self(any.then(|| write::text(members).into()))
     }
 }
 
-fn written(value: &impl Write) -> String {
-    let mut text = Vec::new();
-    value.write(&mut text);
-    // Whatever is written is text.
-    String::from_utf8(text).unwrap_or_default()
+impl<'a> From<&'a Json> for Raw<'a> {
+    fn from(json: &'a Json) -> Self {
+        Self::from_checked(json.as_str())
+    }
 }
 
 impl Write for Json {

@@ -23,8 +23,18 @@ pub trait Write {
     }
 }
 
+/// A value as JSON text.
+#[must_use]
+pub fn text(value: &(impl Write + ?Sized)) -> String {
+    let mut text = Vec::new();
+    value.write(&mut text);
+    // Whatever is written is text.
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// Appends an object of fields of `from`: each becomes the member of its name, in this order. One with
-/// `?` is left out if there is nothing in it; the first has none.
+/// `?` is left out if there is nothing in it, one after `..` holds names and values that become members
+/// themselves; the first is neither.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __write_object {
@@ -39,6 +49,15 @@ macro_rules! __write_object {
         out.push(b'}');
     }};
     (@ $out:ident $from:ident; $(,)?) => {};
+    (@ $out:ident $from:ident; .. $fields:ident, $($rest:tt)*) => {
+        for (name, value) in &$from.$fields {
+            $out.push(b',');
+            $crate::write::Write::write(name, $out);
+            $out.push(b':');
+            $crate::write::Write::write(value, $out);
+        }
+        $crate::write::object!(@ $out $from; $($rest)*);
+    };
     (@ $out:ident $from:ident; $field:ident ?, $($rest:tt)*) => {
         if !$crate::write::Write::is_absent(&$from.$field) {
             $crate::write::object!(@ $out $from; $field,);
@@ -157,6 +176,33 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn members_of_a_list_stand_among_the_others() {
+        struct Object {
+            first: i64,
+            absent: Option<i64>,
+            list: Vec<(&'static str, &'static str)>,
+            last: i64,
+        }
+        for (list, want) in [
+            (vec![], r#"{"first":1,"last":2}"#),
+            (
+                vec![("a", "b"), ("\"", "")],
+                r#"{"first":1,"a":"b","\"":"","last":2}"#,
+            ),
+        ] {
+            let (absent, mut out) = (None, vec![]);
+            let object = Object {
+                first: 1,
+                absent,
+                list,
+                last: 2,
+            };
+            object!(&mut out, &object; first, absent?, ..list, last);
+            assert_eq!(String::from_utf8(out).unwrap(), want);
+        }
+    }
 
     proptest! {
         #[test]

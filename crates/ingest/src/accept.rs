@@ -5,14 +5,12 @@ use std::collections::HashMap;
 
 use domain::envelope::{self, Origin};
 use domain::field::Code;
-use domain::json::Members;
+use domain::json::{self, Members};
 use domain::personal::PersonalData;
 use domain::{
     Context, DecodeError, Event, EventCategory, EventSource, FieldError, Json, Limits, TenantId, id,
 };
-use serde::Deserializer as _;
-use serde::de::{IgnoredAny, SeqAccess, Visitor};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -164,8 +162,7 @@ pub fn many(body: &[u8], intake: &Intake<'_>, partial: bool) -> Result<Batch, Re
             ),
         ));
     }
-    let elements = split(text, "", intake)?;
-    elements_of(&elements, "", intake, None, partial)
+    array(text, "", intake, None, partial)
 }
 
 /// Reads the batch form of the frontend (S0-22): `{events: [...], client_info: {...}}`.
@@ -200,8 +197,7 @@ pub fn frontend_many(body: &[u8], intake: &Intake<'_>, partial: bool) -> Result<
             "must be an array of events",
         ));
     }
-    let elements = split(events.get(), "events", intake)?;
-    elements_of(&elements, "events", intake, Some(&info), partial)
+    array(events.get(), "events", intake, Some(&info), partial)
 }
 
 /// The text of a body.
@@ -214,53 +210,48 @@ pub(crate) fn text(body: &[u8]) -> Result<&str, Refused> {
 
 /// A syntax error if the text is no JSON; otherwise the hint about its shape.
 pub(crate) fn syntax_or(text: &str, path: &str, hint: String) -> Refused {
-    match serde_json::from_str::<&RawValue>(text) {
-        Ok(_) => Refused::field(path, Code::WrongType, hint),
-        Err(error) => Refused::Syntax(format!("invalid JSON: {error}")),
+    match well_formed(text) {
+        Ok(()) => Refused::field(path, Code::WrongType, hint),
+        Err(error) => error,
     }
 }
 
-/// The elements of an array as texts, at most as many as a batch may hold.
+/// A syntax error if the text is no JSON.
+fn well_formed(text: &str) -> Result<(), Refused> {
+    let read: Result<IgnoredAny, _> = serde_json::from_str(text);
+    read.map(drop)
+        .map_err(|error| Refused::Syntax(format!("invalid JSON: {error}")))
+}
+
+/// Reads an array of events; unless `partial`, one bad element refuses all (C29).
+pub(crate) fn array(
+    text: &str,
+    path: &str,
+    intake: &Intake<'_>,
+    info: Option<&Json>,
+    partial: bool,
+) -> Result<Batch, Refused> {
+    let elements = split(text, path, intake)?;
+    let read = elements_of(&elements, path, intake, info, partial);
+    // Whether a bad one is a bad event or no JSON is asked after the failure, too.
+    if !matches!(&read, Ok(batch) if batch.rejected.is_empty()) {
+        well_formed(text)?;
+    }
+    read
+}
+
+/// The elements of an array as texts, at most as many as a batch may hold; they may be no JSON.
 pub(crate) fn split<'a>(
     text: &'a str,
     path: &str,
     intake: &Intake<'_>,
-) -> Result<Vec<&'a RawValue>, Refused> {
-    struct Elements {
-        limit: usize,
-    }
-
-    impl<'de> Visitor<'de> for Elements {
-        type Value = (Vec<&'de RawValue>, usize);
-
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("an array")
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-            let mut elements = Vec::with_capacity(64.min(self.limit));
-            while elements.len() < self.limit {
-                match seq.next_element()? {
-                    Some(element) => elements.push(element),
-                    None => return Ok((elements, 0)),
-                }
-            }
-            let mut more = 0;
-            while seq.next_element::<IgnoredAny>()?.is_some() {
-                more += 1;
-            }
-            Ok((elements, more))
-        }
-    }
-
+) -> Result<Vec<&'a str>, Refused> {
     let limit = intake.max_batch_events;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let (elements, more) = json
-        .deserialize_seq(Elements { limit })
-        .and_then(|read| json.end().map(|()| read))
-        .map_err(|error| Refused::Syntax(format!("invalid JSON: {error}")))?;
-    if more > 0 {
-        let count = limit + more;
+    let (elements, count) = json::elements(text, limit).unwrap_or_default();
+    if elements.is_empty() || count > limit {
+        well_formed(text)?;
+    }
+    if count > limit {
         return Err(Refused::TooLarge(format!(
             "the batch has {count} events, more than the limit of {limit}"
         )));
@@ -277,7 +268,7 @@ pub(crate) fn split<'a>(
 
 /// Reads each of them; unless `partial`, one bad element refuses all (C29).
 pub(crate) fn elements_of(
-    elements: &[&RawValue],
+    elements: &[impl AsRef<str>],
     path: &str,
     intake: &Intake<'_>,
     info: Option<&Json>,
@@ -289,8 +280,8 @@ pub(crate) fn elements_of(
     };
     let mut too_large = 0;
     let mut equals = HashMap::new();
-    for (index, raw) in elements.iter().enumerate() {
-        match element(raw.get(), intake, info, &mut equals) {
+    for (index, text) in elements.iter().enumerate() {
+        match element(text.as_ref(), intake, info, &mut equals) {
             Ok(accepted) => batch.accepted.push(accepted),
             Err(error) => {
                 too_large += usize::from(matches!(error, DecodeError::TooLarge { .. }));

@@ -3,7 +3,8 @@
 use domain::envelope::segment::CALLS;
 use domain::field::Code;
 use domain::json::{Members, Raw};
-use serde_json::value::{RawValue, to_raw_value};
+use domain::{Json, write};
+use serde_json::value::to_raw_value;
 
 use crate::accept::{self, Batch, Intake, Refused};
 
@@ -34,9 +35,9 @@ pub fn messages(
     };
     if let Some(call) = call.and_then(|call| to_raw_value(call).ok()) {
         outer.set("type", &*call);
-        let message = serde_json::to_vec(&outer).unwrap_or_default();
+        let message = write::text(&outer);
         return Ok(Batch {
-            accepted: vec![accept::one(&message, intake)?],
+            accepted: vec![accept::one(message.as_bytes(), intake)?],
             ..Batch::default()
         });
     }
@@ -56,8 +57,7 @@ pub fn messages(
         return Err(Refused::field("batch", Code::WrongType, message));
     }
     let messages = accept::split(batch.get(), "batch", intake)?;
-    let completed: Vec<_> = messages.iter().map(|raw| complete(raw, &outer)).collect();
-    let messages: Vec<&RawValue> = completed.iter().map(AsRef::as_ref).collect();
+    let messages: Vec<_> = messages.iter().map(|one| complete(one, &outer)).collect();
     accept::elements_of(&messages, "batch", intake, None, true)
 }
 
@@ -68,8 +68,7 @@ pub fn messages(
 pub fn webhook(body: &[u8], intake: &Intake<'_>) -> Result<Batch, Refused> {
     let text = accept::text(body)?;
     if text.trim_start().starts_with('[') {
-        let messages = accept::split(text, "", intake)?;
-        return accept::elements_of(&messages, "", intake, None, true);
+        return accept::array(text, "", intake, None, true);
     }
     Ok(Batch {
         accepted: vec![accept::one(body, intake)?],
@@ -79,8 +78,8 @@ pub fn webhook(body: &[u8], intake: &Intake<'_>) -> Result<Batch, Refused> {
 
 /// The message with what the batch says for all: when it was sent, and the context, of which the
 /// message's own members win.
-fn complete(message: &RawValue, outer: &Members<'_>) -> Box<RawValue> {
-    let Some(mut members) = Members::split(message.get()) else {
+fn complete(message: &str, outer: &Members<'_>) -> String {
+    let Some(mut members) = Members::split(message) else {
         return message.to_owned();
     };
     if let (None, Some(sent_at)) = (members.get("sentAt"), outer.get("sentAt")) {
@@ -90,7 +89,7 @@ fn complete(message: &RawValue, outer: &Members<'_>) -> Box<RawValue> {
         let (mut all, own) = Members::split(all.get()).zip(Members::split(own.get()))?;
         own.iter()
             .for_each(|(key, raw)| all.set(key.to_owned(), raw));
-        to_raw_value(&all).ok()
+        Some(Json::from(&all))
     };
     let context = match (outer.get("context"), members.get("context")) {
         (Some(all), Some(own)) => both(all, own),
@@ -101,9 +100,9 @@ fn complete(message: &RawValue, outer: &Members<'_>) -> Box<RawValue> {
         (None, _) => None,
     };
     if let Some(context) = &context {
-        members.set("context", &**context);
+        members.set("context", context);
     }
-    to_raw_value(&members).unwrap_or_else(|_| message.to_owned())
+    write::text(&members)
 }
 
 #[cfg(test)]
@@ -138,8 +137,7 @@ mod tests {
             ),
             ("7", "7"),
         ] {
-            let message = RawValue::from_string(message.to_owned()).unwrap();
-            assert_eq!(complete(&message, &outer).get(), want);
+            assert_eq!(complete(message, &outer), want);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The hash of what a JSON text says, however it is written. The values are stored beside the events'
 //! ids, so they must never change.
 
+use crate::write::plain;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Seeds that tell the kinds apart.
@@ -105,13 +106,13 @@ impl Reader<'_> {
         self.at += 1;
         let mut escaped = false;
         loop {
+            self.at += plain(self.bytes.get(self.at..).unwrap_or_default());
             match self.bytes.get(self.at) {
-                Some(b'"') | None => break,
                 Some(b'\\') => {
                     escaped = true;
                     self.at += 2;
                 }
-                Some(_) => self.at += 1,
+                _ => break,
             }
         }
         self.at += 1;
@@ -148,7 +149,7 @@ fn number(text: &str) -> u64 {
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = match (whole, fraction) {
         (whole, "") => whole.to_owned(),
-        (whole, fraction) => format!("{whole}{fraction}"),
+        (whole, fraction) => [whole, fraction].concat(),
     };
     let significant = digits.trim_start_matches('0');
     let trimmed = significant.trim_end_matches('0');

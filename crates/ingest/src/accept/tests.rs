@@ -178,6 +178,30 @@ fn a_partial_batch_takes_the_good_ones() {
 }
 
 #[test]
+fn what_is_no_json_is_refused_whole_whatever_stands_before_it() {
+    let backend = Setting::backend();
+    let nul = r#"{"event_type":"a\u0000"}"#;
+    for body in [
+        r#"[{"event_type":"a"},{"event_type":"b"}"#.to_owned(),
+        r#"[{"event_type":"a"},{"event_type":"b",}]"#.to_owned(),
+        r#"[{"event_type":"a"},]"#.to_owned(),
+        r#"[{"event_type":"a"}]]"#.to_owned(),
+        format!(r#"[{nul},{{"event_type":"a"}},{{"event_type":}}]"#),
+        format!(r#"[{{"event_type":"a"}},{nul}}}]"#),
+        format!("[{},01]", ["1"; 9].join(",")),
+    ] {
+        for partial in [false, true] {
+            let refused = many(body.as_bytes(), &backend.intake(), partial);
+            assert!(matches!(refused, Err(Refused::Syntax(_))), "{body}");
+        }
+    }
+    // That is JSON.
+    let body = format!(r#"[{nul},{{"event_type":"a"}}]"#);
+    let batch = many(body.as_bytes(), &backend.intake(), true).unwrap();
+    assert_eq!((batch.accepted.len(), batch.rejected[0].index), (1, 0));
+}
+
+#[test]
 fn the_number_of_events_is_bounded() {
     let backend = Setting::backend();
     assert_eq!(

@@ -1,13 +1,13 @@
 //! Event → message (S2-32 … S2-36): one JSON object on one line with what a browser needs, and
 //! nothing that is internal.
 
+use std::borrow::Cow;
+
 use config::Env;
 use domain::Event;
-use domain::json::{self, Members, Raw};
-use domain::timestamp;
+use domain::json::{self, Members};
+use domain::write::{self, Write};
 use live::{Channel, Message};
-use serde::{Serialize, Serializer};
-use serde_json::value::RawValue;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -147,8 +147,8 @@ impl Transformer {
             passed_on: self.passed_on(event, &payload, record),
             payload: self.payload(&payload),
         };
-        // Writing to memory cannot fail.
-        let mut data = serde_json::to_vec(&object).unwrap_or_default();
+        let mut data = Vec::with_capacity(512);
+        object.write(&mut data);
         // A line break in JSON can only stand between its tokens.
         for byte in &mut data {
             if matches!(byte, b'\n' | b'\r') {
@@ -158,17 +158,18 @@ impl Transformer {
         data
     }
 
-    fn payload<'a>(&self, payload: &Members<'a>) -> Payload<'a> {
+    fn payload<'a>(&self, payload: &Members<'a>) -> Value<'a> {
         let internal = |key: &str| key.starts_with(INTERNAL);
-        match payload.get("content") {
+        let members = match payload.get("content") {
             Some(content) => match Members::split(content.get()) {
-                Some(members) => Payload::Object(members.without(internal)),
-                None => Payload::Other(content),
+                Some(members) => members.without(internal),
+                None => return Value(content.get().into()),
             },
-            None => Payload::Object(payload.clone().without(|key| {
+            None => payload.clone().without(|key| {
                 internal(key) || self.config.internal.iter().any(|name| name == key)
-            })),
-        }
+            }),
+        };
+        Value(write::text(&members).into())
     }
 
     /// Looks for each field where it may be: the event's own, beside the payload, around it, in it.
@@ -182,17 +183,17 @@ impl Transformer {
     ) -> Vec<(&'a str, Value<'a>)> {
         let find = |name: &'a str| {
             if let Some(text) = own_field(event, name) {
-                return Some(Value::Text(text));
+                return Some(Value(write::text(text).into()));
             }
             if let Some(raw) = record.and_then(|members| members.get(name)) {
-                return Some(json::once(raw).map_or(Value::Raw(raw), Value::Owned));
+                return Some(Value(json::once(raw)));
             }
             let metadata = event.metadata.members().get(name);
             metadata
                 .or_else(|| payload.get(name))
                 .or_else(|| event.context.members().get(name))
                 .or_else(|| event.properties.members().get(name))
-                .map(Value::Raw)
+                .map(|raw| Value(raw.get().into()))
         };
         let names = self.config.pass_through.iter();
         names
@@ -202,37 +203,31 @@ impl Transformer {
 }
 
 /// The data of a message.
-#[derive(Serialize)]
 struct Data<'a> {
     event_id: Uuid,
     event_type: &'a str,
     user_id: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     session_id: Option<&'a str>,
-    #[serde(serialize_with = "timestamp::serialize")]
     timestamp: OffsetDateTime,
-    #[serde(flatten, serialize_with = "as_map")]
     passed_on: Vec<(&'a str, Value<'a>)>,
-    payload: Payload<'a>,
+    payload: Value<'a>,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Value<'a> {
-    Text(&'a str),
-    Raw(Raw<'a>),
-    Owned(Box<RawValue>),
+impl Write for Data<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        domain::write::object!(out, self;
+            event_id, event_type, user_id, session_id?, timestamp, ..passed_on, payload
+        );
+    }
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Payload<'a> {
-    Object(Members<'a>),
-    Other(Raw<'a>),
-}
+/// The JSON text of a value.
+struct Value<'a>(Cow<'a, str>);
 
-fn as_map<S: Serializer>(members: &[(&str, Value<'_>)], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_map(members.iter().map(|(name, value)| (name, value)))
+impl Write for Value<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
+    }
 }
 
 fn own_field<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
