@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use domain::cloudevent::{self, Format};
-use domain::{Event, EventCategory, EventSource, Json, TenantId, stream, subject, timestamp};
+use domain::write::Write;
+use domain::{Event, EventCategory, EventSource, Json, TenantId, stream, subject};
 use eventlog::{Headers, Outgoing};
-use serde::Serialize;
 use store::outbox::Message;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -161,19 +161,24 @@ fn headers(subject: &str, tenant: &str) -> Headers {
 }
 
 /// The payload of `event.stored` (S4-98).
-#[derive(Serialize)]
 struct EventStored<'a> {
     event_id: Uuid,
     event_type: &'a str,
     event_source: EventSource,
     event_category: EventCategory,
-    #[serde(skip_serializing_if = "Option::is_none")]
     user_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     organization_id: Option<&'a str>,
-    #[serde(serialize_with = "timestamp::serialize")]
     timestamp: OffsetDateTime,
     data: &'a Json,
+}
+
+impl Write for EventStored<'_> {
+    fn write(&self, out: &mut Vec<u8>) {
+        domain::write::object!(out, self;
+            event_id, event_type, event_source, event_category, user_id?, organization_id?,
+            timestamp, data
+        );
+    }
 }
 
 fn payload(event: &Event) -> Vec<u8> {
@@ -187,8 +192,9 @@ fn payload(event: &Event) -> Vec<u8> {
         timestamp: event.timestamp,
         data: &event.data,
     };
-    // Writing to memory cannot fail.
-    serde_json::to_vec(&stored).unwrap_or_default()
+    let mut payload = Vec::with_capacity(320 + event.data.as_str().len());
+    stored.write(&mut payload);
+    payload
 }
 
 #[cfg(test)]

@@ -38,11 +38,11 @@ pub(super) async fn claim(
     }
     // In sorted order, so that two writers holding the same ids wait for each other instead of
     // deadlocking.
-    let mut sorted: Vec<_> = new.iter().collect();
-    sorted.sort_unstable_by_key(|pending| (pending.event.event_id, &pending.event.tenant_id));
+    let mut sorted: Vec<_> = new.iter().zip(partitions.of_each(new)).collect();
+    sorted.sort_unstable_by_key(|(one, _)| (one.event.event_id, &one.event.tenant_id));
     let mut out = BytesMut::with_capacity(sorted.len() * 92 + 32);
     out.put_slice(HEADER);
-    for pending in sorted {
+    for (pending, partition) in sorted {
         let event = pending.event;
         out.put_i16(9);
         put(&mut out, event.event_id.as_bytes());
@@ -58,7 +58,7 @@ pub(super) async fn claim(
             Some(version) => put(&mut out, &version.to_be_bytes()),
             None => put_null(&mut out),
         }
-        match partitions.of(pending) {
+        match partition {
             Some(number) => put(&mut out, &number.to_be_bytes()),
             None => put_null(&mut out),
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::Event;
 use domain::anomaly::api_of;
-use time::{Date, Duration, OffsetDateTime, UtcOffset};
+use time::{Date, Duration, OffsetDateTime};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement, Transaction};
 
@@ -48,36 +48,51 @@ pub(super) struct Counts<'a> {
     minutes: BTreeMap<MinuteKey<'a>, i64>,
 }
 
+/// What an event is counted by. The minute stands first, since 1970: of a batch, which is compared many
+/// thousand times, it tells most apart.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Kind<'a> {
+    minute: i64,
+    event_type: &'a str,
+    source: &'static str,
+    category: &'static str,
+    tenant: &'a str,
+    /// Counted by the minute too: the API.
+    news: Option<Cow<'a, str>>,
+}
+
 impl<'a> Counts<'a> {
     pub(super) fn of(events: impl IntoIterator<Item = &'a Event>) -> Self {
-        let mut counts = Self::default();
+        let mut kinds: BTreeMap<Kind<'a>, i64> = BTreeMap::new();
         let mut apis = BTreeSet::new();
         for event in events {
-            let (tenant, event_type) = (event.tenant_id.as_str(), event.event_type.as_str());
-            let (hour, minute) = hour_and_minute(event.timestamp);
-            let source = event.event_source.as_str();
-            let key = (
+            let is_news = event.received_at - event.timestamp <= NEWS;
+            let kind = Kind {
+                minute: event.timestamp.unix_timestamp().div_euclid(60),
+                event_type: &event.event_type,
+                source: event.event_source.as_str(),
+                category: event.event_category.as_str(),
+                tenant: event.tenant_id.as_str(),
+                news: is_news.then(|| api(event, &mut apis)),
+            };
+            *kinds.entry(kind).or_default() += 1;
+        }
+        let mut counts = Self::default();
+        for (kind, count) in kinds {
+            let Kind {
                 tenant,
-                hour,
                 event_type,
                 source,
-                event.event_category.as_str(),
-            );
-            *counts.hourly.entry(key).or_default() += 1;
-            if event.received_at - event.timestamp > NEWS {
-                continue;
+                category,
+                ..
+            } = kind;
+            let hour = at(kind.minute.div_euclid(60) * 3_600);
+            let key = (tenant, hour, event_type, source, category);
+            *counts.hourly.entry(key).or_default() += count;
+            if let Some(api) = kind.news {
+                let key = (tenant, at(kind.minute * 60), event_type, source, api);
+                *counts.minutes.entry(key).or_default() += count;
             }
-            let api: Cow<'_, str> = match api_of(&event.data) {
-                None => "".into(),
-                Some(api) if apis.contains(&api) => api.into(),
-                Some(api) if apis.len() < APIS => {
-                    apis.insert(api.clone());
-                    api.into()
-                }
-                Some(_) => OTHER_API.into(),
-            };
-            let key = (tenant, minute, event_type, source, api);
-            *counts.minutes.entry(key).or_default() += 1;
         }
         counts
     }
@@ -126,19 +141,28 @@ impl<'a> Counts<'a> {
     }
 }
 
-/// The hour that an event of that time is counted in.
-pub(crate) fn hour_of(at: OffsetDateTime) -> OffsetDateTime {
-    hour_and_minute(at).0
+/// The API that an event is counted by: its own, if that is one of the first of its batch.
+fn api<'a>(event: &Event, apis: &mut BTreeSet<String>) -> Cow<'a, str> {
+    match api_of(&event.data) {
+        None => "".into(),
+        Some(api) if apis.contains(&api) => api.into(),
+        Some(api) if apis.len() < APIS => {
+            apis.insert(api.clone());
+            api.into()
+        }
+        Some(_) => OTHER_API.into(),
+    }
 }
 
-/// The full hour and minute that a time is in.
-fn hour_and_minute(at: OffsetDateTime) -> (OffsetDateTime, OffsetDateTime) {
-    let at = at.to_offset(UtcOffset::UTC);
-    let of = |minute| {
-        let whole = at.date().with_hms(at.hour(), minute, 0);
-        whole.map_or(at, time::PrimitiveDateTime::assume_utc)
-    };
-    (of(0), of(at.minute()))
+/// The hour that an event of that time is counted in.
+pub(crate) fn hour_of(time: OffsetDateTime) -> OffsetDateTime {
+    at(time.unix_timestamp().div_euclid(3_600) * 3_600)
+}
+
+/// The time so many seconds after 1970.
+fn at(seconds: i64) -> OffsetDateTime {
+    // No event's time lies beyond the years that both can say.
+    OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// The prepared statements of one writer's connection.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Client;
 
-use super::pending::Pending;
+use super::pending::{Pending, RecordPlace};
 use crate::error::Error;
 
 /// Makes the numbers that are missing, and returns those of all that are asked for.
@@ -42,9 +42,11 @@ impl Numbers {
         client: &Client,
         events: &[Pending<'_>],
     ) -> Result<bool, Error> {
-        let unknown: BTreeSet<(&str, i32)> = events
-            .iter()
-            .filter(|one| self.of(one).is_none())
+        // Records come in runs of one partition: one look-up for each run.
+        let runs = events.chunk_by(|one, other| one.place.is_beside(&other.place));
+        let unknown: BTreeSet<(&str, i32)> = runs
+            .filter_map(|run| run.first())
+            .filter(|one| self.of(&one.place).is_none())
             .map(|one| (one.place.topic, one.place.partition))
             .collect();
         if unknown.is_empty() {
@@ -58,9 +60,16 @@ impl Numbers {
         Ok(false)
     }
 
-    /// The number of the partition that an event came from.
-    pub(super) fn of(&self, pending: &Pending<'_>) -> Option<i32> {
-        let of_topic = self.0.get(pending.place.topic)?;
-        of_topic.get(&pending.place.partition).copied()
+    /// Of each event, in order, the number of the partition that it came from.
+    pub(super) fn of_each(&self, events: &[Pending<'_>]) -> impl Iterator<Item = Option<i32>> {
+        let runs = events.chunk_by(|one, other| one.place.is_beside(&other.place));
+        runs.flat_map(|run| {
+            let number = run.first().and_then(|one| self.of(&one.place));
+            std::iter::repeat_n(number, run.len())
+        })
+    }
+
+    fn of(&self, place: &RecordPlace<'_>) -> Option<i32> {
+        self.0.get(place.topic)?.get(&place.partition).copied()
     }
 }

@@ -16,6 +16,13 @@ pub struct RecordPlace<'a> {
     pub timestamp_ms: Option<i64>,
 }
 
+impl RecordPlace<'_> {
+    /// Whether both stand in one partition.
+    pub(super) fn is_beside(&self, other: &Self) -> bool {
+        self.partition == other.partition && self.topic == other.topic
+    }
+}
+
 /// An event to be stored, with where it stands in its batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Pending<'a> {
