@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 use crate::byte_budget::{ByteBudget, BytePermit};
 use crate::record::Record;
 
-/// Records of one partition, in order. Its bytes count against the consumer's buffer until the
-/// [`Permit`] inside is dropped, so keep it until the records are stored and marked done.
+/// Records of one partition, in order. Its bytes count against the consumer's buffer as long as the
+/// [`Permit`] inside has its room; keep that until the records are stored and marked done.
 #[derive(Debug)]
 pub struct Chunk {
     /// At least one record, offsets rising.
@@ -72,11 +72,11 @@ impl Chunk {
     }
 }
 
-/// Room in the consumer's buffer; dropping it gives the room back.
+/// Room in the consumer's buffer. Dropping it gives the room back, and says that the records are done.
 #[derive(Debug)]
 pub struct Permit {
     _partition: Option<BytePermit>,
-    _buffer: BytePermit,
+    buffer: BytePermit,
 }
 
 impl Permit {
@@ -85,8 +85,15 @@ impl Permit {
     pub(crate) fn new(buffer: BytePermit, partition: Option<BytePermit>) -> Self {
         Self {
             _partition: partition,
-            _buffer: buffer,
+            buffer,
         }
+    }
+
+    /// Gives the room back before the permit ends: the records are gone, but something is still to be done
+    /// for them, and until it is the queue is not drained.
+    pub fn give_room_back(&mut self) {
+        // A permit can always become smaller.
+        let _ = self.buffer.resize(self.buffer.bytes().min(1));
     }
 }
 
@@ -166,4 +173,25 @@ pub(crate) fn worker_queues(
             )
         })
         .unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_comes_back_before_the_records_are_done() {
+        let budget = ByteBudget::new(100);
+        let mut permit = Permit::new(budget.acquire(80).unwrap(), None);
+        assert!(budget.acquire(80).is_err());
+        permit.give_room_back();
+        assert_eq!(budget.used(), 1, "not drained");
+        permit.give_room_back();
+        drop(budget.acquire(99).unwrap());
+        drop(permit);
+        assert_eq!(budget.used(), 0);
+        let mut nothing = Permit::new(budget.acquire(0).unwrap(), None);
+        nothing.give_room_back();
+        assert_eq!(budget.used(), 0);
+    }
 }

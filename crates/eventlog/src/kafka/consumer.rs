@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::config::KafkaConfig;
 use super::dispatch::Dispatcher;
 use super::error::ConsumerError;
+use super::memory::share_one_arena;
 use super::poll::PollThread;
 use super::shared::Shared;
 use crate::worker_queue::{WorkerQueue, worker_queues};
@@ -39,6 +40,7 @@ impl Consumer {
         buffer_bytes: usize,
     ) -> Result<(Handle, Vec<WorkerQueue>), ConsumerError> {
         config.consumer().create_native_config()?;
+        share_one_arena();
         let (senders, queues) = worker_queues(workers, buffer_bytes, None);
         let rooms = senders
             .iter()

@@ -9,6 +9,7 @@ mod delivery;
 mod dispatch;
 mod error;
 mod extent;
+mod memory;
 mod message;
 mod offsets;
 mod poll;

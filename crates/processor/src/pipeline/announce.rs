@@ -18,8 +18,9 @@ use crate::metrics::Metrics;
 /// Announcements sent and acknowledged together.
 const PER_PUBLISH: usize = 1_000;
 
-/// Batches of one worker on their way to the broker.
-const IN_FLIGHT: usize = 2;
+/// Batches of one worker on their way to the broker: each is there twice, for what is not acknowledged is
+/// left in the outbox.
+const IN_FLIGHT: usize = 1;
 
 /// What Kafka does not acknowledge within this time waits in the outbox instead, so that storing does
 /// not. It may be announced twice.

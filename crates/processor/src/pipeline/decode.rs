@@ -29,7 +29,12 @@ impl Decoded {
     /// with first are pending.
     pub(super) fn match_rules(&mut self, rules: &Rules) {
         let now = service::clock::now();
-        let (mut rows, mut work) = (Rows::default(), vec![]);
+        let payloads = self
+            .items
+            .iter()
+            .filter_map(|one| one.record.payload.as_ref());
+        let mut rows = Rows::with_room(self.items.len(), payloads.map(Vec::len).sum());
+        let mut work = vec![];
         for item in &mut self.items {
             if let Content::Event(event, row) = &mut item.content {
                 *row = rows.len();

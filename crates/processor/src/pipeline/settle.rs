@@ -23,8 +23,27 @@ pub struct Stored {
     pub announce: Vec<Event>,
     /// Up to where each partition is done, once they are announced.
     pub done: Vec<(Partition, i64)>,
-    /// The batch's share of the buffer.
+    /// What keeps the batch's records from counting as done; its share of the buffer is given back.
     pub permits: Vec<Permit>,
+}
+
+/// Some items of a batch, by their index: most often nearly all.
+#[derive(Debug, Default)]
+struct Items(Vec<bool>);
+
+impl Items {
+    fn contains(&self, index: usize) -> bool {
+        self.0.get(index).is_some_and(|is_in| *is_in)
+    }
+
+    fn extend(&mut self, indexes: impl IntoIterator<Item = usize>) {
+        for index in indexes {
+            if self.0.len() <= index {
+                self.0.resize(index + 1, false);
+            }
+            self.0[index] = true;
+        }
+    }
 }
 
 /// What became of the items of a batch, by their index.
@@ -33,7 +52,7 @@ pub(super) struct Outcome {
     /// Events that were to be stored, but for those that were refused.
     events: Vec<usize>,
     /// Those of them that were not stored before.
-    new: HashSet<usize>,
+    new: Items,
     /// When they were.
     at: Option<OffsetDateTime>,
     /// To be announced once more.
@@ -91,7 +110,7 @@ impl Settle {
             done,
         } = committed;
         let event = |at: &usize| match &batch.items.get(*at)?.content {
-            Content::Event(event, _) => Some((event.as_ref(), outcome.new.contains(at))),
+            Content::Event(event, _) => Some((event.as_ref(), outcome.new.contains(*at))),
             Content::Dead(_) => None,
         };
         if let Some(at) = outcome.at {
@@ -102,20 +121,24 @@ impl Settle {
             }
         }
         outcome.new.extend(outcome.announce);
+        let announce = events(batch.items, &outcome.new);
+        // The next records need not wait until Kafka has acknowledged what is told of these.
+        let mut permits = batch.permits;
+        permits.iter_mut().for_each(Permit::give_room_back);
         Stored {
-            announce: events(batch.items, &outcome.new),
+            announce,
             done,
-            permits: batch.permits,
+            permits,
         }
     }
 }
 
 /// The events of these items.
-fn events(items: Vec<Item>, wanted: &HashSet<usize>) -> Vec<Event> {
-    let mut events = Vec::with_capacity(wanted.len());
+fn events(items: Vec<Item>, wanted: &Items) -> Vec<Event> {
+    let mut events = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
         if let Content::Event(event, _) = item.content
-            && wanted.contains(&index)
+            && wanted.contains(index)
         {
             events.push(*event);
         }

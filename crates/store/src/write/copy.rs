@@ -25,7 +25,21 @@ pub struct Rows {
     content_hashes: Vec<i64>,
 }
 
+/// Bytes of a row beside its JSON: fixed columns, lengths, and texts that are short.
+const ROW_OVERHEAD: usize = 256;
+
 impl Rows {
+    /// Room for so many rows, made of so many bytes of records: what grows is copied, and is there twice
+    /// meanwhile.
+    #[must_use]
+    pub fn with_room(rows: usize, bytes: usize) -> Self {
+        Self {
+            bytes: BytesMut::with_capacity(bytes + rows * ROW_OVERHEAD),
+            ends: Vec::with_capacity(rows),
+            content_hashes: Vec::with_capacity(rows),
+        }
+    }
+
     /// Appends one event as a row with that status.
     pub fn push(&mut self, event: &Event, status: EventStatus, processed_at: OffsetDateTime) {
         let out = &mut self.bytes;
