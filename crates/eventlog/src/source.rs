@@ -24,7 +24,7 @@ pub trait Source: Send + Sync + 'static {
     /// What keeps it from working although the log is reachable.
     fn problem(&self) -> Option<String>;
 
-    /// Bytes handed to the queues whose permits still exist.
+    /// Bytes handed to the queues whose room is not given back yet.
     fn buffered_bytes(&self) -> usize;
 
     /// How often a queue was full, so that nothing more was read for it.

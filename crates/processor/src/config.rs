@@ -278,7 +278,7 @@ impl Config {
                 ),
             },
             writers,
-            // One writer needs room for what is decoded and announced beside its transaction, as two do.
+            // One writer needs room for what is decoded beside its transaction, as two do.
             buffer_bytes: writers.max(2)
                 * env.get_in(
                     &["BUFFER_BYTES"],

@@ -2,9 +2,6 @@
 
 use crate::write::plain;
 
-/// White space of JSON (RFC 8259, section 2).
-const SPACE: [char; 4] = [' ', '\t', '\n', '\r'];
-
 /// The texts of an array's elements, the first `most` of them, and how many there are; `None` if the
 /// text is no array. The elements are not checked: if each is JSON, the array is.
 #[must_use]
@@ -19,7 +16,7 @@ pub fn elements(array: &str, most: usize) -> Option<(Vec<&str>, usize)> {
     loop {
         at = space(bytes, at + 1);
         let end = end(bytes, at)?;
-        let element = array.get(at..end)?.trim_end_matches(SPACE);
+        let element = array.get(at..end)?.trim_end_matches(is_space);
         let last = bytes.get(end) == Some(&b']');
         // `[]` has none; `[1,]` has one that is no JSON.
         if count > 0 || !last || !element.is_empty() {
@@ -36,10 +33,16 @@ pub fn elements(array: &str, most: usize) -> Option<(Vec<&str>, usize)> {
     }
 }
 
+/// Whether it is white space of JSON (RFC 8259, section 2).
+fn is_space(character: char) -> bool {
+    matches!(character, ' ' | '\t' | '\n' | '\r')
+}
+
+/// Where the white space ends that begins at `from`, if there is any.
 fn space(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
-    let is_space = |byte: &&u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-    from + rest.iter().take_while(is_space).count()
+    let spaces = rest.iter().take_while(|byte| is_space(**byte as char));
+    from + spaces.count()
 }
 
 /// Where the comma or bracket after the element stands that begins at `at`.

@@ -1,8 +1,9 @@
 //! The hash of what a JSON text says, however it is written. The values are stored beside the events'
 //! ids, so they must never change.
 
-use crate::write::plain;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::write::plain;
 
 /// Seeds that tell the kinds apart.
 const TEXT: u64 = 1;

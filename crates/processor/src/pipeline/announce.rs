@@ -4,8 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eventlog::{PublishError, Publisher, Source};
-use futures_util::StreamExt;
-use futures_util::stream::FuturesOrdered;
 use store::outbox::{Message, Sink};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -17,10 +15,6 @@ use crate::metrics::Metrics;
 
 /// Announcements sent and acknowledged together.
 const PER_PUBLISH: usize = 1_000;
-
-/// Batches of one worker on their way to the broker: each is there twice, for what is not acknowledged is
-/// left in the outbox.
-const IN_FLIGHT: usize = 1;
 
 /// What Kafka does not acknowledge within this time waits in the outbox instead, so that storing does
 /// not. It may be announced twice.
@@ -57,16 +51,11 @@ impl Announcer {
     /// Announces every batch that comes, then marks its records as done. Only that lets the log's
     /// own offset move: what a crash leaves unannounced is read again and announced then.
     pub async fn run(self, mut input: mpsc::Receiver<Stored>) {
-        let mut in_flight = FuturesOrdered::new();
-        let mut open = true;
-        while open || !in_flight.is_empty() {
-            tokio::select! {
-                Some(batch) = in_flight.next() => self.finish(batch),
-                batch = input.recv(), if open && in_flight.len() < IN_FLIGHT => match batch {
-                    Some(batch) => in_flight.push_back(self.announce(batch)),
-                    None => open = false,
-                },
-            }
+        // One at a time: what is on its way to the broker is there twice, for what is not acknowledged is
+        // left in the outbox.
+        while let Some(batch) = input.recv().await {
+            let batch = self.announce(batch).await;
+            self.finish(batch);
         }
     }
 

@@ -48,10 +48,11 @@ pub(super) struct Counts<'a> {
     minutes: BTreeMap<MinuteKey<'a>, i64>,
 }
 
-/// What an event is counted by. The minute stands first, since 1970: of a batch, which is compared many
-/// thousand times, it tells most apart.
+/// What an event is counted by. Each event of a batch is compared with several: first by what costs least to
+/// compare and tells most apart.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Kind<'a> {
+    /// Minutes since 1970.
     minute: i64,
     event_type: &'a str,
     source: &'static str,
@@ -86,11 +87,11 @@ impl<'a> Counts<'a> {
                 category,
                 ..
             } = kind;
-            let hour = at(kind.minute.div_euclid(60) * 3_600);
-            let key = (tenant, hour, event_type, source, category);
+            let minute = at(kind.minute * 60);
+            let key = (tenant, hour_of(minute), event_type, source, category);
             *counts.hourly.entry(key).or_default() += count;
             if let Some(api) = kind.news {
-                let key = (tenant, at(kind.minute * 60), event_type, source, api);
+                let key = (tenant, minute, event_type, source, api);
                 *counts.minutes.entry(key).or_default() += count;
             }
         }

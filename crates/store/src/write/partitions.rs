@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use tokio_postgres::Client;
 
-use super::pending::{Pending, RecordPlace};
+use super::pending::Pending;
 use crate::error::Error;
 
 /// Makes the numbers that are missing, and returns those of all that are asked for.
@@ -42,12 +42,10 @@ impl Numbers {
         client: &Client,
         events: &[Pending<'_>],
     ) -> Result<bool, Error> {
-        // Records come in runs of one partition: one look-up for each run.
-        let runs = events.chunk_by(|one, other| one.place.is_beside(&other.place));
-        let unknown: BTreeSet<(&str, i32)> = runs
-            .filter_map(|run| run.first())
-            .filter(|one| self.of(&one.place).is_none())
-            .map(|one| (one.place.topic, one.place.partition))
+        let numbered = events.iter().zip(self.of_each(events));
+        let unknown: BTreeSet<(&str, i32)> = numbered
+            .filter(|(_, number)| number.is_none())
+            .map(|(one, _)| (one.place.topic, one.place.partition))
             .collect();
         if unknown.is_empty() {
             return Ok(true);
@@ -62,14 +60,12 @@ impl Numbers {
 
     /// Of each event, in order, the number of the partition that it came from.
     pub(super) fn of_each(&self, events: &[Pending<'_>]) -> impl Iterator<Item = Option<i32>> {
+        // Records come in runs of one partition: one look-up for each run.
         let runs = events.chunk_by(|one, other| one.place.is_beside(&other.place));
         runs.flat_map(|run| {
-            let number = run.first().and_then(|one| self.of(&one.place));
+            let place = run.first().map(|one| one.place);
+            let number = place.and_then(|at| self.0.get(at.topic)?.get(&at.partition).copied());
             std::iter::repeat_n(number, run.len())
         })
-    }
-
-    fn of(&self, place: &RecordPlace<'_>) -> Option<i32> {
-        self.0.get(place.topic)?.get(&place.partition).copied()
     }
 }
