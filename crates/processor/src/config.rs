@@ -282,7 +282,7 @@ impl Config {
             buffer_bytes: writers.max(2)
                 * env.get_in(
                     &["BUFFER_BYTES"],
-                    5 * 1024 * 1024,
+                    8 * 1024 * 1024,
                     512 * 1024..=1024 * 1024 * 1024,
                     "Bytes of records between the log and the database for each writer; one has those of two.",
                 ),

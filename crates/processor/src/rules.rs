@@ -49,9 +49,9 @@ struct Matcher {
 }
 
 impl Rules {
-    /// Appends what the rules want done with the event of that row; returns whether the event is
+    /// Appends what the rules want done with the event of that item; returns whether the event is
     /// pending until some of it is done.
-    pub fn match_event(&self, event: &Event, row: usize, work: &mut Vec<Due>) -> bool {
+    pub fn match_event(&self, event: &Event, item: usize, work: &mut Vec<Due>) -> bool {
         if self.matchers.is_empty() {
             return false;
         }
@@ -67,7 +67,7 @@ impl Rules {
             .filter(of_tenant)
             .filter(|matcher| matcher.selector.matches_view(&view));
         work.extend(matched.map(|matcher| Due {
-            row,
+            item,
             rule_id: matcher.rule_id,
             kind: matcher.kind,
             ordered: matcher.ordered,

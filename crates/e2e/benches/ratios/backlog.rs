@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
-use domain::{Event, EventStatus};
+use domain::Event;
 use futures_util::SinkExt;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
-use store::write::{self, FrozenRows, Rows};
+use store::write::{self, Rows};
 use store::{DatabaseConfig, migrate};
 use testkit::{Database, LIMIT, Part, Parts, TestService, cpu, eventually};
 use time::OffsetDateTime;
@@ -132,7 +132,7 @@ pub(crate) async fn migrated(database: &Database) -> anyhow::Result<store::Datab
 /// Plain COPY of the load, of rows that are built before it begins.
 pub(crate) async fn copy_into(parts: &Parts, load: &Load<'_>) -> anyhow::Result<Stored> {
     let db = migrated(load.database).await?;
-    let mut shares: Vec<Vec<FrozenRows>> = vec![Vec::new(); load.writers];
+    let mut shares: Vec<Vec<Bytes>> = vec![Vec::new(); load.writers];
     for (at, rows) in built(load.event, 0..load.events).enumerate() {
         shares[at % load.writers].push(rows);
     }
@@ -171,15 +171,15 @@ pub(crate) async fn copy_into(parts: &Parts, load: &Load<'_>) -> anyhow::Result<
 pub(crate) fn built(
     event: impl Fn(u64) -> Event,
     numbers: Range<u64>,
-) -> impl Iterator<Item = FrozenRows> {
+) -> impl Iterator<Item = Bytes> {
     let now = OffsetDateTime::now_utc();
     let end = numbers.end;
     numbers.step_by(BATCH).map(move |first| {
         let mut rows = Rows::default();
         for n in first..end.min(first + BATCH as u64) {
-            rows.push(&event(n), EventStatus::Processed, now);
+            rows.push(&event(n), Some(now));
         }
-        rows.freeze()
+        rows.take()
     })
 }
 
@@ -187,12 +187,12 @@ pub(crate) fn built(
 pub(crate) async fn send(
     client: &Client,
     statement: &Statement,
-    rows: FrozenRows,
+    rows: Bytes,
 ) -> Result<(), tokio_postgres::Error> {
     let sink = client.copy_in(statement).await?;
     futures_util::pin_mut!(sink);
     sink.feed(Bytes::from_static(write::HEADER)).await?;
-    sink.feed(rows.all()).await?;
+    sink.feed(rows).await?;
     sink.feed(Bytes::from_static(write::TRAILER)).await?;
     sink.finish().await?;
     Ok(())

@@ -11,7 +11,7 @@ use eventlog::postgres::{PostgresLog, PostgresLogConfig, PostgresSource};
 use eventlog::{Chunk, Publisher, Record, Source, WorkerQueue};
 use prometheus::Registry;
 use store::log::{LOG, LogPosition};
-use store::write::{Advance, Batch, FrozenRows, Writer, positions};
+use store::write::{Advance, Batch, Writer, positions};
 use store::{DatabaseConfig, Kind, migrate};
 use testkit::{Part, Parts};
 
@@ -208,7 +208,6 @@ impl Postgres {
         }
         let written = writer
             .write(&Batch {
-                rows: &FrozenRows::default(),
                 matched: None,
                 events: &[],
                 dead_letters: &[],

@@ -69,18 +69,20 @@ impl Announcer {
     async fn announce(&self, mut batch: Stored) -> Stored {
         let events = std::mem::take(&mut batch.announce);
         if self.detour.is_taken() {
-            let due: Vec<Message> = events.iter().map(message).collect();
+            let due: Vec<Message> = events.iter().map(|event| message(event)).collect();
             self.detour.leave(&due, "others wait there already").await;
             return batch;
         }
         // All are sent before the first acknowledgement is awaited: on a busy machine an
         // acknowledgement takes many scheduling rounds, whatever it acknowledges.
         let mut sent = Vec::with_capacity(events.len() / PER_PUBLISH + 1);
-        for events in events.chunks(PER_PUBLISH) {
-            let records = records(&self.to, events);
+        let mut events = events.into_iter();
+        while events.len() > 0 {
+            // They go as their announcements come.
+            let events: Vec<_> = events.by_ref().take(PER_PUBLISH).collect();
+            let records = records(&self.to, &events);
             sent.push((self.producer.publish(&records), records));
         }
-        drop(events);
         let deadline = Instant::now() + WITHIN;
         for (published, records) in sent {
             let result = match published {

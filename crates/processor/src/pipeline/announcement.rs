@@ -1,5 +1,6 @@
 //! What is announced of a stored event (S4-98).
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -29,7 +30,7 @@ pub struct Announcements {
 const MESSAGE_ID: &str = "Nats-Msg-Id";
 
 impl Announcements {
-    fn record(&self, headers: &Headers, key: Vec<u8>, payload: Vec<u8>) -> Outgoing {
+    fn record(&self, headers: &Headers, key: Vec<u8>, payload: Bytes) -> Outgoing {
         let mut headers = match self.format {
             Format::Json => headers.clone(),
             Format::CloudEvents => as_cloudevent(headers, &payload),
@@ -42,7 +43,7 @@ impl Announcements {
             topic: Arc::clone(&self.topic),
             key,
             headers,
-            payload: payload.into(),
+            payload,
         }
     }
 }
@@ -94,27 +95,35 @@ fn text(headers: &Headers, name: &str) -> String {
     })
 }
 
-/// The announcements of these events.
-pub(super) fn records(to: &Announcements, events: &[Event]) -> Vec<Outgoing> {
+/// The announcements of these events, whose payloads share their memory.
+pub(super) fn records<E: Borrow<Event>>(to: &Announcements, events: &[E]) -> Vec<Outgoing> {
+    let mut payloads = Vec::with_capacity(events.iter().map(|e| room(e.borrow())).sum());
+    let ends = events.iter().map(|event| {
+        EventStored::of(event.borrow()).write(&mut payloads);
+        payloads.len()
+    });
+    let ends: Vec<usize> = ends.collect();
+    let payloads = Bytes::from(payloads);
+    let mut start = 0;
     // Most batches are of one tenant, and headers are cheap to clone.
     let mut of_tenant: Option<(&TenantId, Headers)> = None;
-    events
-        .iter()
-        .map(|event| {
-            let headers = match &of_tenant {
-                Some((tenant, headers)) if **tenant == event.tenant_id => headers.clone(),
-                _ => of_tenant
-                    .insert((
-                        &event.tenant_id,
-                        headers(subject::EVENT_STORED, event.tenant_id.as_str()),
-                    ))
-                    .1
-                    .clone(),
-            };
-            let key = stream::log_key(event).into_bytes();
-            to.record(&headers, key, payload(event))
-        })
-        .collect()
+    let records = events.iter().zip(ends).map(|(event, end)| {
+        let event = event.borrow();
+        let headers = match &of_tenant {
+            Some((tenant, headers)) if **tenant == event.tenant_id => headers.clone(),
+            _ => of_tenant
+                .insert((
+                    &event.tenant_id,
+                    headers(subject::EVENT_STORED, event.tenant_id.as_str()),
+                ))
+                .1
+                .clone(),
+        };
+        let key = stream::log_key(event).into_bytes();
+        let payload = payloads.slice(std::mem::replace(&mut start, end)..end);
+        to.record(&headers, key, payload)
+    });
+    records.collect()
 }
 
 /// The announcement of an event, to be left in the outbox.
@@ -140,7 +149,7 @@ pub(super) fn left(record: Outgoing) -> Message {
 /// A message of the outbox, as it is sent.
 pub(super) fn outgoing(to: &Announcements, message: Message) -> Outgoing {
     let headers = headers(&message.subject, &message.tenant_id);
-    to.record(&headers, message.key, message.payload)
+    to.record(&headers, message.key, message.payload.into())
 }
 
 fn headers(subject: &str, tenant: &str) -> Headers {
@@ -172,6 +181,21 @@ struct EventStored<'a> {
     data: &'a Json,
 }
 
+impl<'a> EventStored<'a> {
+    fn of(event: &'a Event) -> Self {
+        Self {
+            event_id: event.event_id,
+            event_type: &event.event_type,
+            event_source: event.event_source,
+            event_category: event.event_category,
+            user_id: event.user_id.as_deref(),
+            organization_id: event.organization_id.as_deref(),
+            timestamp: event.timestamp,
+            data: &event.data,
+        }
+    }
+}
+
 impl Write for EventStored<'_> {
     fn write(&self, out: &mut Vec<u8>) {
         domain::write::object!(out, self;
@@ -181,19 +205,16 @@ impl Write for EventStored<'_> {
     }
 }
 
+/// The bytes that its payload takes at most, unless its texts are full of what is escaped.
+fn room(event: &Event) -> usize {
+    let ids = [&event.user_id, &event.organization_id];
+    let ids = ids.iter().map(|id| id.as_ref().map_or(0, String::len));
+    256 + event.event_type.len() + ids.sum::<usize>() + event.data.as_str().len()
+}
+
 fn payload(event: &Event) -> Vec<u8> {
-    let stored = EventStored {
-        event_id: event.event_id,
-        event_type: &event.event_type,
-        event_source: event.event_source,
-        event_category: event.event_category,
-        user_id: event.user_id.as_deref(),
-        organization_id: event.organization_id.as_deref(),
-        timestamp: event.timestamp,
-        data: &event.data,
-    };
-    let mut payload = Vec::with_capacity(320 + event.data.as_str().len());
-    stored.write(&mut payload);
+    let mut payload = Vec::with_capacity(room(event));
+    EventStored::of(event).write(&mut payload);
     payload
 }
 

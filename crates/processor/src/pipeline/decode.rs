@@ -1,11 +1,12 @@
-//! Batches of records → events with their rows, and dead letters.
+//! Batches of records → events with what rules want done with them, and dead letters.
 
 use std::sync::Arc;
 
+use domain::Event;
 use domain::redriven::RecordOrigin;
-use domain::{Event, EventStatus};
 use eventlog::{Chunk, Permit, Record};
-use store::write::{DeadLetter, FrozenRows, Matched, Rows};
+use store::write::{DeadLetter, Matched};
+use time::OffsetDateTime;
 
 use super::dead_letter::dead_letter;
 use crate::record::RecordDecoder;
@@ -16,8 +17,6 @@ use crate::rules::Rules;
 pub struct Decoded {
     /// The records in the order of the log (of each partition).
     pub items: Vec<Item>,
-    /// The rows of the events among them.
-    pub rows: FrozenRows,
     /// What rules want done with them.
     pub matched: Matched,
     /// What holds the batch's share of the buffer until it is dropped.
@@ -25,28 +24,20 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    /// Matches the events with these rules and makes their rows. Those that something is to be done
-    /// with first are pending.
+    /// Matches the events with these rules. Those that something is to be done with first are pending.
     pub(super) fn match_rules(&mut self, rules: &Rules) {
         let now = service::clock::now();
-        let payloads = self
-            .items
-            .iter()
-            .filter_map(|one| one.record.payload.as_ref());
-        let mut rows = Rows::with_room(self.items.len(), payloads.map(Vec::len).sum());
         let mut work = vec![];
-        for item in &mut self.items {
-            if let Content::Event(event, row) = &mut item.content {
-                *row = rows.len();
-                let status = if rules.match_event(event, *row, &mut work) {
-                    EventStatus::Pending
-                } else {
-                    EventStatus::Processed
-                };
-                rows.push(event, status, now);
+        for (index, item) in self.items.iter_mut().enumerate() {
+            if let Content::Event {
+                event,
+                processed_at,
+                ..
+            } = &mut item.content
+            {
+                *processed_at = (!rules.match_event(event, index, &mut work)).then_some(now);
             }
         }
-        self.rows = rows.freeze();
         self.matched = Matched {
             version: rules.version,
             work,
@@ -72,8 +63,15 @@ pub struct Item {
 /// What a record turned out to be.
 #[derive(Debug)]
 pub enum Content {
-    /// An event, with the index of its row.
-    Event(Box<Event>, usize),
+    /// An event.
+    Event {
+        /// It.
+        event: Box<Event>,
+        /// Its [`Event::content_hash`].
+        hash: i64,
+        /// When it was processed; `None` if something is to be done with it first.
+        processed_at: Option<OffsetDateTime>,
+    },
     /// Something that cannot be stored as an event.
     Dead(Box<DeadLetter>),
 }
@@ -113,8 +111,12 @@ impl Decoder {
             for record in records {
                 let origin = self.records.origin(&record);
                 let content = match self.records.decode(&record, now) {
-                    // Its row is made with all others.
-                    Ok(event) => Content::Event(Box::new(event), 0),
+                    Ok(event) => Content::Event {
+                        hash: event.content_hash(),
+                        event: Box::new(event),
+                        // As the rules say, below.
+                        processed_at: None,
+                    },
                     Err(error) => Content::Dead(Box::new(dead_letter(
                         &record,
                         origin,
@@ -135,7 +137,6 @@ impl Decoder {
         }
         let mut decoded = Decoded {
             items,
-            rows: FrozenRows::default(),
             matched: Matched::default(),
             permits,
         };

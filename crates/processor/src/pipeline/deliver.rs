@@ -70,7 +70,7 @@ impl Deliverer {
         if let Some(input) = &self.input {
             // Without positions: what is stored is delivered once, and when a partition changes
             // hands, what its last owner still delivers must not count as delivered.
-            let events = batch.announce.iter().map(|event| (event, None));
+            let events = batch.announce.iter().map(|event| (event.as_ref(), None));
             if !input.publish(events).await {
                 return;
             }

@@ -130,10 +130,15 @@ impl Positions {
             for (item, record) in (start..).zip(run) {
                 let offset = record.record.offset;
                 let event = match &record.content {
-                    Content::Event(event, row) => Some(Pending {
-                        item,
-                        row: *row,
+                    Content::Event {
                         event,
+                        hash,
+                        processed_at,
+                    } => Some(Pending {
+                        item,
+                        event,
+                        hash: *hash,
+                        processed_at: *processed_at,
                         place: RecordPlace {
                             topic: if record.origin.from_postgres {
                                 LOG
@@ -168,7 +173,7 @@ impl Positions {
                     continue;
                 }
                 match &record.content {
-                    Content::Event(..) => plan.store.extend(event),
+                    Content::Event { .. } => plan.store.extend(event),
                     Content::Dead(letter) => plan.letters.push(letter),
                 }
                 step.records += 1;

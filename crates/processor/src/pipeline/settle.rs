@@ -20,7 +20,7 @@ use crate::metrics::Metrics;
 #[derive(Debug)]
 pub struct Stored {
     /// The events to announce: those stored now, and those a crash may have left unannounced.
-    pub announce: Vec<Event>,
+    pub announce: Vec<Box<Event>>,
     /// Up to where each partition is done, once they are announced.
     pub done: Vec<(Partition, i64)>,
     /// What keeps the batch's records from counting as done; its share of the buffer is given back.
@@ -110,7 +110,7 @@ impl Settle {
             done,
         } = committed;
         let event = |at: &usize| match &batch.items.get(*at)?.content {
-            Content::Event(event, _) => Some((event.as_ref(), outcome.new.contains(*at))),
+            Content::Event { event, .. } => Some((event.as_ref(), outcome.new.contains(*at))),
             Content::Dead(_) => None,
         };
         if let Some(at) = outcome.at {
@@ -134,13 +134,17 @@ impl Settle {
 }
 
 /// The events of these items.
-fn events(items: Vec<Item>, wanted: &Items) -> Vec<Event> {
+#[expect(
+    clippy::vec_box,
+    reason = "they are boxed already, and half a KiB each"
+)]
+fn events(items: Vec<Item>, wanted: &Items) -> Vec<Box<Event>> {
     let mut events = Vec::with_capacity(items.len());
     for (index, item) in items.into_iter().enumerate() {
-        if let Content::Event(event, _) = item.content
+        if let Content::Event { event, .. } = item.content
             && wanted.contains(index)
         {
-            events.push(*event);
+            events.push(event);
         }
     }
     events

@@ -209,7 +209,7 @@ async fn what_another_processor_stored_is_not_stored_again() {
         decoded
             .items
             .iter()
-            .all(|item| matches!(item.content, Content::Event(..)))
+            .all(|item| matches!(item.content, Content::Event { .. }))
     );
     let stage = WriteStage::new(
         world.db.clone(),

@@ -207,7 +207,6 @@ impl WriteStage {
         let started = Instant::now();
         let written = writer
             .write(&Batch {
-                rows: &batch.rows,
                 matched: Some(&batch.matched),
                 events: &plan.store,
                 dead_letters: &plan.letters,
@@ -252,7 +251,7 @@ impl WriteStage {
 /// Makes a dead letter of an event the database refused. False if it is one already: then only an
 /// operator can help.
 fn into_dead_letter(item: &mut Item, error: &Error) -> bool {
-    let Content::Event(event, _) = &item.content else {
+    let Content::Event { event, .. } = &item.content else {
         return false;
     };
     tracing::warn!(

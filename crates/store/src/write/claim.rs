@@ -9,7 +9,6 @@ use tokio_postgres::{Client, Statement, Transaction};
 use uuid::Uuid;
 
 use super::binary::{HEADER, TRAILER, micros, put, put_null, send};
-use super::copy::FrozenRows;
 use super::partitions::Numbers;
 use super::pending::Pending;
 use crate::error::Error;
@@ -30,7 +29,6 @@ pub(super) async fn claim(
     tx: &Transaction<'_>,
     statement: &Statement,
     partitions: &Numbers,
-    rows: &FrozenRows,
     new: &[Pending<'_>],
 ) -> Result<bool, Error> {
     if new.is_empty() {
@@ -48,7 +46,7 @@ pub(super) async fn claim(
         put(&mut out, event.event_id.as_bytes());
         put(&mut out, event.tenant_id.as_str().as_bytes());
         put(&mut out, &micros(event.timestamp).to_be_bytes());
-        put(&mut out, &rows.content_hash(pending.row).to_be_bytes());
+        put(&mut out, &pending.hash.to_be_bytes());
         // Explicit aggregates only: the streams of users are numbered when they are read.
         match stream::explicit_id(event) {
             Some(id) => put(&mut out, id.as_bytes()),

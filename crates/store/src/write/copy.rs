@@ -1,4 +1,4 @@
-//! The step `copy`: the prebuilt rows of the new events into `events`.
+//! The step `copy`: the rows of the new events into `events`.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use domain::{Event, EventStatus};
@@ -16,34 +16,23 @@ pub const COPY: &str = "copy events (event_id, tenant_id, event_type, event_sour
     processed_at, timestamp, received_at, version, schema_version) from stdin (format binary)";
 const COLUMNS: i16 = 24;
 
-/// Rows of `events`, already in the binary COPY format, so that a writer has nothing left to do
-/// but send them.
+/// Rows of `events` in the binary COPY format.
 #[derive(Debug, Default)]
-pub struct Rows {
-    bytes: BytesMut,
-    ends: Vec<usize>,
-    content_hashes: Vec<i64>,
-}
+pub struct Rows(BytesMut);
 
-/// Bytes of a row beside its JSON: fixed columns, lengths, and texts that are short.
-const ROW_OVERHEAD: usize = 256;
+/// Bytes of a row beside its objects, at most if its texts are short.
+const ROW_OVERHEAD: usize = 512;
+/// Bytes of rows that are sent together. They are made as they are sent: the rows of a whole batch would be some
+/// MiB that come and go with each.
+const PIECE: usize = 128 * 1024;
+/// Room for a piece and for what its last row goes beyond it, most often.
+const ROOM: usize = PIECE + 4 * 1024;
 
 impl Rows {
-    /// Room for so many rows, made of so many bytes of records: what grows is copied, and is there twice
-    /// meanwhile.
-    #[must_use]
-    pub fn with_room(rows: usize, bytes: usize) -> Self {
-        Self {
-            bytes: BytesMut::with_capacity(bytes + rows * ROW_OVERHEAD),
-            ends: Vec::with_capacity(rows),
-            content_hashes: Vec::with_capacity(rows),
-        }
-    }
-
-    /// Appends one event as a row with that status.
-    pub fn push(&mut self, event: &Event, status: EventStatus, processed_at: OffsetDateTime) {
-        let out = &mut self.bytes;
-        out.reserve(512 + event.data.as_str().len());
+    /// Appends one event as a row: processed at that time, or pending.
+    pub fn push(&mut self, event: &Event, processed_at: Option<OffsetDateTime>) {
+        let out = &mut self.0;
+        out.reserve(ROW_OVERHEAD + event.objects_bytes());
         out.put_i16(COLUMNS);
         put(out, event.event_id.as_bytes());
         put(out, event.tenant_id.as_str().as_bytes());
@@ -80,118 +69,114 @@ impl Rows {
             out.put_u8(1); // version of jsonb's binary form: text follows
             out.put_slice(text);
         }
+        let status = match processed_at {
+            Some(_) => EventStatus::Processed,
+            None => EventStatus::Pending,
+        };
         put(out, status.as_str().as_bytes());
-        match status {
-            EventStatus::Processed => put(out, &micros(processed_at).to_be_bytes()),
-            _ => put_null(out),
+        match processed_at {
+            Some(at) => put(out, &micros(at).to_be_bytes()),
+            None => put_null(out),
         }
         put(out, &micros(event.timestamp).to_be_bytes());
         put(out, &micros(event.received_at).to_be_bytes());
         put(out, event.version.as_bytes());
         put(out, event.schema_version.as_bytes());
-        self.ends.push(out.len());
-        self.content_hashes.push(event.content_hash());
     }
 
-    /// How many rows there are.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.ends.len()
+    /// The rows so far, to be sent; empties this.
+    pub fn take(&mut self) -> Bytes {
+        std::mem::take(&mut self.0).freeze()
     }
 
-    /// True if there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// The rows, no longer growing and cheap to share.
-    #[must_use]
-    pub fn freeze(self) -> FrozenRows {
-        FrozenRows {
-            bytes: self.bytes.freeze(),
-            ends: self.ends,
-            content_hashes: self.content_hashes,
-        }
+    /// The rows of these events, piece by piece.
+    fn pieces(events: &[Pending<'_>]) -> impl Iterator<Item = Bytes> {
+        let mut events = events.iter();
+        std::iter::from_fn(move || {
+            let room = ROOM.min(events.len() * ROW_OVERHEAD);
+            let mut rows = Self(BytesMut::with_capacity(room));
+            while rows.0.len() < PIECE
+                && let Some(pending) = events.next()
+            {
+                rows.push(pending.event, pending.processed_at);
+            }
+            Some(rows.take()).filter(|piece| !piece.is_empty())
+        })
     }
 }
 
-/// Rows ready to be sent, once or again after a failure.
-#[derive(Debug, Clone, Default)]
-pub struct FrozenRows {
-    bytes: Bytes,
-    ends: Vec<usize>,
-    content_hashes: Vec<i64>,
-}
-
-impl FrozenRows {
-    /// All rows.
-    #[must_use]
-    pub fn all(&self) -> Bytes {
-        self.bytes.clone()
-    }
-
-    /// [`Event::content_hash`] of the event of that row.
-    pub(super) fn content_hash(&self, row: usize) -> i64 {
-        self.content_hashes.get(row).copied().unwrap_or_default()
-    }
-
-    /// The bytes of rows `from..to`.
-    fn range(&self, from: usize, to: usize) -> Bytes {
-        let start = from
-            .checked_sub(1)
-            .and_then(|i| self.ends.get(i))
-            .copied()
-            .unwrap_or(0);
-        let end = to
-            .checked_sub(1)
-            .and_then(|i| self.ends.get(i))
-            .copied()
-            .unwrap_or(0);
-        self.bytes.slice(start..end.max(start))
-    }
-}
-
-/// Copies the rows of these events, which come by ascending row, and meanwhile works something out.
+/// Copies the rows of these events, and meanwhile works something out.
 pub(super) async fn copy<T>(
     tx: &Transaction<'_>,
     statement: &Statement,
-    rows: &FrozenRows,
     new: &[Pending<'_>],
     meanwhile: impl FnOnce() -> T,
 ) -> Result<T, Error> {
     if new.is_empty() {
         return Ok(meanwhile());
     }
-    let mut parts = vec![Bytes::from_static(HEADER)];
-    let mut run: Option<(usize, usize)> = None;
-    for &Pending { row: index, .. } in new {
-        run = match run {
-            Some((from, to)) if to == index => Some((from, index + 1)),
-            before => {
-                parts.extend(before.map(|(from, to)| rows.range(from, to)));
-                Some((index, index + 1))
-            }
-        };
-    }
-    parts.extend(run.map(|(from, to)| rows.range(from, to)));
-    parts.push(Bytes::from_static(TRAILER));
+    let parts = std::iter::once(Bytes::from_static(HEADER))
+        .chain(Rows::pieces(new))
+        .chain([Bytes::from_static(TRAILER)]);
     send_and(tx, statement, parts, meanwhile).await
 }
 
 #[cfg(test)]
 mod tests {
+    use domain::envelope::Origin;
+    use domain::{Context, EventCategory, EventSource, Limits, TenantId};
+
     use super::*;
+    use crate::write::RecordPlace;
 
     #[test]
-    fn ranges_follow_the_rows() {
-        let rows = FrozenRows {
-            bytes: Bytes::from_static(b"aabbbc"),
-            ends: vec![2, 5, 6],
-            content_hashes: vec![],
+    fn the_pieces_are_all_rows_in_order() {
+        let tenant = TenantId::default();
+        let event = |n: usize| {
+            let cx = Context {
+                origin: Origin::Http,
+                tenant: &tenant,
+                received_at: OffsetDateTime::UNIX_EPOCH,
+                now: OffsetDateTime::UNIX_EPOCH,
+                fresh_id: uuid::Uuid::from_u128(n as u128),
+                default_source: EventSource::Backend,
+                default_category: EventCategory::UserAction,
+                content_type: None,
+                limits: Limits::default(),
+            };
+            let note = "x".repeat(n);
+            let body = format!(r#"{{"event_type":"a","data":{{"note":"{note}"}}}}"#);
+            domain::decode(body.as_bytes(), &cx).unwrap()
         };
-        assert_eq!(rows.range(0, 3), "aabbbc");
-        assert_eq!(rows.range(1, 2), "bbb");
-        assert_eq!(rows.range(2, 3), "c");
+        let events: Vec<Event> = (0..1_000).map(event).collect();
+        let pending = events.iter().enumerate().map(|(item, event)| Pending {
+            item,
+            event,
+            hash: 0,
+            processed_at: (item % 2 == 0).then_some(OffsetDateTime::UNIX_EPOCH),
+            place: RecordPlace {
+                topic: "t",
+                partition: 0,
+                offset: 0,
+                timestamp_ms: None,
+            },
+            by_gateway: false,
+            follows: None,
+            dead_letter: None,
+            version: None,
+        });
+        let pending: Vec<_> = pending.collect();
+        let mut whole = Rows::default();
+        for one in &pending {
+            whole.push(one.event, one.processed_at);
+        }
+        let pieces: Vec<Bytes> = Rows::pieces(&pending).collect();
+        assert_eq!(pieces.concat(), whole.take());
+        let (last, full) = pieces.split_last().unwrap();
+        assert!(full.len() > 2 && last.len() < ROOM, "{}", full.len());
+        for piece in full {
+            assert!((PIECE..ROOM).contains(&piece.len()), "{}", piece.len());
+        }
+        assert_eq!(Rows::pieces(&[]).count(), 0);
     }
 }

@@ -29,8 +29,7 @@ mod work;
 pub use binary::{HEADER, TRAILER};
 pub use claim::stored;
 #[doc(hidden)]
-pub use copy::COPY;
-pub use copy::{FrozenRows, Rows};
+pub use copy::{COPY, Rows};
 pub(crate) use counts::hour_of;
 pub use dead_letters::DeadLetter;
 pub use frozen::end_frozen;
@@ -61,11 +60,9 @@ pub const ID_CONFLICT: &str = "id_conflict";
 
 /// What one transaction stores.
 pub struct Batch<'a> {
-    /// Rows in COPY format.
-    pub rows: &'a FrozenRows,
     /// What the rules want done with the events; `None` where there are no rules.
     pub matched: Option<&'a Matched>,
-    /// The events to store, by ascending row.
+    /// The events to store, by ascending item.
     pub events: &'a [Pending<'a>],
     /// The records to keep as dead letters.
     pub dead_letters: &'a [&'a DeadLetter],
@@ -225,7 +222,7 @@ impl Writer {
         // Sent together: the rules cost no round trip of their own.
         let (rules, mut selected) = tokio::try_join!(
             rules::hold(&tx, &self.rules),
-            new::select(&tx, known, batch.rows, &events)
+            new::select(&tx, known, &events)
         )?;
         if batch
             .matched
@@ -236,7 +233,7 @@ impl Writer {
         if self.erased.learn(&tx, rules).await? {
             dropped.clear();
             events = self.erased.events(batch.events, &mut dropped);
-            selected = new::select(&tx, known, batch.rows, &events).await?;
+            selected = new::select(&tx, known, &events).await?;
         }
         let kept = self.erased.letters(batch.dead_letters, &mut dropped);
         let erased = batch.events.len() - events.len();
@@ -264,11 +261,11 @@ impl Writer {
                     .map(|(pending, detail)| (batch.refuse)(&pending, VERSION_CONFLICT, detail)),
             )
             .collect();
-        if !claim::claim(&tx, &self.claim, &self.partitions, batch.rows, &new).await? {
+        if !claim::claim(&tx, &self.claim, &self.partitions, &new).await? {
             return Ok(None);
         }
         let count = || counts::Counts::of(new.iter().map(|pending| pending.event));
-        let counts = copy::copy(&tx, &self.copy, batch.rows, &new, count).await?;
+        let counts = copy::copy(&tx, &self.copy, &new, count).await?;
         self.projections.fold(&tx, rules, &new).await?;
         if let Some(matched) = batch.matched {
             work::insert(&tx, &self.work, &matched.work, &new).await?;

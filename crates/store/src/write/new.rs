@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use tokio_postgres::{Statement, Transaction};
 use uuid::Uuid;
 
-use super::copy::FrozenRows;
 use super::pending::Pending;
 use crate::error::Error;
 
@@ -83,7 +82,6 @@ impl Looks {
 pub(super) async fn select<'a>(
     tx: &Transaction<'_>,
     known: Option<&Statement>,
-    rows: &FrozenRows,
     events: &[Pending<'a>],
 ) -> Result<Selected<'a>, Error> {
     let key = |pending: &Pending<'a>| (pending.event.event_id, pending.event.tenant_id.as_str());
@@ -93,7 +91,7 @@ pub(super) async fn select<'a>(
     for pending in events {
         match first.entry(key(pending)) {
             std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(Some(rows.content_hash(pending.row)));
+                entry.insert(Some(pending.hash));
                 new.push(*pending);
             }
             std::collections::hash_map::Entry::Occupied(_) => again.push(*pending),
@@ -129,7 +127,7 @@ pub(super) async fn select<'a>(
     again.sort_unstable_by_key(|pending| pending.item);
     let (conflicts, repeated) = again.into_iter().partition(|pending| {
         let known = first.get(&key(pending)).copied().flatten();
-        known.is_some_and(|hash| hash != rows.content_hash(pending.row))
+        known.is_some_and(|hash| hash != pending.hash)
     });
     Ok(Selected {
         new,

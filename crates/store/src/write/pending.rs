@@ -1,6 +1,7 @@
 //! An event on its way into the database.
 
 use domain::Event;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// Where a record stands in its log.
@@ -28,10 +29,12 @@ impl RecordPlace<'_> {
 pub struct Pending<'a> {
     /// Index of its record among the records of the batch.
     pub item: usize,
-    /// Index of its row among the rows of the batch.
-    pub row: usize,
     /// The event.
     pub event: &'a Event,
+    /// Its [`Event::content_hash`].
+    pub hash: i64,
+    /// When it was processed; `None` if something is to be done with it first.
+    pub processed_at: Option<OffsetDateTime>,
     /// Where its record stood first.
     pub place: RecordPlace<'a>,
     /// Whether a gateway took it, not a producer of the log.

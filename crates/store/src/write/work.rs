@@ -17,15 +17,15 @@ pub(super) const INSERT: &str = "insert into work (event_id, tenant_id, rule_id,
 pub struct Matched {
     /// The version of those rules ([`crate::rules`]).
     pub version: Uuid,
-    /// What is to be done, by ascending row.
+    /// What is to be done, by ascending item.
     pub work: Vec<Due>,
 }
 
 /// One thing to do with one event.
 #[derive(Debug, Clone, Copy)]
 pub struct Due {
-    /// Index of the event's row among the rows of the batch.
-    pub row: usize,
+    /// Index of the event's record among the records of the batch.
+    pub item: usize,
     /// The rule that wants it.
     pub rule_id: Uuid,
     /// What kind of rule it is.
@@ -44,14 +44,14 @@ pub(super) async fn insert(
     if work.is_empty() {
         return Ok(());
     }
-    let of_row = |row: usize| {
-        let start = work.partition_point(|due| due.row < row);
+    let of_item = |item: usize| {
+        let start = work.partition_point(|due| due.item < item);
         let rest = work.get(start..).unwrap_or_default();
-        rest.iter().take_while(move |due| due.row == row)
+        rest.iter().take_while(move |due| due.item == item)
     };
     let due = new.iter().flat_map(|pending| {
         let event = pending.event;
-        of_row(pending.row).map(move |due| (event, due))
+        of_item(pending.item).map(move |due| (event, due))
     });
     let due: Vec<_> = due.collect();
     if due.is_empty() {

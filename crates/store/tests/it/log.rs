@@ -9,7 +9,7 @@ use store::log::{
     self, Acquired, Appender, Cursor, LOG, Lease, LogPosition, NewRow, PARTITIONS, Reader, Row,
     partition_of,
 };
-use store::write::{Advance, Batch, FrozenRows, Writer};
+use store::write::{Advance, Batch, Writer};
 use testkit::{LIMIT, eventually};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -61,7 +61,6 @@ async fn advance(
     step: Advance,
 ) -> Result<(), store::Error> {
     let batch = Batch {
-        rows: &FrozenRows::default(),
         matched: None,
         events: &[],
         dead_letters: &[],

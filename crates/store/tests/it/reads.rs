@@ -6,7 +6,7 @@ use domain::{Context, Event, EventSource, EventStatus, Limits, TenantId, envelop
 use store::event_reads::{self, Filter, StatusFilter, Window};
 use store::reader::{ReadError, Reader};
 use store::statistics::{self, DailyCount, Scope};
-use store::write::{Batch, Pending, RecordPlace, Rows, Writer};
+use store::write::{Batch, Pending, RecordPlace, Writer};
 use testkit::LIMIT;
 use time::macros::{date, datetime};
 use uuid::Uuid;
@@ -57,18 +57,14 @@ async fn store_all(db: &store::Database, events: &[Event]) {
 }
 
 async fn write_all(writer: &mut Writer, events: &[Event]) {
-    let mut rows = Rows::default();
-    for event in events {
-        rows.push(event, EventStatus::Processed, event.received_at);
-    }
-    let rows = rows.freeze();
     let pending: Vec<_> = events
         .iter()
         .enumerate()
-        .map(|(row, event)| Pending {
-            item: row,
-            row,
+        .map(|(item, event)| Pending {
+            item,
             event,
+            hash: event.content_hash(),
+            processed_at: Some(event.received_at),
             follows: None,
             place: RecordPlace {
                 topic: "t",
@@ -82,7 +78,6 @@ async fn write_all(writer: &mut Writer, events: &[Event]) {
         })
         .collect();
     let batch = Batch {
-        rows: &rows,
         matched: None,
         events: &pending,
         dead_letters: &[],

@@ -1,9 +1,9 @@
 //! Numbers of streams: contiguous, and given only to those who expect what is there.
 
-use domain::{Context, Event, EventSource, EventStatus, Limits, TenantId, envelope::Origin};
+use domain::{Context, Event, EventSource, Limits, TenantId, envelope::Origin};
 use serde_json::json;
 use store::stream_reads::{self, Kind, Window};
-use store::write::{Batch, DeadLetter, Pending, RecordPlace, Rows, VERSION_CONFLICT, Writer};
+use store::write::{Batch, DeadLetter, Pending, RecordPlace, VERSION_CONFLICT, Writer};
 use time::macros::datetime;
 use uuid::Uuid;
 
@@ -36,16 +36,12 @@ async fn append(
     batch: &[Append],
 ) -> Result<(Vec<Option<i64>>, Vec<String>), store::Error> {
     let events: Vec<Event> = batch.iter().map(event).collect();
-    let mut rows = Rows::default();
-    for event in &events {
-        rows.push(event, EventStatus::Processed, event.received_at);
-    }
-    let rows = rows.freeze();
     let pending: Vec<_> = (events.iter().zip(batch).enumerate())
         .map(|(n, (event, (.., follows)))| Pending {
             item: n,
-            row: n,
             event,
+            hash: event.content_hash(),
+            processed_at: Some(event.received_at),
             follows: follows.map(Uuid::from_u128),
             place: RecordPlace {
                 topic: "t",
@@ -78,7 +74,6 @@ async fn append(
     };
     let written = writer
         .write(&Batch {
-            rows: &rows,
             matched: None,
             events: &pending,
             dead_letters: &[],
