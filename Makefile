@@ -10,10 +10,10 @@ unexport MAKEFLAGS MFLAGS MAKELEVEL
 PARTS := deploy/local/parts
 SVC ?=
 export SVC
-# Options of `make rehearse`.
+# Options of `make rehearse` and `make compare`.
 ARGS ?=
 
-.PHONY: help run run-split run-ingest run-processor run-query dev test soak rehearse smoke lint bench \
+.PHONY: help run run-split run-ingest run-processor run-query dev test soak rehearse smoke lint bench compare \
 	env status restart kill start stop logs reset
 
 help: ## this list
@@ -80,3 +80,6 @@ lint: ## formatting, clippy, dependency licences and sources, the specification'
 
 bench: ## throughput, latency and memory against their limits, as ratios
 	@scripts/bench
+
+compare: ## the same of an earlier revision and of this one in turn: make compare ARGS="REVISION backlog --rounds 5"
+	@scripts/compare $(ARGS)
