@@ -19,15 +19,13 @@ use crate::problem::Problem;
 use crate::request_id;
 
 /// What keeps a browser from making more of an answer than it is.
-const SECURITY: [(HeaderName, HeaderValue); 4] = [
+const SECURITY: [(HeaderName, HeaderValue); 3] = [
     (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     (X_FRAME_OPTIONS, HeaderValue::from_static("DENY")),
-    (
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static("frame-ancestors 'none'"),
-    ),
     (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
 ];
+/// The policy of what is no page.
+const POLICY: HeaderValue = HeaderValue::from_static("frame-ancestors 'none'");
 
 /// The middleware: `App::new().wrap(from_fn(around))`. A handler that panics is answered 500 (S4-128,
 /// S4-131): the client need not wait, and the process goes on. Logs each request at DEBUG, and those
@@ -71,12 +69,13 @@ pub(crate) async fn around<B: MessageBody>(
     Ok(response)
 }
 
-/// Adds the id, and each security header that the handler has not set itself.
+/// Adds the id and the security headers; a page has a policy of its own.
 fn add_headers(headers: &mut HeaderMap, id: HeaderValue) {
     for (name, value) in SECURITY {
-        if !headers.contains_key(&name) {
-            headers.insert(name, value);
-        }
+        headers.insert(name, value);
+    }
+    if !headers.contains_key(CONTENT_SECURITY_POLICY) {
+        headers.insert(CONTENT_SECURITY_POLICY, POLICY);
     }
     headers.insert(request_id::HEADER, id);
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use actix_web::dev::{Handler, Server, ServerHandle};
 use actix_web::http::Method;
 use actix_web::middleware::{Compress, from_fn};
-use actix_web::{App, FromRequest, HttpServer, Resource, Responder, Route, guard, web};
+use actix_web::{
+    App, FromRequest, HttpRequest, HttpResponse, HttpServer, Resource, Responder, Route, guard, web,
+};
 
 use crate::admin_port::AdminPort;
 use crate::around::around;
@@ -67,7 +69,7 @@ where
     declare(&Method::GET, path, access);
     let route = web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
     web::resource(path.to_owned())
-        .route(admitting(route.to(handler), access))
+        .route(route.to(admitting(access, handler)))
         .default_service(web::to(|| async {
             Problem::method_not_allowed("GET, HEAD").respond()
         }))
@@ -95,7 +97,7 @@ where
     F::Output: Responder + 'static,
 {
     declare(&method, path, access);
-    Guarded(admitting(web::method(method).to(handler), access))
+    Guarded(web::method(method).to(admitting(access, handler)))
 }
 
 /// A route with its rule before it.
@@ -113,8 +115,32 @@ pub fn and<const N: usize>(
     resource.default_service(web::to(refuse))
 }
 
-fn admitting(route: Route, access: Access) -> Route {
-    route.wrap(from_fn(move |request, next| admit(access, request, next)))
+/// The handler with its rule before it: nothing but the head of a request is read before it is admitted. A
+/// middleware would allocate, and move what it wraps.
+fn admitting<F, Args>(
+    access: Access,
+    handler: F,
+) -> impl Handler<(HttpRequest, web::Payload), Output = HttpResponse>
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    move |request: HttpRequest, payload: web::Payload| {
+        let handler = handler.clone();
+        async move {
+            if let Err(refused) = admit(access, &request).await {
+                return refused;
+            }
+            match Args::from_request(&request, &mut payload.into_inner()).await {
+                Ok(arguments) => {
+                    let answer = handler.call(arguments).await;
+                    answer.respond_to(&request).map_into_boxed_body()
+                }
+                Err(error) => HttpResponse::from_error(error),
+            }
+        }
+    }
 }
 
 /// Binds a server with the probes, /metrics, /openapi.json, /docs, request ids, JSON 404, and the routes that `configure`

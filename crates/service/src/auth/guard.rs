@@ -1,10 +1,7 @@
-//! The middleware before every handler: who is asking, and may they.
+//! What is asked before every handler: who is asking, and may they.
 
-use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderValue, WWW_AUTHENTICATE};
-use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage as _, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 
 use super::access::Access;
 use super::authenticator::Authenticator;
@@ -16,26 +13,20 @@ use crate::problem::Problem;
 /// Lets in whom the rule admits, and leaves the [`super::Principal`] with the request.
 ///
 /// # Errors
-/// Those of the handler.
-pub(crate) async fn guard<B: MessageBody + 'static>(
-    access: Access,
-    request: ServiceRequest,
-    next: Next<B>,
-) -> Result<ServiceResponse<BoxBody>, Error> {
+/// The answer to whom it does not admit.
+pub(crate) async fn guard(access: Access, request: &HttpRequest) -> Result<(), HttpResponse> {
     let port = request.app_config().local_addr().port();
     let ports = request.app_data::<AdminPort>();
     if ports.is_some_and(|ports| !ports.serves(port, request.path(), access)) {
-        let problem = Problem::not_found("Not found");
-        return Ok(request.into_response(problem.respond()));
+        return Err(Problem::not_found("Not found").respond());
     }
-    let Some(auth) = request.app_data::<web::Data<Authenticator>>().cloned() else {
-        let problem = Problem::internal(&"a service without an authenticator");
-        return Ok(request.into_response(problem.respond()));
+    let Some(auth) = request.app_data::<web::Data<Authenticator>>() else {
+        return Err(Problem::internal(&"a service without an authenticator").respond());
     };
-    match auth.admit(request.request(), access, clock::now).await {
+    match auth.admit(request, access, clock::now).await {
         Ok(who) => {
             request.extensions_mut().insert(who);
-            Ok(next.call(request).await?.map_into_boxed_body())
+            Ok(())
         }
         Err(refusal) => {
             let mut answer = Problem::from(refusal).respond();
@@ -48,7 +39,7 @@ pub(crate) async fn guard<B: MessageBody + 'static>(
                 let challenge = HeaderValue::from_static(challenge);
                 answer.headers_mut().insert(WWW_AUTHENTICATE, challenge);
             }
-            Ok(request.into_response(answer))
+            Err(answer)
         }
     }
 }
