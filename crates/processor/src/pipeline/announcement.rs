@@ -1,6 +1,5 @@
 //! What is announced of a stored event (S4-98).
 
-use std::borrow::Borrow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -96,10 +95,10 @@ fn text(headers: &Headers, name: &str) -> String {
 }
 
 /// The announcements of these events, whose payloads share their memory.
-pub(super) fn records<E: Borrow<Event>>(to: &Announcements, events: &[E]) -> Vec<Outgoing> {
-    let mut payloads = Vec::with_capacity(events.iter().map(|e| room(e.borrow())).sum());
+pub(super) fn records(to: &Announcements, events: &[Box<Event>]) -> Vec<Outgoing> {
+    let mut payloads = Vec::with_capacity(events.iter().map(|event| room(event)).sum());
     let ends = events.iter().map(|event| {
-        EventStored::of(event.borrow()).write(&mut payloads);
+        EventStored::of(event).write(&mut payloads);
         payloads.len()
     });
     let ends: Vec<usize> = ends.collect();
@@ -108,7 +107,6 @@ pub(super) fn records<E: Borrow<Event>>(to: &Announcements, events: &[E]) -> Vec
     // Most batches are of one tenant, and headers are cheap to clone.
     let mut of_tenant: Option<(&TenantId, Headers)> = None;
     let records = events.iter().zip(ends).map(|(event, end)| {
-        let event = event.borrow();
         let headers = match &of_tenant {
             Some((tenant, headers)) if **tenant == event.tenant_id => headers.clone(),
             _ => of_tenant
@@ -248,7 +246,7 @@ mod tests {
                 format,
                 nats: false,
             };
-            let sent = records(&to, std::slice::from_ref(&event)).remove(0);
+            let sent = records(&to, &[Box::new(event.clone())]).remove(0);
             assert_eq!(left(sent.clone()), message(&event));
             assert_eq!(outgoing(&to, message(&event)), sent);
         }
