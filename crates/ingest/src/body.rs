@@ -2,6 +2,8 @@
 //! compressed body grows beyond the limit before it is refused.
 
 use std::io::Read;
+use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HeaderMap};
@@ -9,7 +11,7 @@ use actix_web::web::Payload;
 use bytes::Bytes;
 use eventlog::{BudgetExhausted, BytePermit};
 use flate2::{Decompress, FlushDecompress, Status};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, poll};
 
 /// Why there is no body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,10 +119,11 @@ pub async fn read(
             limit: bounds.max_bytes,
         });
     }
-    let wire = collect(payload, declared, bounds.max_bytes, permit);
-    let wire = tokio::time::timeout(bounds.timeout, wire)
-        .await
-        .map_err(|_| BodyError::TooSlow(bounds.timeout))??;
+    let wire = {
+        let wire = pin!(collect(payload, declared, bounds.max_bytes, permit));
+        within(bounds.timeout, wire).await
+    };
+    let wire = wire.ok_or(BodyError::TooSlow(bounds.timeout))??;
     if encoding == Encoding::Identity {
         return Ok(wire);
     }
@@ -129,6 +132,14 @@ pub async fn read(
     let decompressed = decompress(encoding, &wire, bounds.max_bytes)?;
     permit.resize(decompressed.len())?;
     Ok(decompressed.into())
+}
+
+/// What comes within the time: most bodies come with their head, and no timer is made for them.
+async fn within<F: Future>(limit: Duration, mut future: Pin<&mut F>) -> Option<F::Output> {
+    match poll!(&mut future) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => Box::pin(tokio::time::timeout(limit, future)).await.ok(),
+    }
 }
 
 async fn collect(

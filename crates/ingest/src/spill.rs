@@ -212,8 +212,8 @@ impl Writer {
     /// Whether this request goes to the primary first.
     fn tries_primary(&self) -> bool {
         let retry_at = self.retry_at.load(Ordering::Relaxed);
-        let (now, relaxed) = (self.millis(), Ordering::Relaxed);
         let is_retry = || {
+            let (now, relaxed) = (self.millis(), Ordering::Relaxed);
             let next = now + millis(RETRY_EVERY);
             now >= retry_at
                 && self

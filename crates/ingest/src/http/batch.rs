@@ -73,7 +73,7 @@ pub(super) async fn many<E: Into<Refusal>>(
         let wait = request.wait()?;
         let admitted = request.admit(payload).await?;
         let intake = request.intake(&admitted);
-        let batch = read(&admitted.body, &intake, partial);
+        let batch = read(&admitted.body.bytes, &intake, partial);
         let batch = batch.map_err(Into::into)?;
         let steps = state.middleware();
         let mut batch = steps.before_many(batch, &intake, partial)?;
@@ -82,7 +82,7 @@ pub(super) async fn many<E: Into<Refusal>>(
             None => {
                 let answer = write(&batch, partial, &[]);
                 let accepted = std::mem::take(&mut batch.accepted);
-                let published = request.publish(accepted, admitted, answer.len());
+                let published = request.publish(accepted, admitted.body, answer.len());
                 let held = published.await?;
                 Ok((
                     route.success(),
@@ -91,7 +91,8 @@ pub(super) async fn many<E: Into<Refusal>>(
             }
             Some(wait) => {
                 let accepted = std::mem::take(&mut batch.accepted);
-                let (kept, outcomes, held) = request.store(accepted, admitted, wait).await?;
+                let stored = Box::pin(request.store(accepted, admitted.body, wait));
+                let (kept, outcomes, held) = stored.await?;
                 batch.accepted = kept;
                 let status = wait::status(Some(&batch.rejected), &outcomes);
                 status.map(|status| {

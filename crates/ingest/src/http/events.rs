@@ -9,11 +9,11 @@ use store::outcomes::Outcome;
 
 use super::answer::{self, Received};
 use super::refusal::Refusal;
-use super::request::Request;
+use super::request::{Admitted, Body, Request};
 use super::route::Route;
 use super::schema::{CloudEvent, EventRequest};
 use super::wait;
-use crate::accept;
+use crate::accept::{self, Accepted};
 use crate::state::State;
 
 /// POST /api/events, /api/v1/events (S1-06 to S1-08).
@@ -86,26 +86,38 @@ pub(super) async fn single(
     let result: Result<_, Refusal> = async {
         let wait = request.wait()?;
         let admitted = request.admit(payload).await?;
-        let intake = request.intake(&admitted);
-        let steps = state.middleware();
-        let accepted = steps.before(accept::one(&admitted.body, &intake)?, &intake)?;
-        let events = steps.noted(std::slice::from_ref(&accepted));
-        let Some(wait) = wait else {
-            let answer = write(&accepted.event, None);
-            let published = request.publish(vec![accepted], admitted, answer.len());
-            let held = published.await?;
-            return Ok((
-                route.success(),
-                Answer::new(steps.after(&events, answer), held),
-            ));
+        let (accepted, noted, body) = read(&request, admitted)?;
+        let first = |all: &[Accepted], outcome: Option<&Outcome>| {
+            let answer = all.first().map(|one| write(&one.event, outcome));
+            answer.unwrap_or_default()
         };
-        let (kept, outcomes, held) = request.store(vec![accepted], admitted, wait).await?;
-        let status = wait::status(None, &outcomes)?;
-        let outcome = outcomes.first().and_then(Option::as_ref);
-        let answer = kept.first().map(|one| write(&one.event, outcome));
-        let answer = steps.after(&events, answer.unwrap_or_default());
+        let (status, answer, held) = if let Some(wait) = wait {
+            // Few wait, and what they need would make the future of every request larger.
+            let stored = Box::pin(request.store(accepted, body, wait));
+            let (kept, outcomes, held) = stored.await?;
+            let status = wait::status(None, &outcomes)?;
+            let outcome = outcomes.first().and_then(Option::as_ref);
+            (status, first(&kept, outcome), held)
+        } else {
+            let answer = first(&accepted, None);
+            let published = request.publish(accepted, body, answer.len());
+            (route.success(), answer, published.await?)
+        };
+        let answer = state.middleware().after(&noted, answer);
         Ok((status, Answer::new(answer, held)))
     }
     .await;
     request.finish(result)
+}
+
+/// The event of a body as the steps leave it, the only one of the list; what they are told afterwards; and the
+/// body. Ends before anything is waited for, so that the future of a request need not hold what it uses.
+fn read(
+    request: &Request<'_>,
+    admitted: Admitted<'_>,
+) -> Result<(Vec<Accepted>, Vec<Event>, Body), Refusal> {
+    let (intake, steps) = (request.intake(&admitted), request.state.middleware());
+    let accepted = vec![steps.before(accept::one(&admitted.body.bytes, &intake)?, &intake)?];
+    let noted = steps.noted(&accepted);
+    Ok((accepted, noted, admitted.body))
 }

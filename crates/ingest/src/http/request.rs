@@ -8,7 +8,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use domain::envelope::{binary, segment};
-use eventlog::BytePermit;
+use eventlog::{BytePermit, Outgoing};
 use service::answer::Answer;
 use service::auth::{Authenticator, Principal};
 use store::outcomes::Outcome;
@@ -32,19 +32,25 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 /// A request that is measured from [`Request::new`] to [`Request::finish`].
 pub(crate) struct Request<'a> {
     http: &'a HttpRequest,
-    state: &'a State,
+    pub(super) state: &'a State,
     route: Route,
     who: Arc<Principal>,
     started: Instant,
 }
 
 /// The body of an admitted request, and what is known with it.
-pub(crate) struct Admitted {
-    pub(crate) body: Bytes,
-    permit: BytePermit,
+pub(crate) struct Admitted<'a> {
+    pub(crate) body: Body,
     client: Option<ClientInfo>,
     /// That of CloudEvents, where the body is declared to be that.
     media_type: Option<&'static str>,
+    idempotency: Option<&'a str>,
+}
+
+/// The bytes of a body, and the permit that covers them.
+pub(crate) struct Body {
+    pub(crate) bytes: Bytes,
+    permit: BytePermit,
 }
 
 impl<'a> Request<'a> {
@@ -59,9 +65,11 @@ impl<'a> Request<'a> {
     }
 
     /// Checks the head, then reads the body: a client uploads nothing that cannot be taken.
-    pub(crate) async fn admit(&self, payload: web::Payload) -> Result<Admitted, Refusal> {
-        let Self { state, route, .. } = *self;
-        let headers = self.http.headers();
+    pub(crate) async fn admit(&self, payload: web::Payload) -> Result<Admitted<'a>, Refusal> {
+        let Self {
+            http, state, route, ..
+        } = *self;
+        let headers = http.headers();
         if !state.writer.admits(route.is_frontend()) {
             return Err(Refusal::Unavailable("unavailable"));
         }
@@ -75,26 +83,26 @@ impl<'a> Request<'a> {
         } else {
             media_type(headers, route)?
         };
-        idempotency_key(headers)?;
+        let idempotency = idempotency_key(headers)?;
         let mut permit = state.budget.acquire(0).map_err(BodyError::from)?;
-        let mut body = body::read(headers, payload, state.config.body, &mut permit).await?;
-        state.metrics.body(body.len());
+        let mut bytes = body::read(headers, payload, state.config.body, &mut permit).await?;
+        state.metrics.body(bytes.len());
         if is_binary {
-            body = cloudevent::structured(headers, &body)?.into();
-            permit.resize(body.len()).map_err(BodyError::from)?;
+            bytes = cloudevent::structured(headers, &bytes)?.into();
+            permit.resize(bytes.len()).map_err(BodyError::from)?;
         }
         let client = route
             .is_frontend()
-            .then(|| ClientInfo::of(self.http, &state.config.trusted_proxies));
+            .then(|| ClientInfo::of(http, &state.config.trusted_proxies));
         Ok(Admitted {
-            body,
-            permit,
+            body: Body { bytes, permit },
             client,
             media_type,
+            idempotency,
         })
     }
 
-    pub(crate) fn intake<'b>(&'b self, admitted: &'b Admitted) -> Intake<'b> {
+    pub(crate) fn intake<'b>(&'b self, admitted: &'b Admitted<'_>) -> Intake<'b> {
         let (state, route) = (self.state, self.route);
         Intake {
             tenant: &self.who.tenant,
@@ -104,10 +112,7 @@ impl<'a> Request<'a> {
             max_batch_events: state.config.max_batch_events,
             client: admitted.client.as_ref(),
             content_type: admitted.media_type,
-            // Checked when the request was admitted.
-            idempotency: idempotency_key(self.http.headers())
-                .unwrap_or_default()
-                .map(|key| (route.label(), key)),
+            idempotency: admitted.idempotency.map(|key| (route.label(), key)),
             fresh_id: service::clock::fresh_id,
             sibling: route.sibling(),
         }
@@ -127,7 +132,7 @@ impl<'a> Request<'a> {
     pub(crate) async fn store(
         &self,
         accepted: Vec<Accepted>,
-        admitted: Admitted,
+        body: Body,
         wait: Duration,
     ) -> Result<(Vec<Accepted>, Vec<Option<Outcome>>, BytePermit), Refusal> {
         let Some(waiters) = &self.state.waiters else {
@@ -142,7 +147,7 @@ impl<'a> Request<'a> {
             })
             .collect();
         let bytes = accepted.iter().map(|one| one.canonical.len()).sum();
-        let held = self.publish(accepted, admitted, bytes).await?;
+        let held = self.publish(accepted, body, bytes).await?;
         let until = tokio::time::Instant::from_std(self.started) + wait;
         let outcomes = waiters.wait(tickets, until).await;
         Ok((kept, outcomes, held))
@@ -153,9 +158,25 @@ impl<'a> Request<'a> {
     pub(crate) async fn publish(
         &self,
         accepted: Vec<Accepted>,
-        admitted: Admitted,
+        body: Body,
         answer: usize,
     ) -> Result<BytePermit, Refusal> {
+        let count = accepted.len();
+        let (records, mut permit) = self.records(accepted, body, answer)?;
+        let published = self.state.writer.publish(records, self.route.is_frontend());
+        published.await?;
+        self.state.metrics.accepted(self.route, count);
+        permit.resize(answer).map_err(BodyError::from)?;
+        Ok(permit)
+    }
+
+    /// The records of events that may be sent, and the permit that covers them in place of the body.
+    fn records(
+        &self,
+        accepted: Vec<Accepted>,
+        Body { bytes, mut permit }: Body,
+        answer: usize,
+    ) -> Result<(Vec<Outgoing>, BytePermit), Refusal> {
         let state = self.state;
         let mut users = accepted
             .iter()
@@ -163,7 +184,6 @@ impl<'a> Request<'a> {
         if !users.all(|user| self.who.may_be_about(Some(user))) {
             return Err(Refusal::OtherUser);
         }
-        let count = accepted.len();
         let sent = accepted
             .iter()
             .map(|one| (one.event.event_type.as_str(), one.canonical.len()));
@@ -181,22 +201,13 @@ impl<'a> Request<'a> {
                 record(one, topic, traceparent, follows)
             })
             .collect();
-        let Admitted {
-            body, mut permit, ..
-        } = admitted;
         let held: usize = records
             .iter()
             .map(|one| one.key.len() + one.payload.len())
             .sum();
         permit.resize(held + answer).map_err(BodyError::from)?;
-        drop(body);
-        state
-            .writer
-            .publish(records, self.route.is_frontend())
-            .await?;
-        state.metrics.accepted(self.route, count);
-        permit.resize(answer).map_err(BodyError::from)?;
-        Ok(permit)
+        drop(bytes);
+        Ok((records, permit))
     }
 
     /// Answers, and measures how long that took.

@@ -229,7 +229,9 @@ impl Authenticator {
                 keys.find(&key, now()).map(Some)
             }
             Some(Credential::Bearer(token)) if config.mode == Mode::Jwt => {
-                self.of_token(&token).await.map(Arc::new).map(Some)
+                // It may wait for the issuer: no future of another request is that large.
+                let who = Box::pin(self.of_token(&token)).await;
+                who.map(Arc::new).map(Some)
             }
             Some(Credential::Bearer(_)) => Err(Refusal::Invalid("token")),
             None if access == Access::OwnOrTicket => {
