@@ -91,8 +91,7 @@ pub(super) async fn many<E: Into<Refusal>>(
             }
             Some(wait) => {
                 let accepted = std::mem::take(&mut batch.accepted);
-                let stored = Box::pin(request.store(accepted, admitted.body, wait));
-                let (kept, outcomes, held) = stored.await?;
+                let (kept, outcomes, held) = request.store(accepted, admitted.body, wait).await?;
                 batch.accepted = kept;
                 let status = wait::status(Some(&batch.rejected), &outcomes);
                 status.map(|status| {

@@ -14,6 +14,7 @@ use super::route::Route;
 use super::schema::{CloudEvent, EventRequest};
 use super::wait;
 use crate::accept::{self, Accepted};
+use crate::middleware::Chain;
 use crate::state::State;
 
 /// POST /api/events, /api/v1/events (S1-06 to S1-08).
@@ -86,7 +87,7 @@ pub(super) async fn single(
     let result: Result<_, Refusal> = async {
         let wait = request.wait()?;
         let admitted = request.admit(payload).await?;
-        let (accepted, noted, body) = read(&request, admitted)?;
+        let (accepted, noted, body) = read(&request, state.middleware(), admitted)?;
         let first = |all: &[Accepted], outcome: Option<&Outcome>| {
             let answer = all.first().map(|one| write(&one.event, outcome));
             answer.unwrap_or_default()
@@ -114,9 +115,10 @@ pub(super) async fn single(
 /// body. Ends before anything is waited for, so that the future of a request need not hold what it uses.
 fn read(
     request: &Request<'_>,
+    steps: &Chain,
     admitted: Admitted<'_>,
 ) -> Result<(Vec<Accepted>, Vec<Event>, Body), Refusal> {
-    let (intake, steps) = (request.intake(&admitted), request.state.middleware());
+    let intake = request.intake(&admitted);
     let accepted = vec![steps.before(accept::one(&admitted.body.bytes, &intake)?, &intake)?];
     let noted = steps.noted(&accepted);
     Ok((accepted, noted, admitted.body))

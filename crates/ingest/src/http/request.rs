@@ -32,7 +32,7 @@ pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 /// A request that is measured from [`Request::new`] to [`Request::finish`].
 pub(crate) struct Request<'a> {
     http: &'a HttpRequest,
-    pub(super) state: &'a State,
+    state: &'a State,
     route: Route,
     who: Arc<Principal>,
     started: Instant,
@@ -170,11 +170,12 @@ impl<'a> Request<'a> {
         Ok(permit)
     }
 
-    /// The records of events that may be sent, and the permit that covers them in place of the body.
+    /// The records of events, and the permit that covers them in place of the body. Takes the events from
+    /// what the tenant may send.
     fn records(
         &self,
         accepted: Vec<Accepted>,
-        Body { bytes, mut permit }: Body,
+        mut body: Body,
         answer: usize,
     ) -> Result<(Vec<Outgoing>, BytePermit), Refusal> {
         let state = self.state;
@@ -205,9 +206,9 @@ impl<'a> Request<'a> {
             .iter()
             .map(|one| one.key.len() + one.payload.len())
             .sum();
+        let permit = &mut body.permit;
         permit.resize(held + answer).map_err(BodyError::from)?;
-        drop(bytes);
-        Ok((records, permit))
+        Ok((records, body.permit))
     }
 
     /// Answers, and measures how long that took.

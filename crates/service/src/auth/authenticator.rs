@@ -229,7 +229,7 @@ impl Authenticator {
                 keys.find(&key, now()).map(Some)
             }
             Some(Credential::Bearer(token)) if config.mode == Mode::Jwt => {
-                // It may wait for the issuer: no future of another request is that large.
+                // Boxed: it may wait for the issuer, and what that needs would make every request's future larger.
                 let who = Box::pin(self.of_token(&token)).await;
                 who.map(Arc::new).map(Some)
             }
